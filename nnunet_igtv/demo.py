@@ -1,0 +1,223 @@
+"""`nnunet-igtv demo`: the real pipeline at small size, on phantoms, by the commands that a user types.
+
+Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning ->
+GTV pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
+RTSTRUCT. Everything lies under one output folder, nnU-Net's own three folders included. Each finished step
+leaves a stamp; a second call goes on where the first was interrupted.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nnunet_igtv.env import extended_trainer_path
+from nnunet_igtv.errors import IGTVError
+
+GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
+TRANSFERRED, SCRATCH = "IGTVTransferTrainerNano", "IGTVTrainerNano"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the demo does; the defaults fit two CPU cores and twelve minutes."""
+
+    gtv_patients: int = 16
+    igtv_patients: int = 6
+    test_patients: int = 6
+    matrix: int = 96
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo; `again` replaces it where an interrupted run left something to go on from."""
+
+    name: str
+    command: list[str]
+    again: Callable[[], list[str] | None] = lambda: None
+
+
+class Demo:
+    def __init__(self, output: Path, size: Size, device: str) -> None:
+        self.output, self.size, self.device = output.resolve(), size, device
+        self.raw = self.output / "nnUNet_raw"
+        self.results = self.output / "nnUNet_results"
+        self.logs = self.output / "logs"
+        cores = os.cpu_count() or 1
+        self.environment = os.environ | {
+            "nnUNet_raw": str(self.raw),
+            "nnUNet_preprocessed": str(self.output / "nnUNet_preprocessed"),
+            "nnUNet_results": str(self.results),
+            "nnUNet_extTrainer": extended_trainer_path(),
+            # nnU-Net's defaults start eight exporters, each importing torch: too many for a small machine
+            "nnUNet_n_proc_DA": str(min(cores, 4)),
+            "nnUNet_def_n_proc": str(min(cores, 4)),
+            "PYTHONUNBUFFERED": "1",
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+        }
+
+    def fold(self, dataset: int, trainer: str) -> Path:
+        name = "Dataset901_PhantomGTV" if dataset == GTV else "Dataset902_PhantomIGTV"
+        return self.results / name / f"{trainer}__nnUNetPlans__2d" / "fold_0"
+
+    def train(self, dataset: int, trainer: str, *extra: str) -> Step:
+        command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-device", self.device]
+
+        def again() -> list[str] | None:
+            return (
+                [*command, "--c"]
+                if (self.fold(dataset, trainer) / "checkpoint_latest.pth").exists()
+                else None
+            )
+
+        return Step(f"train-{dataset}-{trainer}", [*command, *extra], again)
+
+    def predict(self, trainer: str) -> Step:
+        cases = [
+            "-i",
+            str(self.raw / "Dataset902_PhantomIGTV" / "imagesTs"),
+            "-o",
+            str(self.predictions(trainer)),
+        ]
+        model = ["-d", str(IGTV), "-c", "2d", "-f", "0", "-tr", trainer]
+        return Step(f"predict-{trainer}", ["nnUNetv2_predict", *model, *cases, "-device", self.device])
+
+    def predictions(self, trainer: str) -> Path:
+        return self.output / "predictions" / trainer
+
+    def phantom(self, cohort: str, kind: str, patients: int, seed: int) -> Step:
+        size = ["--patients", str(patients), "--seed", str(seed), "--matrix", str(self.size.matrix)]
+        where = ["--output", str(self.dicom(cohort))]
+        return Step(f"phantom-{cohort}", ["nnunet-igtv", "phantom", "--kind", kind, *size, *where])
+
+    def dicom(self, cohort: str) -> Path:
+        return self.output / "dicom" / cohort
+
+    def steps(self) -> Iterator[Step]:
+        size, convert = self.size, ["nnunet-igtv", "convert"]
+        yield self.phantom("gtv", "gtv", size.gtv_patients, seed=1)
+        yield self.phantom("igtv", "igtv", size.igtv_patients, seed=2)
+        yield self.phantom("new", "igtv", size.test_patients, seed=3)
+        gtv = ["dicom-rt", str(self.dicom("gtv")), "-d", str(GTV), "-n", "PhantomGTV", "--structure", "GTV.*"]
+        yield Step("convert-gtv", [*convert, *gtv])
+        igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
+        yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
+        yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
+        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2"]
+        yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
+        yield self.train(GTV, "GTVPretrainTrainerNano")
+        pretrained = self.fold(GTV, "GTVPretrainTrainerNano") / "checkpoint_final.pth"
+        yield self.train(IGTV, TRANSFERRED, "-pretrained_weights", str(pretrained))
+        yield self.train(IGTV, SCRATCH)
+        yield self.predict(TRANSFERRED)
+        yield self.predict(SCRATCH)
+        test = self.raw / "Dataset902_PhantomIGTV"
+        models = [f"from scratch={self.predictions(SCRATCH)}", f"transferred={self.predictions(TRANSFERRED)}"]
+        folders = ["--truth", str(test / "labelsTs"), "--images", str(test / "imagesTs")]
+        yield Step(
+            "evaluate",
+            ["nnunet-igtv", "evaluate", *folders, "--prediction", *models, "--output", str(self.output)],
+        )
+
+    def contours(self) -> Iterator[Step]:
+        """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
+        for case, study in cases_of(self.raw / "Dataset902_PhantomIGTV_manifest.csv", split="test").items():
+            prediction = self.predictions(TRANSFERRED) / f"{case}.nii.gz"
+            rtstruct = self.output / "rtstruct" / f"{case}.dcm"
+            paths = [str(prediction), "--ct", str(self.dicom("new") / study), "--output", str(rtstruct)]
+            yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
+
+    def run(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.keep_to_one_size()
+        steps = list(self.steps())
+        with tqdm(total=len(steps), unit="step", dynamic_ncols=True) as bar:
+            for number, step in enumerate(steps, start=1):
+                bar.set_description(step.name)
+                self.do(step, number, bar)
+                bar.update()
+            for step in self.contours():
+                bar.set_description(step.name)
+                self.do(step, len(steps) + 1, bar)
+
+    def keep_to_one_size(self) -> None:
+        """Refuse to mix two sizes in one folder: a resumed demo must be the demo that was begun."""
+        record = self.output / "size.json"
+        size = vars(self.size)
+        if record.exists() and json.loads(record.read_text()) != size:
+            raise IGTVError(
+                "this folder holds a demo of another size",
+                file=self.output,
+                remedy="choose another --output, or delete this one",
+            )
+        record.write_text(json.dumps(size) + "\n")
+
+    def do(self, step: Step, number: int, bar: tqdm) -> None:
+        stamp = self.logs / f"{step.name}.done"
+        if stamp.exists():
+            return
+        command = step.again() or step.command
+        log = self.logs / f"{number:02d}-{step.name}.log"
+        bar.write(f"[{number:2d}] {shlex.join(command)}")
+        began = time.monotonic()
+        status = self.follow(command, log, bar)
+        if status != 0:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise IGTVError(
+                f"step {step.name} ended with status {status}; its last lines:\n{tail}\n",
+                file=log,
+                remedy="mend the cause and run the same command again: finished steps are kept",
+            )
+        seconds = time.monotonic() - began
+        stamp.write_text(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
+        bar.write(f"     {seconds:.0f} s")
+
+    def follow(self, command: list[str], log: Path, bar: tqdm) -> int:
+        """Run a command, its output kept in `log` and its latest line shown behind the progress bar."""
+        with log.open("a") as file:
+            with subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    file.write(line)
+                    if line.strip():
+                        bar.set_postfix_str(line.strip()[:50], refresh=True)
+            return process.returncode
+
+
+def cases_of(manifest: Path, split: str) -> dict[str, str]:
+    """Case -> study folder, from the converter's manifest."""
+    import csv
+
+    with manifest.open(newline="") as file:
+        return {row["case"]: row["study"] for row in csv.DictReader(file) if row["split"] == split}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="nnunet-igtv demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all (default: demo)")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    for name, value in vars(Size()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default: {value}")
+    arguments = vars(parser.parse_args(argv))
+    output, device = arguments.pop("output"), arguments.pop("device")
+    demo = Demo(output, Size(**arguments), device)
+    demo.run()
+    print((demo.output / "metrics.txt").read_text())
+    print(f"report:   {output / 'report.html'}\ncontours: {output / 'rtstruct'}")
+    return 0
