@@ -23,7 +23,6 @@ from nnunet_igtv.env import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
-TRANSFERRED, SCRATCH = "IGTVTransferTrainerNano", "IGTVTrainerNano"
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Size:
     igtv_patients: int = 6
     test_patients: int = 6
     matrix: int = 96
+    schedule: str = ""  # a suffix of the trainers' names, such as "_1epoch"; empty: the Nano trainers' own
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Demo:
         self.raw = self.output / "nnUNet_raw"
         self.results = self.output / "nnUNet_results"
         self.logs = self.output / "logs"
+        self.pretrain, self.transfer, self.scratch = (
+            f"{role}Nano{size.schedule}"
+            for role in ("GTVPretrainTrainer", "IGTVTransferTrainer", "IGTVTrainer")
+        )
         cores = os.cpu_count() or 1
         self.environment = os.environ | {
             "nnUNet_raw": str(self.raw),
@@ -113,14 +117,17 @@ class Demo:
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
         plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2"]
         yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
-        yield self.train(GTV, "GTVPretrainTrainerNano")
-        pretrained = self.fold(GTV, "GTVPretrainTrainerNano") / "checkpoint_final.pth"
-        yield self.train(IGTV, TRANSFERRED, "-pretrained_weights", str(pretrained))
-        yield self.train(IGTV, SCRATCH)
-        yield self.predict(TRANSFERRED)
-        yield self.predict(SCRATCH)
+        yield self.train(GTV, self.pretrain)
+        pretrained = self.fold(GTV, self.pretrain) / "checkpoint_final.pth"
+        yield self.train(IGTV, self.transfer, "-pretrained_weights", str(pretrained))
+        yield self.train(IGTV, self.scratch)
+        yield self.predict(self.transfer)
+        yield self.predict(self.scratch)
         test = self.raw / "Dataset902_PhantomIGTV"
-        models = [f"from scratch={self.predictions(SCRATCH)}", f"transferred={self.predictions(TRANSFERRED)}"]
+        models = [
+            f"from scratch={self.predictions(self.scratch)}",
+            f"transferred={self.predictions(self.transfer)}",
+        ]
         folders = ["--truth", str(test / "labelsTs"), "--images", str(test / "imagesTs")]
         yield Step(
             "evaluate",
@@ -130,7 +137,7 @@ class Demo:
     def contours(self) -> Iterator[Step]:
         """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
         for case, study in cases_of(self.raw / "Dataset902_PhantomIGTV_manifest.csv", split="test").items():
-            prediction = self.predictions(TRANSFERRED) / f"{case}.nii.gz"
+            prediction = self.predictions(self.transfer) / f"{case}.nii.gz"
             rtstruct = self.output / "rtstruct" / f"{case}.dcm"
             paths = [str(prediction), "--ct", str(self.dicom("new") / study), "--output", str(rtstruct)]
             yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
@@ -213,7 +220,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all (default: demo)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
     for name, value in vars(Size()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default: {value}")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default: {value or 'none'}"
+        )
     arguments = vars(parser.parse_args(argv))
     output, device = arguments.pop("output"), arguments.pop("device")
     demo = Demo(output, Size(**arguments), device)
