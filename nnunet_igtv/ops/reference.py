@@ -1,0 +1,111 @@
+"""The definition of the scan, in plain PyTorch: what every other backend is measured against."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pixel_orders(height: int, width: int, crossed: bool, device: torch.device | None = None) -> Tensor:
+    """Which pixel each direction reads at each step.
+
+    Args:
+        height, width: size of the map.
+        crossed: four directions (row by row, column by column, and the reverses of these two) instead of one.
+        device: where the table is wanted.
+
+    Returns:
+        (4 or 1, height * width), indices into the map's pixels counted row by row.
+    """
+    grid = torch.arange(height * width, device=device).view(height, width)
+    if not crossed:
+        return grid.view(1, -1)
+    rows, columns = grid.flatten(), grid.t().flatten()
+    return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
+
+
+def _order(x: Tensor, delta: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Index pair that turns pixel order `(B, P, K, ...)` into walking order `(B, L, K, ...)`."""
+    pixels, directions = delta.shape[1:3]
+    order = pixel_orders(pixels // width, width, x.shape[2] != directions, x.device)
+    return order.expand(directions, -1).t(), torch.arange(directions, device=x.device)
+
+
+def forward(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+) -> Tensor:
+    """The scan, step by step; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type."""
+    order, each = _order(x, delta, width)
+    step = delta + delta_bias
+    step = F.softplus(step) if delta_softplus else step
+    walked = (t[:, order, each].unbind(1) for t in (x.expand_as(delta), step, B, C))
+    h = step.new_zeros(x.shape[0], *A.shape)
+    y = []
+    for x_t, step_t, B_t, C_t in zip(*walked, strict=True):
+        h = torch.exp(step_t.unsqueeze(-1) * A) * h + (step_t * x_t).unsqueeze(-1) * B_t.unsqueeze(2)
+        y.append((h * C_t.unsqueeze(2)).sum(-1) + D * x_t)
+    back = torch.stack(y, 1)[:, order.argsort(0), each]
+    return back if x.shape[2] == delta.shape[2] else back.sum(2, keepdim=True)
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of `forward`'s seven tensors: the same steps from the last to the first, by hand.
+
+    With g_t = dLoss/dh_t = C_t dy_t + exp(step_{t+1} A) g_{t+1} and s_t = exp(step_t A) h_{t-1} g_t:
+    dC_t = sum_d dy_t h_t, dB_t = sum_d g_t step_t x_t, dx_t = step_t sum_n B_t g_t + D dy_t,
+    dstep_t = sum_n (A s_t + B_t g_t x_t), dA = sum_t step_t s_t.
+    """
+    order, each = _order(x, delta, width)
+    step = delta + delta_bias
+    slope = torch.sigmoid(step) if delta_softplus else torch.ones_like(step)
+    step = F.softplus(step) if delta_softplus else step
+    walked = (t[:, order, each].unbind(1) for t in (x.expand_as(delta), grad.expand_as(delta), step, B, C))
+    steps = list(zip(*walked, strict=True))
+    h = [step.new_zeros(x.shape[0], *A.shape)]
+    for x_t, _, step_t, B_t, _ in steps:
+        h.append(
+            torch.exp(step_t.unsqueeze(-1) * A) * h[-1] + (step_t * x_t).unsqueeze(-1) * B_t.unsqueeze(2)
+        )
+    dA, dD, carried = torch.zeros_like(A), torch.zeros_like(D), torch.zeros_like(h[0])
+    gradients = []
+    for t in range(len(steps) - 1, -1, -1):
+        x_t, dy_t, step_t, B_t, C_t = steps[t]
+        g = C_t.unsqueeze(2) * dy_t.unsqueeze(-1) + carried
+        carried = torch.exp(step_t.unsqueeze(-1) * A) * g
+        s = carried * h[t]
+        to_input = (g * B_t.unsqueeze(2)).sum(-1)
+        gradients.append(
+            (
+                step_t * to_input + D * dy_t,
+                (s * A).sum(-1) + to_input * x_t,
+                (g * (step_t * x_t).unsqueeze(-1)).sum(2),
+                (h[t + 1] * dy_t.unsqueeze(-1)).sum(2),
+            )
+        )
+        dA += (s * step_t.unsqueeze(-1)).sum(0)
+        dD += (dy_t * x_t).sum(0)
+    inverse = order.argsort(0)
+    walked_back = (torch.stack(t[::-1], 1)[:, inverse, each] for t in zip(*gradients, strict=True))
+    dx, dstep, dB, dC = walked_back
+    if x.shape[2] != delta.shape[2]:
+        dx = dx.sum(2, keepdim=True)
+    ddelta = dstep * slope
+    return dx, ddelta, dA, dB, dC, dD, ddelta.sum((0, 1))

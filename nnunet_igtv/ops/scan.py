@@ -1,0 +1,193 @@
+"""The scan as a torch operator, and the two functions that the networks call.
+
+Both functions are one problem: `K` directions walk the pixels of a map, each with its own parameters,
+
+    delta = softplus(delta + delta_bias)
+    h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t,  h_0 = 0;   y_t = C_t h_t + D x_t      (Gu & Dao 2023)
+
+and the operator's layout is the one in which every direction reads the same memory, channels last, in pixel
+order: x `(B, P, 1, d)` for the cross scan (all directions read it; y, of the same shape, is their sum) or
+`(B, P, K, d)` for K sequences of their own; delta `(B, P, K, d)`; A `(K, d, N)`; B, C `(B, P, K, N)`; D,
+delta_bias `(K, d)`; P = height * width pixels. Backends provide `forward` and `backward` on these.
+"""
+
+import torch
+from torch import Tensor
+
+from . import dispatch
+
+
+@torch.library.custom_op("nnunet_igtv::scan", mutates_args=())
+def _scan(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+    backend: str,
+) -> Tensor:
+    forward = dispatch.choose(x.device, x.dtype, backend).forward
+    return forward(x, delta, A, B, C, D, delta_bias, width, delta_softplus).contiguous()
+
+
+@_scan.register_fake
+def _(x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("nnunet_igtv::scan_backward", mutates_args=())
+def _scan_backward(
+    grad: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+    backend: str,
+) -> dispatch.Gradients:
+    backward = dispatch.choose(x.device, x.dtype, backend).backward
+    dx, ddelta, dA, dB, dC, dD, dbias = (
+        t.contiguous() for t in backward(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+    )
+    return dx, ddelta, dA, dB, dC, dD, dbias
+
+
+@_scan_backward.register_fake
+def _(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
+    inputs = (x, delta, A, B, C, D, delta_bias)
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs)
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs[:7])
+    ctx.options = inputs[7:]
+
+
+def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
+    return *_scan_backward(grad, *ctx.saved_tensors, *ctx.options), None, None, None
+
+
+_scan.register_autograd(_differentiate, setup_context=_keep)
+for _device in ("cpu", "cuda"):
+    # the state is a running sum over thousands of steps: never in half precision
+    torch.library.register_autocast("nnunet_igtv::scan", _device, torch.float32)
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Mamba-1's selective scan along a sequence, with mamba-ssm's shapes and meaning.
+
+    Channels come in G groups of D/G neighbours that share B and C.
+
+    Args:
+        u, delta: (B, D, L).
+        A: (D, N).
+        B, C: (B, G, N, L).
+        D, delta_bias: (D), or None for zeros.
+        delta_softplus: apply softplus to delta + delta_bias.
+        backend: name of the backend; None leaves the choice to `active_backend`.
+
+    Returns:
+        (B, D, L), in u's type; the state is float32 (float64 for float64 inputs).
+
+    Raises:
+        ValueError: shapes that do not fit, or a backend that is unknown or does not run on this device.
+    """
+    batch, channels, length = u.shape
+    groups, state = B.shape[1], A.shape[1]
+    _check("delta", delta, (batch, channels, length))
+    _check("A", A, (channels, state))
+    _check("B", B, (batch, groups, state, length))
+    _check("C", C, (batch, groups, state, length))
+    if channels % groups:
+        raise ValueError(f"{channels} channels cannot be cut into {groups} groups")
+    width = channels // groups
+    zeros = A.new_zeros(channels)
+    y = _scan(
+        u.transpose(1, 2).unflatten(2, (groups, width)),
+        delta.transpose(1, 2).unflatten(2, (groups, width)),
+        A.unflatten(0, (groups, width)),
+        B.permute(0, 3, 1, 2),
+        C.permute(0, 3, 1, 2),
+        (zeros if D is None else D).unflatten(0, (groups, width)),
+        (zeros if delta_bias is None else delta_bias).unflatten(0, (groups, width)),
+        length,
+        delta_softplus,
+        backend or "",
+    )
+    return y.flatten(2).transpose(1, 2)
+
+
+def cross_scan(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    delta_softplus: bool = True,
+    backend: str | None = None,
+) -> Tensor:
+    """VMamba's four-directional scan of a feature map: the sum, at each pixel, of four selective scans.
+
+    Direction 0 walks row by row, 1 column by column, 2 and 3 are the reverses of 0 and 1.
+
+    Args:
+        x: (B, H, W, d), channels last.
+        delta: (B, H, W, 4, d) in pixel order, before bias and softplus.
+        A: (4, d, N).
+        B, C: (B, H, W, 4, N) in pixel order.
+        D, delta_bias: (4, d).
+        delta_softplus: apply softplus to delta + delta_bias.
+        backend: name of the backend; None leaves the choice to `active_backend`.
+
+    Returns:
+        (B, H, W, d), in x's type; the state is float32 (float64 for float64 inputs).
+
+    Raises:
+        ValueError: shapes that do not fit, or a backend that is unknown or does not run on this device.
+    """
+    batch, height, width, channels = x.shape
+    state = A.shape[2]
+    _check("delta", delta, (batch, height, width, 4, channels))
+    _check("A", A, (4, channels, state))
+    _check("B", B, (batch, height, width, 4, state))
+    _check("C", C, (batch, height, width, 4, state))
+    _check("D", D, (4, channels))
+    _check("delta_bias", delta_bias, (4, channels))
+    y = _scan(
+        x.flatten(1, 2).unsqueeze(2),
+        delta.flatten(1, 2),
+        A,
+        B.flatten(1, 2),
+        C.flatten(1, 2),
+        D,
+        delta_bias,
+        width,
+        delta_softplus,
+        backend or "",
+    )
+    return y.view(batch, height, width, channels)
