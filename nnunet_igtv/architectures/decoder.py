@@ -1,0 +1,139 @@
+"""Mamba decoder of CIPA: channel-aware scan blocks between upsamplings, one fused map per stage."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
+from nnunet_igtv.architectures.vss import SS2D
+
+
+class ChannelAttention(nn.Module):
+    """Gate per channel from the map's mean and maximum: (M, H, W, C) -> (M, H, W, C)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        bottleneck = max(1, width // 30)
+        self.squeeze = nn.Linear(width, bottleneck, bias=False)
+        self.excite = nn.Linear(bottleneck, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        descriptors = torch.stack((x.mean(dim=(1, 2)), x.amax(dim=(1, 2))))  # (2, M, C)
+        gate = torch.sigmoid(self.excite(F.silu(self.squeeze(descriptors))).sum(dim=0))  # (M, C)
+        return x * gate[:, None, None]
+
+
+class ChannelAwareBlock(nn.Module):
+    """Scan, then convolutions with channel attention, each with a scaled skip: (M, H, W, C) -> the same."""
+
+    def __init__(self, width: int, states: int, expansion: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.op = SS2D(width, states, expansion)
+        self.drop_path = DropPath(drop_path)
+        self.scale1 = nn.Parameter(torch.ones(width))
+        self.norm2 = nn.LayerNorm(width)
+        self.conv1 = Conv2d(width, width // 3, 3, padding=1)
+        self.conv2 = Conv2d(width // 3, width, 3, padding=1)
+        self.attention = ChannelAttention(width)
+        self.scale2 = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.scale1 + self.drop_path(self.op(self.norm1(x)))
+        return x * self.scale2 + self.attention(self.conv2(F.gelu(self.conv1(self.norm2(x)))))
+
+
+class PatchExpand(nn.Module):
+    """Twice the size, half the channels, by rearranging channels: (M, H, W, C) -> (M, 2H, 2W, C/2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * width, bias=False)
+        self.norm = nn.LayerNorm(width // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        M, H, W, C = x.shape
+        x = self.linear(x).view(M, H, W, 2, 2, C // 2)  # (…, row offset, column offset, C/2)
+        return self.norm(x.transpose(2, 3).reshape(M, 2 * H, 2 * W, C // 2))
+
+
+class Upsample(nn.Module):
+    """Twice the size, half the channels, bilinear: (M, H, W, C) -> (M, 2H, 2W, C/2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width // 2, bias=False)
+        self.norm = nn.LayerNorm(width // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(upsample_bilinear(self.linear(x)))
+
+
+class FinalUpsample(nn.Module):
+    """Four times the size, bilinear in two steps: (M, H, W, C) -> (M, 4H, 4W, C).
+
+    The reference applies one linear map before each step. Without a bias a linear map commutes with
+    interpolation, so both are applied, as their product, before the first.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, width, bias=False)
+        self.linear2 = nn.Linear(width, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.linear2.weight @ self.linear1.weight)
+        return self.norm(upsample_bilinear(upsample_bilinear(x)))
+
+
+class Decoder(nn.Module):
+    """Four fused maps, widths C … 8C, sizes 1/4 … 1/32 -> logits (M, H, W, classes).
+
+    `seg_layers` holds the heads, finest first: nnU-Net's loader of pretrained weights leaves keys with that
+    name alone, and its trainer switches `deep_supervision`. The heads of the coarser scales (1/4, 1/8, 1/16)
+    exist only in a network built with deep supervision.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depths: Sequence[int],
+        states: int,
+        expansion: int,
+        drop_path: float,
+        num_classes: int,
+        deep_supervision: bool,
+    ) -> None:
+        super().__init__()
+        widths = [4 * width, 2 * width, width]
+        rates = drop_path_rates(list(depths)[::-1], drop_path)[::-1]  # the finest stage drops least
+        self.expand = PatchExpand(8 * width)
+        self.stages = nn.ModuleList(
+            Blocks(ChannelAwareBlock(stage_width, states, expansion, rate) for rate in stage_rates)
+            for stage_width, stage_rates in zip(widths, rates, strict=True)
+        )
+        self.upsamples = nn.ModuleList(Upsample(stage_width) for stage_width in widths[:-1])
+        self.norm = nn.LayerNorm(width)
+        self.up = FinalUpsample(width)
+        head_widths = [width, *widths[::-1]] if deep_supervision else [width]
+        self.seg_layers = nn.ModuleList(nn.Linear(w, num_classes, bias=False) for w in head_widths)
+        self.deep_supervision = deep_supervision
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Logits (M, H, W, classes), finest first; one entry unless deep supervision is on."""
+        *skips, deepest = maps
+        x = self.expand(deepest)
+        outputs = []
+        for i, (blocks, skip) in enumerate(zip(self.stages, reversed(skips), strict=True)):
+            x = blocks(x + skip)  # (M, H/16, W/16, 4C), then (M, H/8, W/8, 2C), then (M, H/4, W/4, C)
+            outputs.append(x)
+            if i < len(self.upsamples):
+                x = self.upsamples[i](x)
+        finest = self.seg_layers[0](self.up(self.norm(x)))
+        if not self.deep_supervision:
+            return [finest]
+        auxiliary = zip(list(self.seg_layers)[1:], reversed(outputs), strict=True)
+        return [finest, *(head(output) for head, output in auxiliary)]

@@ -1,0 +1,126 @@
+"""The assembled network: per slice a two-modality VMamba network, across slices the slice interaction module.
+
+Axis letters used throughout this folder:
+
+    B  stacks in the batch              C  channels of a map (doubles with every encoder stage)
+    S  slices in a stack                d  inner channels of a scan block, d = expansion * C
+    M  single slices in a batch, B*S    N  states per inner channel
+    H  rows, W  columns                 R  rank of the step size, ceil(C / 16)
+    L  positions of a sequence          K  scan directions, 4 in 2D
+                                        E  width of a channel token in the rectification (CRM)
+
+Maps are channels-last, (M, H, W, C): what the scan reads, and what a linear layer takes as it stands.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
+from nnunet_igtv.architectures.decoder import Decoder
+from nnunet_igtv.architectures.encoder import VMambaEncoder
+from nnunet_igtv.architectures.layers import Blocks
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.slice_interaction import SliceInteraction
+from nnunet_igtv.errors import IGTVError
+
+STRIDE = 32  # of the deepest map
+
+
+class IGTVNet(nn.Module):
+    """Segmentation of stacks of PET/CT slices: (B, 2, S, H, W) -> logits (B, classes, S, H, W).
+
+    Channel 0 is CT, channel 1 PET. Any S >= 1, H and W: slices are padded inside to multiples of 32 by
+    repeating their last row and column, and the logits cropped back. No weight's shape depends on S, H or W.
+
+    Args:
+        input_channels: 2; nnU-Net passes the number of channels of the dataset.
+        num_classes: classes with background, or regions.
+        slice_interaction: with the slice interaction module; without it slices are independent.
+        deep_supervision: with further heads at 1/4, 1/8 and 1/16 of the size. While
+            `decoder.deep_supervision` is true, the result is a list of logits, finest first.
+        checkpointing: recompute the activations of every block in the backward pass: less memory, more time.
+
+    The other arguments are the fields of `presets.Preset`.
+
+    Raises:
+        IGTVError: the dataset does not have two channels.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        *,
+        width: int,
+        encoder_depths: Sequence[int],
+        decoder_depths: Sequence[int],
+        expansion: int,
+        encoder_states: int,
+        decoder_states: int,
+        gate_width: int,
+        gate_grid: int,
+        encoder_drop_path: float,
+        decoder_drop_path: float,
+        slice_interaction: bool = True,
+        deep_supervision: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if input_channels != 2:
+            raise IGTVError(
+                f"the network takes 2 image channels, CT then PET, and this dataset has {input_channels}",
+                remedy="convert the cases with both modalities, CT as _0000 and PET as _0001",
+            )
+        self.encoder = VMambaEncoder(width, encoder_depths, encoder_states, expansion, encoder_drop_path)
+        widths = [width * 2**i for i in range(len(encoder_depths))]
+        self.cross_modal = nn.ModuleList(
+            CrossModalInteraction(w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i))
+            for i, w in enumerate(widths)
+        )
+        self.slice_interaction = (
+            nn.ModuleList(SliceInteraction(w) for w in widths) if slice_interaction else None
+        )
+        self.decoder = Decoder(
+            width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, deep_supervision
+        )
+        for module in self.modules():
+            if isinstance(module, Blocks):
+                module.checkpointing = checkpointing
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        B, modalities, S, H, W = x.shape
+        if modalities != 2:
+            raise ValueError(f"expected (B, 2, S, H, W) with CT and PET, got {tuple(x.shape)}")
+        x = x.transpose(0, 1).reshape(2 * B * S, 1, H, W)  # one encoder call for both modalities, CT first
+        if H % STRIDE or W % STRIDE:
+            x = F.pad(x, (0, -W % STRIDE, 0, -H % STRIDE), mode="replicate")
+        maps = self.encoder(x.permute(0, 2, 3, 1))
+        fused = [cross(*m.chunk(2)) for cross, m in zip(self.cross_modal, maps, strict=True)]
+        if self.slice_interaction is not None:
+            fused = [
+                sim(m.unflatten(0, (B, S))).flatten(0, 1)
+                for sim, m in zip(self.slice_interaction, fused, strict=True)
+            ]
+        logits = [
+            y.unflatten(0, (B, S)).permute(0, 4, 1, 2, 3)[..., : round(H / scale), : round(W / scale)]
+            for y, scale in zip(self.decoder(fused), (1, 4, 8, 16), strict=False)
+        ]
+        return logits if self.decoder.deep_supervision else logits[0]
+
+
+def build_network(preset: str, num_classes: int, slice_interaction: bool = True) -> IGTVNet:
+    """A network of a named size with fresh weights.
+
+    Args:
+        preset: a key of `presets.PRESETS`.
+        num_classes: classes with background.
+        slice_interaction: with the slice interaction module.
+
+    Raises:
+        IGTVError: no preset of that name.
+    """
+    if preset not in PRESETS:
+        raise IGTVError(f"no preset named {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    return IGTVNet(2, num_classes, **PRESETS[preset].kwargs(), slice_interaction=slice_interaction)

@@ -1,0 +1,73 @@
+"""Small parts shared by encoder, interaction modules and decoder. Maps are channels-last: (M, H, W, C)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` for maps (M, H, W, C): the same weights, no copies (channels-last strides)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+
+
+def upsample_bilinear(x: Tensor) -> Tensor:
+    """Twice the size in-plane: (M, H, W, C) -> (M, 2H, 2W, C), half-pixel centres."""
+    x = x.permute(0, 3, 1, 2)
+    return (
+        F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        .permute(0, 2, 3, 1)
+        .contiguous()
+    )
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until H and W are multiples: (M, H, W, C) -> (M, H', W', C)."""
+    height, width = x.shape[1:3]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return x
+    return (
+        F.pad(x.permute(0, 3, 1, 2), (0, right, 0, bottom), mode="replicate").permute(0, 2, 3, 1).contiguous()
+    )
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., ECCV 2016): drops a residual branch per sample while training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (kept / (1.0 - self.rate)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3f}"
+
+
+def drop_path_rates(depths: list[int], last: float) -> list[list[float]]:
+    """Rates per stage and block, linear over all blocks from 0 to `last`."""
+    total = sum(depths)
+    rates = [last * index / max(total - 1, 1) for index in range(total)]
+    starts = [sum(depths[:stage]) for stage in range(len(depths))]
+    return [rates[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
+
+
+class Blocks(nn.ModuleList):
+    """Blocks run one after the other; with `checkpointing`, activations inside a block are recomputed."""
+
+    checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x

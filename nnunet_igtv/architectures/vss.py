@@ -1,0 +1,120 @@
+"""Scan blocks of Mamba and VMamba: `SS2D` over a map in four directions, `SS1D` over a sequence.
+
+Gu and Dao, "Mamba", 2023 (the scan); Liu et al., "VMamba", NeurIPS 2024 (the four directions). Parameter
+names and shapes are VMamba's, so its checkpoints map one to one.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunet_igtv.architectures.layers import Conv2d
+from nnunet_igtv.ops import cross_scan, selective_scan
+
+DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the step size at initialisation (Mamba)
+
+
+class ScanParameters(nn.Module):
+    """Weights of K selective scans over d inner channels with N states, step sizes of rank R.
+
+    Kept as VMamba names them: `x_proj_weight (K, R + 2N, d)` gives step, B and C of each position;
+    `dt_projs_weight (K, d, R)` and `dt_projs_bias (K, d)` widen the step to d channels; `A_logs (K*d, N)`;
+    `Ds (K*d)`.
+    """
+
+    def __init__(self, directions: int, inner: int, states: int, rank: int) -> None:
+        super().__init__()
+        self.directions, self.inner, self.states, self.rank = directions, inner, states, rank
+        self.x_proj_weight = nn.Parameter(torch.empty(directions, rank + 2 * states, inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(directions, inner, rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(directions, inner))
+        self.A_logs = nn.Parameter(torch.empty(directions * inner, states))
+        self.Ds = nn.Parameter(torch.empty(directions * inner))
+        self.reset_scan_parameters()
+
+    @torch.no_grad()
+    def reset_scan_parameters(self) -> None:
+        """Mamba's initialisation: A = -1 … -N, D = 1, step sizes log-uniform in [DT_MIN, DT_MAX]."""
+        bound = self.inner**-0.5
+        self.x_proj_weight.uniform_(-bound, bound)
+        self.dt_projs_weight.uniform_(-(self.rank**-0.5), self.rank**-0.5)
+        log_step = torch.empty_like(self.dt_projs_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
+        step = log_step.exp()
+        self.dt_projs_bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+        self.A_logs.copy_(torch.arange(1, self.states + 1).log().expand_as(self.A_logs))
+        self.Ds.fill_(1.0)
+
+
+class SS2D(ScanParameters):
+    """Four-directional selective scan of a map: (M, H, W, C) -> (M, H, W, C), d = expansion * C."""
+
+    def __init__(self, width: int, states: int, expansion: int = 2) -> None:
+        inner = expansion * width
+        super().__init__(4, inner, states, math.ceil(width / 16))
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.conv2d = Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.out_norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        to_x, to_z = self.in_proj.weight.chunk(2)
+        z = F.linear(x, to_z)  # (M, H, W, d)
+        x = F.silu(self.conv2d(F.linear(x, to_x)))  # (M, H, W, d)
+        y = self._scan(x)
+        # y may exceed the range of half precision: it is float32 until the norm has bounded it
+        return self.out_proj(self.out_norm(y) * F.silu(z))
+
+    def _scan(self, x: Tensor) -> Tensor:
+        """Sum of the four directional scans, float32: (M, H, W, d) -> (M, H, W, d)."""
+        K, d, N, R = self.directions, self.inner, self.states, self.rank
+        M, H, W, _ = x.shape
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.A_logs.dtype)
+            projected = F.linear(x, self.x_proj_weight.flatten(0, 1)).view(M, H, W, K, R + 2 * N)
+            step, B, C = projected.split((R, N, N), dim=-1)
+            # one matrix product per direction: (K, MHW, R) x (K, R, d)
+            delta = torch.bmm(step.flatten(0, 2).transpose(0, 1), self.dt_projs_weight.transpose(1, 2))
+            return cross_scan(
+                x,
+                delta.transpose(0, 1).reshape(M, H, W, K, d),
+                -self.A_logs.exp().view(K, d, N),
+                B,
+                C,
+                self.Ds.view(K, d),
+                self.dt_projs_bias,
+            )
+
+
+class SS1D(ScanParameters):
+    """Selective scan of a sequence, forward only: (M, L, C) -> (M, L, C), d = 2C.
+
+    As in the reference's rectification: no convolution, and the gate is activated together with the input.
+    """
+
+    def __init__(self, width: int, states: int = 16) -> None:
+        inner = 2 * width
+        super().__init__(1, inner, states, math.ceil(width / 16))
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.out_norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, z = F.silu(self.in_proj(x)).chunk(2, dim=-1)  # (M, L, d) each
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.A_logs.dtype)
+            step, B, C = F.linear(x, self.x_proj_weight[0]).split(
+                (self.rank, self.states, self.states), dim=-1
+            )
+            y = selective_scan(
+                x.transpose(1, 2),  # (M, d, L)
+                F.linear(step, self.dt_projs_weight[0]).transpose(1, 2),  # (M, d, L)
+                -self.A_logs.exp(),  # (d, N)
+                B.transpose(1, 2).unsqueeze(1),  # (M, 1, N, L)
+                C.transpose(1, 2).unsqueeze(1),
+                self.Ds,
+                self.dt_projs_bias[0],
+                delta_softplus=True,
+            )
+        return self.out_proj(self.out_norm(y.transpose(1, 2)) * z)
