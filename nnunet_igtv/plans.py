@@ -1,0 +1,123 @@
+"""Standard nnU-Net plans -> 2.5D plans: a stack of S slices is a 3D patch that is S slices thin.
+
+nnU-Net knows 2D (one slice) and 3D patches. A network that reads a slice together with its neighbours is a
+3D network whose patch is `[S, H, W]`; given such a plan, nnU-Net's own loader, sliding window and export do
+the rest. Only what a plan says about the network changes here. What it says about the data (spacing with two
+entries in `2d`, resampling, normalisation, `data_identifier`) stays, so that the preprocessed data stay
+valid: in `2d` they keep their native slice spacing, which is the natural configuration for a stack.
+
+Two keys of a configuration may be set in the plans file, as in nnU-Net's own workflow of editing plans:
+    "igtv": {"slices": 5, "gpu_memory_target_in_gb": 80}
+A configuration that already names our network is taken as it stands, whatever the trainer's name says.
+"""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.errors import IGTVError
+
+NETWORK = "nnunet_igtv.architectures.igtv_net.IGTVNet"
+SLICES = 3  # the smallest stack in which a slice has a neighbour on either side
+GPU_MEMORY_GB = 24.0
+SMALLEST_BATCH = 2  # nnU-Net's own minimum: one stack with and one without tumour
+TRAINING_BYTES_PER_PIXEL = {"nano": 4e3, "tiny": 40e3, "small": 60e3, "base": 80e3}
+LARGEST_BATCH = 8  # time per epoch grows with the batch; nnU-Net bounds its own at 5 % of the data set
+
+
+def rewrite_plans(
+    plans: dict[str, Any], configuration: str, preset: str, slice_interaction: bool
+) -> dict[str, Any]:
+    """The same plans with `configuration` turned into 2.5D; everything else is copied.
+
+    Pure and idempotent: the argument is not touched, and plans that went through here before come back equal.
+
+    Args:
+        plans: content of a plans file.
+        configuration: its configuration to rewrite, `2d`, `3d_fullres` or another without a cascade.
+        preset: name of the network's size, a key of `PRESETS`.
+        slice_interaction: whether the network has its slice interaction module.
+
+    Raises:
+        IGTVError: unknown configuration or preset, inheritance in a circle, a cascade, a bad "igtv" entry.
+    """
+    plans = deepcopy(plans)
+    resolved = _resolve(plans, configuration)
+    if resolved.get("previous_stage") is not None:
+        raise IGTVError(
+            f"{configuration!r} is the second stage of a cascade, which these trainers do not do",
+            remedy="train the configuration 2d or 3d_fullres",
+        )
+    if not is_stack_plan(resolved):
+        resolved = _as_stack(resolved, preset, slice_interaction)
+    plans["configurations"][configuration] = resolved
+    return plans
+
+
+def is_stack_plan(configuration: dict[str, Any]) -> bool:
+    """Whether a resolved configuration names our network already."""
+    return bool(configuration.get("architecture", {}).get("network_class_name") == NETWORK)
+
+
+def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
+    """The configuration `name` with all that it inherits, as nnU-Net's PlansManager resolves it."""
+    configurations = plans["configurations"]
+    chain: list[str] = []
+    parent: str | None = name
+    while parent is not None:
+        if parent not in configurations:
+            raise IGTVError(
+                f"the plans have no configuration {parent!r}; they have {', '.join(configurations)}",
+                remedy="name one of them",
+            )
+        if parent in chain:
+            raise IGTVError(f"the plans' configurations inherit in a circle: {' -> '.join([*chain, parent])}")
+        chain.append(parent)
+        parent = configurations[parent].get("inherits_from")
+    resolved: dict[str, Any] = {}
+    for ancestor in reversed(chain):
+        resolved.update(deepcopy(configurations[ancestor]))
+    resolved.pop("inherits_from", None)
+    return resolved
+
+
+def _as_stack(configuration: dict[str, Any], preset: str, slice_interaction: bool) -> dict[str, Any]:
+    if preset not in PRESETS:
+        raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    slices, memory = _wishes(configuration)
+    patch = [slices, *map(int, configuration["patch_size"][-2:])]
+    kwargs = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
+    configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
+    return configuration | {
+        "patch_size": patch,
+        "batch_size": batch_size(preset, patch, memory),
+        "batch_dice": True,  # most thin stacks hold no tumour, so Dice is taken over the batch, as in 2d
+        "architecture": {"network_class_name": NETWORK, "arch_kwargs": kwargs, "_kw_requires_import": []},
+    }
+
+
+def batch_size(preset: str, patch: list[int], memory_gb: float) -> int:
+    """Stacks per batch that fit the memory, within nnU-Net's minimum and our maximum."""
+    slices, height, width = patch
+    per_stack = TRAINING_BYTES_PER_PIXEL[preset] * slices * height * width
+    return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, memory_gb * 1e9 // per_stack)))
+
+
+def _wishes(configuration: dict[str, Any]) -> tuple[int, float]:
+    """Slices per stack and GB of GPU memory: what the plans file asks for, else the defaults."""
+    wishes = configuration.get("igtv", {})
+    unknown = sorted(set(wishes) - {"slices", "gpu_memory_target_in_gb"})
+    slices, memory = wishes.get("slices", SLICES), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
+    if (
+        unknown
+        or not isinstance(slices, int)
+        or slices < 1
+        or not isinstance(memory, int | float)
+        or memory <= 0
+    ):
+        raise IGTVError(
+            f'the plans\' entry "igtv": {json.dumps(wishes)} is not understood',
+            remedy='write "igtv": {"slices": a whole number >= 1, "gpu_memory_target_in_gb": a number > 0}',
+        )
+    return slices, float(memory)

@@ -1,0 +1,75 @@
+"""Checkpoints that are there whole or not at all, and that need no pickled code to be read."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunet_igtv.errors import IGTVError
+
+UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
+
+
+@contextmanager
+def written_whole(filename: str) -> Iterator[str]:
+    """A name beside `filename` to write to; on success it takes the place of `filename`, else it is removed.
+
+    Raises:
+        IGTVError: it could not be written (a full disk, say); what was at `filename` is still there.
+    """
+    temporary = f"{filename}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, filename)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise IGTVError(
+            f"the checkpoint could not be written ({error}); the one before it is kept",
+            file=filename,
+            remedy="make room on the disk, then go on with --c",
+        ) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """The same value with NumPy's scalars as Python's, which `torch.load(weights_only=True)` reads."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def readable(filename: str, device: torch.device, fall_back: bool) -> tuple[str, dict[str, Any]]:
+    """A checkpoint that can be read, and its content: `filename`, or where it is broken the best before it.
+
+    Args:
+        device: where its tensors go.
+        fall_back: whether an older checkpoint will do: to go on with a training yes, to validate no.
+
+    Raises:
+        IGTVError: none can be read.
+    """
+    wanted = Path(filename)
+    older = ("checkpoint_latest.pth", "checkpoint_best.pth") if fall_back else ()
+    candidates = dict.fromkeys([wanted, *(wanted.with_name(name) for name in older)])
+    broken = []
+    for candidate in candidates:
+        if candidate != wanted and not candidate.exists():
+            continue
+        try:
+            return str(candidate), torch.load(candidate, map_location=device, weights_only=True)
+        except UNREADABLE as error:
+            broken.append(f"{candidate.name} ({type(error).__name__})")
+    raise IGTVError(
+        f"the checkpoint cannot be read: {', '.join(broken)}",
+        file=wanted.parent,
+        remedy="delete what is broken there; without any checkpoint, train again without --c",
+    )

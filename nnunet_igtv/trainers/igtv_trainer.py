@@ -1,0 +1,268 @@
+"""The trainer: nnU-Net's, on stacks of slices, with the recipe of this package."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from torch import nn
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.plans import rewrite_plans
+from nnunet_igtv.trainers.augmentation import training_transforms
+from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
+from nnunet_igtv.trainers.optimisation import WarmUpCosine, new_parameters, parameter_groups
+
+LARGEST_GRADIENT_NORM = 1.0
+
+
+class IGTVTrainer(nnUNetTrainer):
+    """Trains the network from scratch.
+
+    A variant is a subclass that sets some of the attributes below and nothing else; `variants.py` lists them.
+    Its name is stored in checkpoints and folder names: never rename one.
+    """
+
+    preset = "tiny"
+    slice_interaction = True
+    cross_entropy = False  # Dice alone, as in the paper; else nnU-Net's Dice + cross-entropy
+    epochs = 1000
+    iterations, validation_iterations = 250, 50
+    checkpoint_every = 10
+    learning_rate, decay = 5e-4, 1e-2
+    transferred_factor = 0.1  # learning rate of transferred layers, relative to new ones
+    mirror_axes: tuple[int, ...] = (1, 2)  # of the stack (S, H, W), in training and at prediction
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
+    ) -> None:
+        _require_ct_and_pet(dataset_json)
+        plans = rewrite_plans(plans, configuration, self.preset, self.slice_interaction)
+        plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
+        self.continuing = plans["continue_training"]
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = self.epochs
+        self.num_iterations_per_epoch = self.iterations
+        self.num_val_iterations_per_epoch = self.validation_iterations
+        self.save_every = self.checkpoint_every
+        self.initial_lr, self.weight_decay = self.learning_rate, self.decay
+        self.enable_deep_supervision = False
+        self.dataset_class: Any = None
+        self._best_ema: Any = None
+        self.seed = seed_from_environment()
+        self.fresh: set[str] | None = None  # names of the parameters that were not transferred; None = all
+        self.iteration = 0
+
+    # ------------------------------------------------------------------ network, loss, optimiser
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without the wrappers of DDP and torch.compile."""
+        network: Any = self.network
+        if self.is_ddp:
+            network = network.module
+        return getattr(network, "_orig_mod", network)
+
+    def initialize(self) -> None:
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        super().initialize()
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Nothing to switch: the network has one output, at full resolution."""
+
+    def _build_loss(self) -> nn.Module:
+        loss = super()._build_loss()  # knows regions, the ignore label and the Dice over a batch
+        if not self.cross_entropy:
+            loss.weight_ce = 0
+        return loss
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpCosine]:
+        groups = parameter_groups(self.bare_network, self.fresh, self.initial_lr, self.transferred_factor)
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        return optimizer, WarmUpCosine(optimizer, self.num_epochs)
+
+    # ------------------------------------------------------------------ data
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802
+        """In-plane only: nnU-Net's rotation for 2D patches, S slices in and S slices out."""
+        slices, *plane = self.configuration_manager.patch_size
+        degrees = 15 if max(plane) / min(plane) > 1.5 else 180
+        rotation = (-np.deg2rad(degrees), np.deg2rad(degrees))
+        larger = get_patch_size(plane, rotation, rotation, rotation, (0.85, 1.25))
+        self.inference_allowed_mirroring_axes = self.mirror_axes
+        return rotation, True, np.array([slices, *larger]), self.mirror_axes
+
+    @staticmethod
+    def get_training_transforms(
+        patch_size: Any,
+        rotation_for_DA: Any,
+        deep_supervision_scales: Any,
+        mirror_axes: Any,
+        do_dummy_2d_data_aug: bool,
+        use_mask_for_norm: Any = None,
+        is_cascaded: bool = False,
+        foreground_labels: Any = None,
+        regions: Any = None,
+        ignore_label: int | None = None,
+    ) -> Any:
+        return training_transforms(
+            patch_size,
+            rotation_for_DA,
+            deep_supervision_scales,
+            mirror_axes,
+            use_mask_for_norm,
+            regions,
+            ignore_label,
+        )
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """nnU-Net's, with loaders that end with the run and, where a seed is set, in a fixed order."""
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        plan, labels = self.configuration_manager, self.label_manager
+        scales = self._get_deep_supervision_scales()
+        rotation, dummy_2d, larger_patch, axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        label_options = {
+            "foreground_labels": labels.foreground_labels,
+            "regions": labels.foreground_regions if labels.has_regions else None,
+            "ignore_label": labels.ignore_label,
+        }
+        transforms = (
+            self.get_training_transforms(
+                plan.patch_size,
+                rotation,
+                scales,
+                axes,
+                dummy_2d,
+                use_mask_for_norm=plan.use_mask_for_norm,
+                **label_options,
+            ),
+            self.get_validation_transforms(scales, **label_options),
+        )
+        workers = get_allowed_n_proc_DA()
+        iterators = []
+        for which, dataset in enumerate(self.get_tr_and_val_datasets()):
+            loader = StackLoader(
+                dataset,
+                self.batch_size,
+                (larger_patch, plan.patch_size)[which],
+                plan.patch_size,
+                labels,
+                oversample_foreground_percent=self.oversample_foreground_percent,
+                transforms=transforms[which],
+                probabilistic_oversampling=self.probabilistic_oversampling,
+            )
+            iterators.append(
+                batches(
+                    loader,
+                    workers=workers if which == 0 else min(workers, max(1, workers // 2)),
+                    cached=(max(6, workers // 2), max(3, workers // 4))[which],
+                    seed=self._seed_of(which),
+                    pin_memory=self.device.type == "cuda",
+                )
+            )
+            next(iterators[-1])  # starts the workers before the network does anything
+        return iterators[0], iterators[1]
+
+    def _seed_of(self, which: int) -> int | None:
+        """The first worker's seed: another one for each loader, process, and epoch gone on from."""
+        if self.seed is None:
+            return None
+        sequence = np.random.SeedSequence([self.seed, which, self.local_rank, self.current_epoch])
+        return int(sequence.generate_state(1)[0] >> 1)
+
+    # ------------------------------------------------------------------ steps
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.iteration = 0
+
+    def train_step(self, batch: dict) -> dict:
+        self.lr_scheduler.step(self.current_epoch + self.iteration / self.num_iterations_per_epoch)
+        self.iteration += 1
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"].to(self.device, non_blocking=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._finite_loss(data, target, batch["keys"])
+        if self.grad_scaler is None:
+            loss.backward()
+            if not torch.isfinite(self._clip()):
+                raise _not_finite("gradient", batch["keys"])
+            self.optimizer.step()
+        else:
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.unscale_(self.optimizer)
+            self._clip()
+            self.grad_scaler.step(self.optimizer)  # skips the step where half precision overflowed
+            self.grad_scaler.update()
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def _clip(self) -> torch.Tensor:
+        return nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT_NORM)
+
+    def _finite_loss(self, data: torch.Tensor, target: torch.Tensor, cases: Sequence[str]) -> torch.Tensor:
+        """The loss; where half precision made it NaN or infinite, once more in single precision.
+
+        Raises:
+            IGTVError: it is not finite in single precision either.
+        """
+        for half in (True, False) if self.device.type == "cuda" else (False,):
+            with torch.autocast("cuda") if half else nullcontext():
+                loss = self.loss(self.network(data), target)
+            if torch.isfinite(loss):
+                return loss
+        raise _not_finite("loss", cases)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self, filename: str) -> None:
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        self._best_ema = plain(self._best_ema)
+        logged = self.logger.local_logger
+        logged.my_fantastic_logging = plain(logged.my_fantastic_logging)
+        with written_whole(filename) as temporary:
+            super().save_checkpoint(temporary)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Goes on from a checkpoint; with --c, from the best one where the latest is broken."""
+        filename, content = readable(filename_or_checkpoint, self.device, fall_back=self.continuing)
+        if filename != filename_or_checkpoint:
+            self.print_to_log_file(f"{filename_or_checkpoint} is broken; going on from {filename}")
+        if not self.was_initialized:
+            self.initialize()
+        self.fresh = new_parameters(content["optimizer_state"])
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        super().load_checkpoint(filename)
+
+
+def _require_ct_and_pet(dataset_json: dict) -> None:
+    channels = dataset_json.get("channel_names", {})
+    if len(channels) != 2:
+        raise IGTVError(
+            f"the network reads two channels, CT then PET; the data set has {len(channels)}: {channels}",
+            remedy="convert the data with `nnunet-igtv convert`",
+        )
+
+
+def _not_finite(what: str, cases: Sequence[str]) -> IGTVError:
+    return IGTVError(
+        f"the {what} is NaN or infinite, in single precision too; the last checkpoint is kept",
+        case=", ".join(map(str, cases)),
+        remedy="look at these cases' images; if they are sound, go on with --c or lower the learning rate",
+    )

@@ -1,0 +1,198 @@
+# ruff: noqa: N801  nnU-Net writes its schedules as `_5epochs`
+"""The named trainers, nnU-Net style: a class per meaning. What a name says is all that differs.
+
+IGTVTrainer            the IGTV network from scratch
+GTVPretrainTrainer     the same network from scratch on a GTV cohort: the source of a transfer
+IGTVTransferTrainer    from GTV weights
+
+…Nano …Small …Base     another size of the network than `tiny`; Nano has a short schedule for CPUs too
+…NoSIM                 without the slice interaction module
+…DiceCE                Dice + cross-entropy instead of Dice alone
+…_Nepochs              another number of epochs
+"""
+
+from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
+from nnunet_igtv.trainers.transfer import IGTVTransferTrainer
+
+
+class GTVPretrainTrainer(IGTVTrainer):
+    """Trains on a GTV cohort; its checkpoint is what `IGTVTransferTrainer` starts from."""
+
+
+# --------------------------------------------------------------------- what the parts of a name mean
+
+
+class Nano:
+    """The smallest network, and a run of a few minutes on two CPU cores."""
+
+    preset = "nano"
+    epochs, iterations, validation_iterations = 20, 25, 5
+    checkpoint_every = 1
+    learning_rate = 2e-3
+
+
+class Small:
+    preset = "small"
+
+
+class Base:
+    preset = "base"
+
+
+class NoSIM:
+    slice_interaction = False
+
+
+class DiceCE:
+    cross_entropy = True
+
+
+class OneEpoch:
+    epochs = 1
+
+
+class FiveEpochs:
+    epochs = 5
+
+
+class HundredEpochs:
+    epochs = 100
+
+
+class TwoHundredAndFiftyEpochs:
+    epochs = 250
+
+
+# --------------------------------------------------------------------- from scratch
+
+
+class IGTVTrainerNano(Nano, IGTVTrainer): ...
+
+
+class IGTVTrainerSmall(Small, IGTVTrainer): ...
+
+
+class IGTVTrainerBase(Base, IGTVTrainer): ...
+
+
+class IGTVTrainerNoSIM(NoSIM, IGTVTrainer): ...
+
+
+class IGTVTrainerDiceCE(DiceCE, IGTVTrainer): ...
+
+
+class IGTVTrainer_1epoch(OneEpoch, IGTVTrainer): ...
+
+
+class IGTVTrainer_5epochs(FiveEpochs, IGTVTrainer): ...
+
+
+class IGTVTrainer_100epochs(HundredEpochs, IGTVTrainer): ...
+
+
+class IGTVTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTrainer): ...
+
+
+class IGTVTrainerNanoNoSIM(NoSIM, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNanoDiceCE(DiceCE, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNano_1epoch(OneEpoch, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNano_5epochs(FiveEpochs, IGTVTrainerNano): ...
+
+
+# --------------------------------------------------------------------- GTV
+
+
+class GTVPretrainTrainerNano(Nano, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainerSmall(Small, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainerBase(Base, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainerNoSIM(NoSIM, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainerDiceCE(DiceCE, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainer_1epoch(OneEpoch, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainer_5epochs(FiveEpochs, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainer_100epochs(HundredEpochs, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainer_250epochs(TwoHundredAndFiftyEpochs, GTVPretrainTrainer): ...
+
+
+class GTVPretrainTrainerNanoNoSIM(NoSIM, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNanoDiceCE(DiceCE, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNano_1epoch(OneEpoch, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNano_5epochs(FiveEpochs, GTVPretrainTrainerNano): ...
+
+
+# --------------------------------------------------------------------- transfer
+
+
+class IGTVTransferTrainerNano(Nano, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerSmall(Small, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerBase(Base, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerNoSIM(NoSIM, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerDiceCE(DiceCE, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainer_1epoch(OneEpoch, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainer_5epochs(FiveEpochs, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainer_100epochs(HundredEpochs, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerNanoNoSIM(NoSIM, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoDiceCE(DiceCE, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNano_1epoch(OneEpoch, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNano_5epochs(FiveEpochs, IGTVTransferTrainerNano): ...
+
+
+TRAINERS: dict[str, type[IGTVTrainer]] = {
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, type) and issubclass(value, IGTVTrainer)
+}
+
+__all__ = ["TRAINERS", *TRAINERS]
