@@ -16,10 +16,10 @@ class ChannelRectification(nn.Module):
     """CRM: one gate per channel, from a scan over the 2C channels of both modalities.
 
     Each channel is a token: its map, normalised over all pixels, is projected on E templates of the map's
-    size. The reference ties the templates to 512x512 inputs. Here they stay on that canonical grid (g x g) and
-    are resampled to the map's size at run time (bilinear with antialiasing, scaled so that a template keeps its
-    sum), so a map of the canonical size sees the reference's weights unchanged, and no
-    weight's shape depends on the input.
+    size. The reference ties the templates to 512x512 inputs. Here they stay on that canonical grid (g x g)
+    and are resampled to the map's size at run time (bilinear with antialiasing, scaled so that a template
+    keeps its sum): a map of the canonical size sees the reference's weights unchanged, and no weight's
+    shape depends on the input.
     """
 
     def __init__(self, width: int, grid: int) -> None:

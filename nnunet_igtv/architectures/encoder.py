@@ -52,15 +52,12 @@ class VSSBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Merging (from the second stage on) and blocks: (M, H, W, C/2) -> (M, H/2, W/2, C)."""
+    """Blocks at one size, and the merging that leads to the next stage (none after the last)."""
 
     def __init__(self, width: int, states: int, expansion: int, drop_paths: list[float], merge: bool) -> None:
         super().__init__()
-        self.downsample = PatchMerging(width // 2) if merge else nn.Identity()
         self.blocks = Blocks([VSSBlock(width, states, expansion, rate) for rate in drop_paths])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.downsample(x))
+        self.downsample = PatchMerging(width) if merge else nn.Identity()
 
 
 class VMambaEncoder(nn.Module):
@@ -72,7 +69,7 @@ class VMambaEncoder(nn.Module):
         super().__init__()
         self.patch_embed = PatchEmbed(width)
         self.stages = nn.ModuleList(
-            Stage(width * 2**i, states, expansion, rates, merge=i > 0)
+            Stage(width * 2**i, states, expansion, rates, merge=i < len(depths) - 1)
             for i, rates in enumerate(drop_path_rates(list(depths), drop_path))
         )
         self.out_norms = nn.ModuleList(nn.LayerNorm(width * 2**i) for i in range(len(depths)))
@@ -81,6 +78,7 @@ class VMambaEncoder(nn.Module):
         x = self.patch_embed(x)
         maps = []
         for stage, norm in zip(self.stages, self.out_norms, strict=True):
-            x = stage(x)
-            maps.append(norm(x))  # the next stage starts from the result before this norm
+            x = stage.blocks(x)
+            maps.append(norm(x))
+            x = stage.downsample(x)  # from the blocks' result, not from its norm
         return maps

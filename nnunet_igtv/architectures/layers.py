@@ -15,12 +15,8 @@ class Conv2d(nn.Conv2d):
 
 def upsample_bilinear(x: Tensor) -> Tensor:
     """Twice the size in-plane: (M, H, W, C) -> (M, 2H, 2W, C), half-pixel centres."""
-    x = x.permute(0, 3, 1, 2)
-    return (
-        F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-        .permute(0, 2, 3, 1)
-        .contiguous()
-    )
+    x = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
@@ -29,9 +25,8 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     bottom, right = -height % multiple, -width % multiple
     if not bottom and not right:
         return x
-    return (
-        F.pad(x.permute(0, 3, 1, 2), (0, right, 0, bottom), mode="replicate").permute(0, 2, 3, 1).contiguous()
-    )
+    x = F.pad(x.permute(0, 3, 1, 2), (0, right, 0, bottom), mode="replicate")
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 class DropPath(nn.Module):

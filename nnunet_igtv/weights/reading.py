@@ -1,0 +1,122 @@
+"""Checkpoints of unknown origin, read without running any code that they hold."""
+
+import argparse
+import contextlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnunet_igtv.errors import IGTVError
+
+# where training frameworks keep the weights in a checkpoint
+WEIGHT_ENTRIES = ("network_weights", "model", "state_dict")
+# left in front of every key by DistributedDataParallel and torch.compile
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+
+_multiarray = getattr(np, "_core", None) or np.core
+_SCALAR_TYPES = (
+    np.float64,
+    np.float32,
+    np.float16,
+    np.int64,
+    np.int32,
+    np.int16,
+    np.int8,
+    np.uint8,
+    np.bool_,
+)
+# Beyond tensors and Python's own types: numpy's numbers and arrays (nnU-Net logs them) and the parsed command line
+# that CIPA's authors keep. All are data; numpy's old and new module names are both in use.
+DATA_TYPES: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.ndarray,
+    *(type(np.dtype(scalar)) for scalar in _SCALAR_TYPES),
+    *(
+        (getattr(_multiarray.multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ),
+]
+
+
+def load_checkpoint(path: str | Path) -> Any:
+    """A checkpoint's contents, tensors on the CPU, wherever they were saved.
+
+    Raises:
+        IGTVError: no such file, not a checkpoint, or one that holds more than data (the classes are named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise IGTVError("no such checkpoint", file=path)
+    try:
+        with torch.serialization.safe_globals(DATA_TYPES):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        names = _refused_names(path, str(error))
+        if not names:
+            raise _unreadable(path) from error
+        raise IGTVError(
+            f"the checkpoint holds more than data and is not opened: {', '.join(names)}",
+            file=path,
+            remedy="ask its authors for a file with the weights alone: torch.save({'model': net.state_dict()}, …)",
+        ) from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        UnicodeDecodeError,
+    ) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> IGTVError:
+    return IGTVError(
+        "not a checkpoint that PyTorch can read, or an incomplete one",
+        file=path,
+        remedy="download or copy it again and compare its size",
+    )
+
+
+def _refused_names(path: Path, message: str) -> list[str]:
+    """The classes and functions that a file would need and that are not data."""
+    with contextlib.suppress(Exception), torch.serialization.safe_globals(DATA_TYPES):
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    return re.findall(r"GLOBAL ([\w.]+)", message)[:1]  # older, unzipped files
+
+
+def state_dict_of(checkpoint: Any, source: str | Path | None = None) -> dict[str, Tensor]:
+    """The weights in a checkpoint: under a known entry, or the whole of it; wrappers' prefixes removed.
+
+    Raises:
+        IGTVError: there are none, or some are not finite.
+    """
+    weights = checkpoint
+    if isinstance(checkpoint, Mapping):
+        weights = next((checkpoint[key] for key in WEIGHT_ENTRIES if key in checkpoint), checkpoint)
+    if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
+        raise IGTVError(
+            "no weights found in the checkpoint",
+            file=source,
+            remedy=f"expected a dictionary of tensors, or one under {' or '.join(map(repr, WEIGHT_ENTRIES))}",
+        )
+    state = {_unwrapped(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
+    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise IGTVError(f"weights that are not finite, {len(broken)} tensors, first {broken[0]}", file=source)
+    return state
+
+
+def _unwrapped(key: str) -> str:
+    while key.startswith(WRAPPER_PREFIXES):
+        key = key.split(".", 1)[1]
+    return key
