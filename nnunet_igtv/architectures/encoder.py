@@ -59,6 +59,11 @@ class Stage(nn.Module):
         self.blocks = Blocks([VSSBlock(width, states, expansion, rate) for rate in drop_paths])
         self.downsample = PatchMerging(width) if merge else nn.Identity()
 
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """This stage's map (M, H, W, C) and the start of the next, (M, H/2, W/2, 2C)."""
+        x = self.blocks(x)
+        return x, self.downsample(x)
+
 
 class VMambaEncoder(nn.Module):
     """(M, H, W, 1) -> four normalised maps (M, H/4, W/4, C) … (M, H/32, W/32, 8C)."""
@@ -78,7 +83,6 @@ class VMambaEncoder(nn.Module):
         x = self.patch_embed(x)
         maps = []
         for stage, norm in zip(self.stages, self.out_norms, strict=True):
-            x = stage.blocks(x)
-            maps.append(norm(x))
-            x = stage.downsample(x)  # from the blocks' result, not from its norm
+            stage_map, x = stage(x)  # the next stage starts from the map before its norm
+            maps.append(norm(stage_map))
         return maps

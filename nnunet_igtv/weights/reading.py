@@ -31,8 +31,8 @@ _SCALAR_TYPES = (
     np.uint8,
     np.bool_,
 )
-# Beyond tensors and Python's own types: numpy's numbers and arrays (nnU-Net logs them) and the parsed command line
-# that CIPA's authors keep. All are data; numpy's old and new module names are both in use.
+# Beyond tensors and Python's own types: numpy's numbers and arrays (nnU-Net logs them) and the parsed
+# command line that CIPA's authors keep. All are data; numpy's old and new module names are both in use.
 DATA_TYPES: list[Any] = [
     argparse.Namespace,
     np.dtype,
@@ -63,9 +63,9 @@ def load_checkpoint(path: str | Path) -> Any:
         if not names:
             raise _unreadable(path) from error
         raise IGTVError(
-            f"the checkpoint holds more than data and is not opened: {', '.join(names)}",
+            f"the checkpoint holds more than data, so it is not opened: {', '.join(names)}",
             file=path,
-            remedy="ask its authors for a file with the weights alone: torch.save({'model': net.state_dict()}, …)",
+            remedy="ask its authors for a file that holds the weights alone",
         ) from error
     except (
         RuntimeError,

@@ -158,7 +158,7 @@ def _misfit(
     theirs, ours = (weights[key].shape[0] if key in weights else None for weights in (source, state))
     why = f"its width is {theirs}, the network's {ours}" if theirs != ours else "depths or shapes differ"
     return IGTVError(
-        f"only {report.share('encoder'):.0%} of the network's encoder matches this {report.kind} source ({why})",
+        f"only {report.share('encoder'):.0%} of the encoder matches this {report.kind} source ({why})",
         file=path,
         remedy="choose the trainer or preset of the source's size; `nnunet-igtv import-weights` names it",
     )
