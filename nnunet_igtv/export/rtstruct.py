@@ -111,7 +111,7 @@ def structure_set(
     dataset.SOPClassUID = RTStructureSetStorage
     dataset.Modality = "RTSTRUCT"
     dataset.SeriesDescription = "nnU-Net IGTV"
-    dataset.SeriesNumber = None
+    dataset.SeriesNumber = 1000  # after what scanners number
     dataset.OperatorsName = ""
     dataset.Manufacturer = "nnunet-igtv"
     dataset.ManufacturerModelName = "nnunet-igtv"

@@ -99,6 +99,7 @@ def _ct_images(
         image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         image.SeriesNumber = 1
         image.SeriesDescription = "CT average" if acquisition.phase is None else "CT gated"
+        image.PatientPosition = "HFS"
         image.KVP = 120
         image.AcquisitionNumber = 1
         image.RescaleSlope, image.RescaleIntercept, image.RescaleType = 1, -_CT_OFFSET, "HU"
@@ -178,7 +179,7 @@ def _image(
     image.SeriesDate, image.SeriesTime = _date_time(start)
     image.AcquisitionDate, image.AcquisitionTime = _date_time(start)
     image.ContentDate, image.ContentTime = _date_time(start)
-    image.PatientPosition = "HFS"
+    image.BodyPartExamined = "CHEST"
     image.Manufacturer = "nnunet-igtv"
     image.ManufacturerModelName = "phantom"
     image.SoftwareVersions = __version__
