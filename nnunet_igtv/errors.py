@@ -1,5 +1,6 @@
 """The one error that users of this package meet: what is wrong, where, and what to do about it."""
 
+from functools import partial
 from pathlib import Path
 
 
@@ -23,6 +24,10 @@ class IGTVError(Exception):
         if remedy:
             text += f". Remedy: {remedy}"
         super().__init__(text)
+
+    def __reduce__(self) -> tuple:
+        """Errors cross process boundaries whole."""
+        return partial(IGTVError, self.what, case=self.case, file=self.file, remedy=self.remedy), ()
 
     def in_case(self, case: str) -> "IGTVError":
         """The same error, naming the case it happened in."""

@@ -107,8 +107,8 @@ def find_series(folder: str | Path, modality: str | None = None) -> list[Series]
     """All image series under a folder (searched to any depth), or those of one modality ("CT", "PT", …).
 
     Series whose slices do not form a regular stack are returned too, with `fault` set: `geometry` and
-    `read_voxels` raise it. Sorted by modality, number and UID. Raises IGTVError for a folder that does not exist
-    and for a file that claims to be DICOM and cannot be read.
+    `read_voxels` raise it. Sorted by modality, number and UID. Raises IGTVError for a folder that does not
+    exist and for a file that claims to be DICOM and cannot be read.
     """
     headers: list[tuple[Path, Dataset]] = []
     for path in list_files(folder):
@@ -261,7 +261,9 @@ def _is_image(header: Dataset) -> bool:
 
 
 def _stack(group: Sequence[tuple[Path, Dataset]]) -> Series:
-    """One SeriesInstanceUID -> one stack: leave out localizers and duplicates, sort along the normal, check."""
+    """One SeriesInstanceUID -> one stack: leave out localizers and duplicates, sort along the normal,
+    check.
+    """
     notes: list[str] = []
     slices: list[tuple[Path, int | None, Dataset]] = []
     for path, header in group:
@@ -306,8 +308,8 @@ def _largest_group(
     others = len(slices) - len(largest)
     if others * 2 > len(largest):
         raise IGTVError(
-            f"one series holds {len(groups)} stacks of different orientation, matrix, pixel spacing or frame of "
-            f"reference ({', '.join(str(len(g)) for g in groups.values())} images)",
+            f"one series holds {len(groups)} stacks of different orientation, matrix, pixel spacing or frame "
+            f"of reference ({', '.join(str(len(g)) for g in groups.values())} images)",
             file=largest[0][0].parent,
             remedy="split the series",
         )
@@ -340,8 +342,8 @@ def _sorted_without_duplicates(
 
 
 def _same_pixels(a: tuple[Path, int | None, Dataset], b: tuple[Path, int | None, Dataset]) -> bool:
-    planes = [next(_planes(Series([header], [path], [frame])))[1] for path, frame, header in (a, b)]
-    return np.array_equal(*planes)
+    first, second = (next(_planes(Series([header], [path], [frame])))[1] for path, frame, header in (a, b))
+    return np.array_equal(first, second)
 
 
 def _geometry(headers: Sequence[Dataset], files: Sequence[Path]) -> Geometry:

@@ -1,0 +1,80 @@
+"""The manifest: which study became which case. It identifies patients: beside the dataset, readable by its
+owner.
+"""
+
+import csv
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+COLUMNS = ("case", "status", "split", "source", "patient", "study", "input", "path", "fold")
+DETAILS = ("suv_rule", "suv_factor", "structure", "warnings")
+IDENTITY = ("ct_series", "pet_series", "structure_set")
+
+
+@dataclass
+class Row:
+    """One study. `study` is its key; `identity` holds the UIDs it was made from."""
+
+    case: str
+    status: str
+    split: str
+    source: str
+    patient: str
+    study: str
+    input: str
+    path: str
+    fold: str = ""
+    message: str = ""
+    provenance: dict[str, object] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
+
+
+class Manifest:
+    """The rows of a manifest file, by study; empty if there is no file yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as stream:
+                for cells in csv.DictReader(stream):
+                    case, status, split, source, patient, study, given, path, fold = (
+                        cells[c] for c in COLUMNS
+                    )
+                    row = Row(
+                        case, status, split, source, patient, study, given, path, fold, cells["message"]
+                    )
+                    row.provenance = {c: cells[c] for c in DETAILS if cells[c]}
+                    row.identity = {c: cells[c] for c in IDENTITY if cells[c]}
+                    self.rows[row.study] = row
+
+    def save(self) -> None:
+        """Write the file whole or not at all, mode 600."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow((*COLUMNS, *DETAILS, *IDENTITY, "message"))
+        for row in sorted(self.rows.values(), key=lambda r: r.case):
+            details = [_cell(row.provenance.get(c, "")) for c in DETAILS]
+            identity = [row.identity.get(c, "") for c in IDENTITY]
+            writer.writerow([*(getattr(row, c) for c in COLUMNS), *details, *identity, row.message])
+        write_text(self.path, text.getvalue(), mode=0o600)
+
+
+def _cell(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file whole or not at all; it never has wider permissions than `mode`."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(
+            os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8"
+        ) as stream:
+            stream.write(text)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

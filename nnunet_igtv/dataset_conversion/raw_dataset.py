@@ -1,0 +1,378 @@
+"""The one writer of nnU-Net raw datasets: atomic per case, resumable, parallel, without patient identity.
+
+DatasetXXX_Name/imagesTr/CASE_0000.nii.gz  CT      labelsTr/CASE.nii.gz  {background 0, <label> 1}
+                imagesTr/CASE_0001.nii.gz  PET     dataset.json, conversion.json (how, per case; no identity)
+DatasetXXX_Name_manifest.csv               which study became which case; mode 600, beside the dataset
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from nnunet_igtv import __version__
+from nnunet_igtv.dataset_conversion.manifest import Manifest, Row, write_text
+from nnunet_igtv.dataset_conversion.splits import write_splits
+from nnunet_igtv.errors import IGTVError
+
+FOLDERS = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
+SCRATCH = ".unfinished"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What a raw dataset is. `values` says what the voxels mean: cases of another meaning are never added."""
+
+    dataset_id: int
+    name: str
+    label: str
+    values: str
+    description: str
+
+    @property
+    def folder_name(self) -> str:
+        return f"Dataset{self.dataset_id:03d}_{self.name}"
+
+
+@dataclass
+class Case:
+    """One converted study on one grid. `provenance` holds no identity; `identity` goes to the manifest
+    only.
+    """
+
+    ct: sitk.Image
+    pet: sitk.Image
+    label: sitk.Image
+    provenance: dict[str, object] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A study to convert: `load` (picklable) makes the case. All other fields may identify the patient.
+
+    Args:
+        key: what the study is called in every run.
+        patient: cases of one patient stay in one fold.
+        path: where it was found, relative to the input.
+        secrets: strings that must not appear in messages (patient's name and id).
+        fold: "train" or "val" where the source comes with a split.
+    """
+
+    key: str
+    patient: str
+    path: str
+    load: Callable[[], Case]
+    secrets: frozenset[str] = frozenset()
+    fold: str = ""
+
+
+@dataclass
+class Outcome:
+    """What became of one item."""
+
+    item: Item
+    case: str
+    provenance: dict[str, object] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
+    error: IGTVError | None = None
+
+
+class RawDataset:
+    """One conversion into one raw dataset.
+
+    Args:
+        spec: what the dataset is.
+        source: name of the converter, with `options` what makes two runs "the same conversion".
+        source_input: the folder or file converted (kept in the manifest only).
+        split: "train" or "test".
+        append: add to a dataset that another conversion made.
+
+    Raises IGTVError, before anything is written, if the id is taken by something else.
+    """
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        source: str,
+        options: dict[str, object],
+        source_input: Path,
+        split: str = "train",
+        append: bool = False,
+    ) -> None:
+        self.spec, self.source, self.options, self.split = spec, source, options, split
+        self.input = str(source_input.resolve())
+        root = raw_root()
+        self.folder = root / spec.folder_name
+        self.manifest = Manifest(root / f"{spec.folder_name}_manifest.csv")
+        self._check_id(root, append)
+        record = self.folder / "conversion.json"
+        self.record: dict = json.loads(record.read_text()) if record.is_file() else {"cases": {}}
+
+    def _check_id(self, root: Path, append: bool) -> None:
+        taken = f"dataset id {self.spec.dataset_id} exists"
+        others = [
+            p for p in root.glob(f"Dataset{self.spec.dataset_id:03d}_*") if p.is_dir() and p != self.folder
+        ]
+        if others:
+            raise IGTVError(taken, file=others[0].name, remedy="choose another -d, or give its name with -n")
+        if not self.folder.exists():
+            return
+        record = self.folder / "conversion.json"
+        if not record.is_file() or not self.manifest.rows:
+            raise IGTVError(
+                f"{taken} and was not made by this converter, or its manifest is gone",
+                file=self.folder.name,
+                remedy="choose another -d",
+            )
+        made = json.loads(record.read_text())
+        if made["values"] != self.spec.values or made["label"] != self.spec.label:
+            raise IGTVError(
+                f"{taken} and holds {made['values']} with label {made['label']!r}, not {self.spec.values} "
+                f"with {self.spec.label!r}",
+                file=self.folder.name,
+                remedy="choose another -d",
+            )
+        mine = [r for r in self.manifest.rows.values() if r.split == self.split]
+        same = all(r.input == self.input and r.source == self.source for r in mine)
+        same = same and made["options"].get(self.source, self.options) == self.options
+        if not same and not append:
+            raise IGTVError(
+                f"{taken} and was made from other input or with other options",
+                file=self.folder.name,
+                remedy="choose another -d, or add to it with --append",
+            )
+
+    # ------------------------------------------------------------------------------------------- conversion
+
+    def convert(self, items: Sequence[Item], jobs: int = 1) -> list[Outcome]:
+        """Convert what is not there yet; write the dataset's own files also when interrupted.
+
+        Returns the outcomes of this run, errors included. A run without a single case leaves nothing behind.
+        """
+        todo = [(self._row(item), item) for item in items]
+        todo = [(row, item) for row, item in todo if not self._done(row)]
+        outcomes: list[Outcome] = []
+        created = not self.folder.exists()
+        (self.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+        try:
+            self._save()
+            for outcome in self._run(todo, jobs):
+                self._note(outcome)
+                outcomes.append(outcome)
+        finally:
+            shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
+            if created and not any(self._complete(row) for row in self.manifest.rows.values()):
+                shutil.rmtree(self.folder)
+                self.manifest.path.unlink()
+            else:
+                self._save()
+                self._finish()
+        return outcomes
+
+    def _row(self, item: Item) -> Row:
+        known = self.manifest.rows.get(item.key)
+        if known is not None:
+            if known.split != self.split:
+                raise IGTVError(
+                    f"a study of this input is in the {known.split} split already",
+                    case=known.case,
+                    remedy="take it out of the input: training cases must not be test cases",
+                )
+            return known
+        used = (int(row.case.rpartition("_")[2]) for row in self.manifest.rows.values())
+        case = f"{self.spec.name}_{max(used, default=0) + 1:04d}"
+        row = Row(
+            case, "pending", self.split, self.source, item.patient, item.key, self.input, item.path, item.fold
+        )
+        self.manifest.rows[item.key] = row
+        return row
+
+    def _run(self, todo: list[tuple[Row, Item]], jobs: int) -> Iterator[Outcome]:
+        with tqdm(total=len(todo), desc=f"converting to {self.spec.folder_name}", unit="case") as bar:
+            if jobs <= 1 or len(todo) <= 1:
+                for row, item in todo:
+                    yield _convert(item, row.case, self.folder, self.split)
+                    bar.update()
+                return
+            pool = ProcessPoolExecutor(min(jobs, len(todo)), get_context("spawn"), _single_threaded)
+            try:
+                futures = {
+                    pool.submit(_convert, item, row.case, self.folder, self.split): (row, item)
+                    for row, item in todo
+                }
+                for future in as_completed(futures):
+                    row, item = futures[future]
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        error = IGTVError(
+                            "a worker process died (out of memory?)", remedy="run again with a smaller -j"
+                        )
+                        yield Outcome(item, row.case, error=error.in_case(row.case))
+                    bar.update()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _note(self, outcome: Outcome) -> None:
+        row = self.manifest.rows[outcome.item.key]
+        row.fold, row.identity = outcome.item.fold, outcome.identity
+        if outcome.error:
+            row.status, row.message = "failed", str(outcome.error)
+            self.record["cases"].pop(row.case, None)
+        else:
+            row.status, row.message, row.provenance = "converted", "", outcome.provenance
+            self.record["cases"][row.case] = {"split": self.split, "source": self.source} | outcome.provenance
+        self._save()
+
+    # -------------------------------------------------------------------------------------------------- files
+
+    def _files(self, row: Row) -> list[Path]:
+        return case_files(self.folder, row.case, row.split)
+
+    def _complete(self, row: Row) -> bool:
+        return all(f.is_file() for f in self._files(row))
+
+    def _done(self, row: Row) -> bool:
+        return row.status == "converted" and self._complete(row)
+
+    def _save(self) -> None:
+        self.manifest.save()
+        self.record |= {
+            "package": f"nnunet-igtv {__version__}",
+            "values": self.spec.values,
+            "label": self.spec.label,
+            "options": self.record.get("options", {}) | {self.source: self.options},
+        }
+        write_text(self.folder / "conversion.json", json.dumps(self.record, indent=1, sort_keys=True))
+
+    def _finish(self) -> None:
+        """dataset.json by nnU-Net's own function; splits by patient where nnU-Net's split by case would
+        leak.
+        """
+        from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+
+        training = [r for r in self.manifest.rows.values() if r.split == "train" and self._done(r)]
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            generate_dataset_json(
+                scratch,
+                {"0": "CT", "1": "CT"},
+                {"background": 0, self.spec.label: 1},
+                len(training),
+                ".nii.gz",
+                dataset_name=self.spec.name,
+                description=self.spec.description,
+                license="that of the source data",
+                converted_by=f"nnunet-igtv {__version__}",
+            )
+            os.replace(Path(scratch) / "dataset.json", self.folder / "dataset.json")
+        write_splits(training, self.folder)
+
+
+def case_files(folder: Path, case: str, split: str) -> list[Path]:
+    """CT, PET and label of a case; the label is written last, so that it marks a complete case."""
+    images, labels = FOLDERS[split]
+    return [
+        folder / images / f"{case}_0000.nii.gz",
+        folder / images / f"{case}_0001.nii.gz",
+        folder / labels / f"{case}.nii.gz",
+    ]
+
+
+def raw_root() -> Path:
+    """nnU-Net's raw data folder, made if it is not there. Raises IGTVError if nnUNet_raw is not set."""
+    root = os.environ.get("nnUNet_raw")  # noqa: SIM112 (nnU-Net's own name)
+    if not root:
+        raise IGTVError(
+            "the environment variable nnUNet_raw is not set", remedy="export nnUNet_raw=/path/to/folder"
+        )
+    Path(root).mkdir(parents=True, exist_ok=True)
+    return Path(root)
+
+
+def check_name(name: str) -> str:
+    """A dataset name as nnU-Net's folder names allow it."""
+    if not re.fullmatch(r"[A-Za-z0-9]+(?:[A-Za-z0-9_-]*[A-Za-z0-9])?", name):
+        raise IGTVError(f"{name!r} is not a dataset name", remedy="use letters, digits, '-' and '_' only")
+    return name
+
+
+# ------------------------------------------------------------------------------------------------- one case
+
+
+def _single_threaded() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
+    """Load one item and write its three files; runs in a worker process."""
+    try:
+        loaded = item.load()
+        _write(loaded, case_files(folder, case, split), folder / SCRATCH)
+        return Outcome(item, case, loaded.provenance, loaded.identity)
+    except IGTVError as error:
+        return Outcome(item, case, error=error.in_case(case))
+    except Exception as error:  # one broken study must not end the others
+        what = f"unexpected {type(error).__name__}: {error}"
+        return Outcome(item, case, error=IGTVError(what, case=case, remedy="please report this"))
+
+
+def _write(case: Case, targets: Sequence[Path], scratch: Path) -> None:
+    if not sitk.GetArrayViewFromImage(case.label).any() and not case.provenance.get("without_tumour"):
+        raise IGTVError("the label is empty")
+    images = (compact(case.ct), sitk.Cast(case.pet, sitk.sitkFloat32), sitk.Cast(case.label, sitk.sitkUInt8))
+    unfinished = [
+        scratch / target.name.replace(".nii.gz", f".{k}.nii.gz") for k, target in enumerate(targets)
+    ]
+    for image, path, target in zip(images, unfinished, targets, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
+        sitk.WriteImage(image, str(path), useCompression=True)
+    for path, target in zip(unfinished, targets, strict=True):
+        os.replace(path, target)
+
+
+def compact(image: sitk.Image) -> sitk.Image:
+    """As int16 if that loses nothing (CT mostly), else as float32."""
+    voxels = sitk.GetArrayViewFromImage(image)
+    if np.abs(voxels).max() < 2**15 and np.array_equal(voxels, np.rint(voxels)):
+        return sitk.Cast(image, sitk.sitkInt16)
+    return sitk.Cast(image, sitk.sitkFloat32)
+
+
+def report(outcomes: Sequence[Outcome], total: int, loose: Sequence[IGTVError] = ()) -> int:
+    """Print the errors and one line of summary; the exit status is 0 if nothing failed."""
+    failed = [o for o in outcomes if o.error]
+    for outcome in failed:
+        print(redact(str(outcome.error), outcome.item.secrets, outcome.item.path), file=sys.stderr)
+    for error in loose:
+        print(error, file=sys.stderr)
+    converted = len(outcomes) - len(failed)
+    kept = total - len(outcomes)
+    print(f"{converted} converted, {kept} already there, {len(failed) + len(loose)} failed")
+    return 1 if failed or loose or not total else 0
+
+
+def redact(text: str, secrets: frozenset[str], path: str = "") -> str:
+    """`text` without a patient's name or id (whole, or the parts of a name), as they come in headers and
+    paths.
+    """
+    parts = {
+        part for secret in secrets for part in [secret, *re.split(r"[\^=,\s]+", secret)] if len(part) > 2
+    }
+    for part in sorted(parts, key=len, reverse=True):
+        text = re.sub(re.escape(part), "<patient>", text, flags=re.IGNORECASE)
+    return text

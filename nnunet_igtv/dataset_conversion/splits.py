@@ -1,0 +1,59 @@
+"""Cross-validation by patient: nnU-Net splits by case, so two cases of one patient would leak between
+folds.
+"""
+
+import json
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_igtv.dataset_conversion.manifest import Row, write_text
+
+FOLDS = 5
+
+
+def write_splits(training: Sequence[Row], dataset: Path) -> None:
+    """Write splits_final.json where nnU-Net's own split would be wrong: where the source came with a split,
+    or where a patient has several cases. nnU-Net reads it from nnUNet_preprocessed/<dataset>; a file there
+    that covers the same cases is left as it is.
+    """
+    splits = splits_by_patient({row.case: (row.patient, row.fold) for row in training})
+    if not splits:
+        return
+    preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 (nnU-Net's own name)
+    folder = Path(preprocessed) / dataset.name if preprocessed else dataset
+    target = folder / "splits_final.json"
+    cases = {row.case for row in training}
+    if target.is_file() and all(
+        set(s["train"]) | set(s["val"]) == cases for s in json.loads(target.read_text())
+    ):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(splits, indent=1))
+    if not preprocessed:
+        print(
+            f"copy {dataset.name}/splits_final.json to nnUNet_preprocessed before training", file=sys.stderr
+        )
+
+
+def splits_by_patient(cases: dict[str, tuple[str, str]]) -> list[dict[str, list[str]]]:
+    """Case -> (patient, given fold) to nnU-Net's list of folds; empty if nnU-Net's own split does.
+
+    A given split ("train", "val") is the only fold. Otherwise whole patients are dealt to five folds, or to
+    as many as there are patients.
+    """
+    names = sorted(cases)
+    if any(fold for _, fold in cases.values()):
+        return [{part: [c for c in names if (cases[c][1] or "train") == part] for part in ("train", "val")}]
+    patients = sorted({patient for patient, _ in cases.values()})
+    if len(patients) in (len(cases), 0, 1):
+        return []
+    random.Random(12345).shuffle(patients)
+    splits = []
+    for k in range(min(FOLDS, len(patients))):
+        held_out = set(patients[k::FOLDS])
+        validation = [c for c in names if cases[c][0] in held_out]
+        splits.append({"train": [c for c in names if c not in validation], "val": validation})
+    return splits
