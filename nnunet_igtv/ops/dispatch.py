@@ -1,18 +1,27 @@
-"""Which backend computes the scan on a device, and why."""
+"""Which backend computes the scan on a device, and why.
+
+A backend is a module with `forward` and `backward` on the layout of `nnunet_igtv.ops.scan`, `DEVICES` and
+`describe()`. It counts as available on a device only once a small problem, forward and backward, has come out
+right there: an installed package may have no kernel for this GPU.
+"""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+from . import reference
+
 VARIABLE = "nnUNet_igtv_scan"
-_MODULES = {"reference": "reference"}
-_PREFERENCE = {"cpu": ("reference",), "cuda": ("reference",)}
+NAMES = ("cpu", "reference")
+_BEST_FIRST = {"cpu": ("cpu", "reference")}
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,18 +37,76 @@ class Backend:
         return f"{self.name} ({self.reason})"
 
 
+class UnavailableError(RuntimeError):
+    """A backend does not run on a device; the text says why."""
+
+
+def _small_problem(device: torch.device) -> tuple[list[Any], Tensor]:
+    """Arguments of a cross scan of a 3 x 5 map with 20 channels and 4 states, and a gradient of its result."""
+    shapes = ((1, 15, 1, 20), (1, 15, 4, 20), (4, 20, 4), (1, 15, 4, 4), (1, 15, 4, 4), (4, 20), (4, 20))
+    waves = [
+        torch.arange(float(torch.Size(s).numel())).mul(i + 1).sin().view(s) for i, s in enumerate(shapes)
+    ]
+    waves[2] = -0.1 - waves[2].abs()
+    return [*(wave.to(device) for wave in waves), 5, True], waves[0].cos().to(device)
+
+
 @cache
-def _load(name: str) -> Backend:
-    module = import_module(f"{__package__}.{_MODULES[name]}")
-    return Backend(name, "the definition, in plain PyTorch", module.forward, module.backward)
+def _probed(name: str, device: torch.device) -> Backend | UnavailableError:
+    """The backend, where it computes the small problem as the definition does; else what is wrong."""
+    try:
+        module = import_module(f"{__package__}.{name}")
+        if module.DEVICES and device.type not in module.DEVICES:
+            return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
+        backend = Backend(name, module.describe(), module.forward, module.backward)
+        inputs, grad = _small_problem(device)
+        found = [backend.forward(*inputs), *backend.backward(grad, *inputs)]
+        right = [reference.forward(*inputs), *reference.backward(grad, *inputs)]
+        if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(found, right, strict=True)):
+            return UnavailableError("it computes a small problem wrongly here")
+    except Exception as error:  # whatever a missing package, driver or compiler raises
+        lines = str(error).splitlines() or ["no reason given"]
+        return UnavailableError(f"{type(error).__name__}: {lines[0]}")
+    return backend
 
 
 def choose(device: torch.device, dtype: torch.dtype, name: str = "") -> Backend:
-    """The backend for tensors of this device and type: the one named, or the one the environment variable
-    names, or the best that runs."""
-    return _load(name or os.environ.get(VARIABLE, "") or "reference")
+    """The backend for tensors of this device and type.
+
+    Args:
+        device, dtype: what the tensors are; float64 is computed by the definition alone.
+        name: the backend; else the one that the variable nnUNet_igtv_scan names; else the best that runs.
+
+    Raises:
+        ValueError: no backend has this name, or the one asked for does not compute in this type.
+        UnavailableError: the backend asked for does not run on this device.
+    """
+    asked = name or os.environ.get(VARIABLE, "")
+    if asked and asked not in NAMES:
+        known = ", ".join(NAMES)
+        raise ValueError(f"{asked!r} is no backend of the scan ({VARIABLE} or backend=): {known}")
+    if dtype == torch.float64 and asked not in ("", "reference"):
+        raise ValueError(f"{asked!r} computes the scan in float32; float64 inputs need 'reference'")
+    candidates = (asked,) if asked else _BEST_FIRST.get(device.type, ("reference",))
+    if dtype == torch.float64:
+        candidates = ("reference",)
+    for candidate in candidates:
+        found = _probed(candidate, device)
+        if isinstance(found, Backend):
+            return found
+    raise UnavailableError(f"the scan's backend {candidates[0]!r} does not run on {device}: {found}")
 
 
 def active_backend(device: torch.device | str) -> Backend:
     """What computes the scan on a device when nothing else is asked for; its `str` says which and why."""
-    return choose(torch.device(device), torch.float32)
+    device = torch.device(device)
+    chosen = choose(device, torch.float32)
+    if os.environ.get(VARIABLE):
+        return replace(chosen, reason=f"{chosen.reason}; {VARIABLE} asks for it")
+    passed_over = []
+    for name in _BEST_FIRST.get(device.type, ()):
+        found = _probed(name, device)
+        if isinstance(found, Backend):
+            break
+        passed_over.append(f"{name} does not run: {found}")
+    return replace(chosen, reason="; ".join([chosen.reason, *passed_over]))

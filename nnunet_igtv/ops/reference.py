@@ -4,6 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+DEVICES = ()  # any
+
+
+def describe() -> str:
+    return "the definition in plain PyTorch, slow"
+
 
 def pixel_orders(height: int, width: int, crossed: bool, device: torch.device | None = None) -> Tensor:
     """Which pixel each direction reads at each step.

@@ -1,0 +1,266 @@
+"""Machine code for this processor, written as Python functions over vectors of neighbouring channels.
+
+A kernel is a Python function that is run once, on symbols: each operation on a `Vector` or an `Integer`
+appends an LLVM instruction, `Trace.repeat` a loop, and a plain Python loop unrolls. llvmlite, a wheel on every
+platform of PyTorch's, turns the result into machine code in memory within a fraction of a second: no compiler
+on the user's machine, no files to cache, no threads of its own. LLVM splits a vector where the processor's
+registers are narrower than `LANES` floats.
+
+Addresses are integers (bytes); the caller answers for what they point to.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+LANES = 16
+FLOAT = 4  # bytes of a float
+WIDE = LANES * FLOAT  # bytes of a vector
+
+_i32, _i64, _f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_floats, _ints = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
+
+
+class Integer:
+    """A 64-bit integer or address."""
+
+    def __init__(self, trace: "Trace", value: ir.Value) -> None:
+        self.trace, self.value = trace, value
+
+    def _apply(self, operation: str, other: "Integer | int") -> "Integer":
+        instruction = getattr(self.trace.builder, operation)
+        return Integer(self.trace, instruction(self.value, self.trace.integer(other).value))
+
+    def __add__(self, other: "Integer | int") -> "Integer":
+        return self._apply("add", other)
+
+    def __sub__(self, other: "Integer | int") -> "Integer":
+        return self._apply("sub", other)
+
+    def __mul__(self, other: "Integer | int") -> "Integer":
+        return self._apply("mul", other)
+
+    def __floordiv__(self, other: "Integer | int") -> "Integer":
+        return self._apply("sdiv", other)
+
+    def minimum(self, other: "Integer | int") -> "Integer":
+        builder, bound = self.trace.builder, self.trace.integer(other).value
+        smaller = builder.icmp_signed("<", self.value, bound)
+        return Integer(self.trace, builder.select(smaller, self.value, bound))
+
+
+class Vector:
+    """LANES float32 values."""
+
+    def __init__(self, trace: "Trace", value: ir.Value) -> None:
+        self.trace, self.value = trace, value
+
+    def _apply(self, operation: str, other: "Vector | float") -> "Vector":
+        instruction = getattr(self.trace.builder, operation)
+        return Vector(self.trace, instruction(self.value, self.trace.vector(other).value))
+
+    def __add__(self, other: "Vector | float") -> "Vector":
+        return self._apply("fadd", other)
+
+    def __sub__(self, other: "Vector | float") -> "Vector":
+        return self._apply("fsub", other)
+
+    def __mul__(self, other: "Vector | float") -> "Vector":
+        return self._apply("fmul", other)
+
+    def __truediv__(self, other: "Vector | float") -> "Vector":
+        return self._apply("fdiv", other)
+
+    def _bounded(self, comparison: str, bound: float) -> "Vector":
+        builder, limit = self.trace.builder, self.trace.vector(bound).value
+        beyond = builder.fcmp_ordered(comparison, limit, self.value)
+        return Vector(self.trace, builder.select(beyond, limit, self.value))
+
+    def at_least(self, bound: float) -> "Vector":
+        """The larger of each value and the bound; NaN stays NaN."""
+        return self._bounded(">", bound)
+
+    def at_most(self, bound: float) -> "Vector":
+        """The smaller of each value and the bound; NaN stays NaN."""
+        return self._bounded("<", bound)
+
+
+class Trace:
+    """Where a kernel is being written: constants, memory, loops and elementary functions."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+
+    def integer(self, value: Integer | int) -> Integer:
+        return value if isinstance(value, Integer) else Integer(self, ir.Constant(_i64, value))
+
+    def vector(self, value: Vector | float) -> Vector:
+        if isinstance(value, Vector):
+            return value
+        return Vector(self, ir.Constant(_floats, [float(np.float32(value))] * LANES))
+
+    def _pointer(self, address: Integer, kind: ir.Type) -> ir.Value:
+        return self.builder.inttoptr(address.value, kind.as_pointer())
+
+    def load(self, address: Integer) -> Vector:
+        return Vector(self, self.builder.load(self._pointer(address, _floats), align=FLOAT))
+
+    def store(self, value: Vector, address: Integer) -> None:
+        self.builder.store(value.value, self._pointer(address, _floats), align=FLOAT)
+
+    def add_to(self, address: Integer, value: Vector) -> None:
+        self.store(self.load(address) + value, address)
+
+    def load_index(self, address: Integer) -> Integer:
+        """A 32-bit integer."""
+        index = self.builder.load(self._pointer(address, _i32), align=4)
+        return Integer(self, self.builder.sext(index, _i64))
+
+    def broadcast(self, address: Integer) -> Vector:
+        """One float in all lanes."""
+        scalar = self.builder.load(self._pointer(address, _f32), align=FLOAT)
+        empty = ir.Constant(_floats, ir.Undefined)
+        first = self.builder.insert_element(empty, scalar, ir.Constant(_i32, 0))
+        return Vector(self, self.builder.shuffle_vector(first, empty, ir.Constant(_ints, [0] * LANES)))
+
+    def store_sum(self, value: Vector, address: Integer) -> None:
+        """The sum of the lanes, in halves, as one float."""
+        total, lanes = value.value, LANES
+        while lanes > 1:
+            lanes //= 2
+            parts = (
+                self.builder.shuffle_vector(
+                    total, total, ir.Constant(ir.VectorType(_i32, lanes), list(range(first, first + lanes)))
+                )
+                for first in (0, lanes)
+            )
+            total = self.builder.fadd(*parts)
+        scalar = self.builder.extract_element(total, ir.Constant(_i32, 0))
+        self.builder.store(scalar, self._pointer(address, _f32), align=FLOAT)
+
+    def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
+        """a * b + c, fused where the processor can."""
+        module = self.builder.module
+        function = module.globals.get("llvm.fmuladd.v16f32") or ir.Function(
+            module, ir.FunctionType(_floats, [_floats] * 3), "llvm.fmuladd.v16f32"
+        )
+        return Vector(
+            self, self.builder.call(function, [a.value, self.vector(b).value, self.vector(c).value])
+        )
+
+    def polynomial(self, x: Vector, coefficients: Sequence[float]) -> Vector:
+        """Horner's rule; coefficients lowest first."""
+        *lower, value = (self.vector(c) for c in coefficients)
+        for coefficient in reversed(lower):
+            value = self.fma(value, x, coefficient)
+        return value
+
+    def exp2(self, x: Vector) -> Vector:
+        """2**x to 2e-7, for x within -126 and 127 (beyond: as at these bounds).
+
+        Adding 1.5 * 2**23 leaves x rounded to an integer in the low bits of the sum; the polynomial takes the
+        rest, and the integer is added to the exponent.
+        """
+        builder, shift = self.builder, self.vector(1.5 * 2**23)
+        x = x.at_least(-126.0).at_most(127.0)
+        rounded = x + shift
+        power = self.polynomial(x - (rounded - shift), _EXP2)
+        exponent = builder.shl(builder.bitcast(rounded.value, _ints), ir.Constant(_ints, [23] * LANES))
+        bits = builder.add(builder.bitcast(power.value, _ints), exponent)
+        return Vector(self, builder.bitcast(bits, _floats))
+
+    def softplus(self, x: Vector) -> tuple[Vector, Vector]:
+        """log(1 + e**x) and its derivative, the logistic function, without overflow for any x."""
+        positive = x.at_least(0.0)
+        smaller = self.exp2((x - positive - positive) * _LOG2E)  # -|x| = min(x, 0) - max(x, 0)
+        larger = self.vector(1.0)
+        softplus = self.fma(smaller, self.polynomial(smaller, _LOG1P), positive)
+        above = self.builder.fcmp_ordered(">", x.value, self.vector(0.0).value)
+        numerator = Vector(self, self.builder.select(above, larger.value, smaller.value))
+        return softplus, numerator / (smaller + 1.0)
+
+    def repeat(
+        self, count: Integer, body: Callable[..., Sequence[Vector] | None], carried: Sequence[Vector] = ()
+    ) -> list[Vector]:
+        """Runs body(index, *carried), which returns the next values of what it carries, count times."""
+        builder = self.builder
+        before = builder.block
+        head, inside, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(_i64)
+        phis = [builder.phi(_floats) for _ in carried]
+        builder.cbranch(builder.icmp_signed("<", index, count.value), inside, after)
+        builder.position_at_end(inside)
+        inner = [Vector(self, phi) for phi in phis]
+        following = body(Integer(self, index), *inner) or ()
+        one_more = builder.add(index, ir.Constant(_i64, 1))
+        last = builder.block
+        builder.branch(head)
+        index.add_incoming(ir.Constant(_i64, 0), before)
+        index.add_incoming(one_more, last)
+        for phi, start, following_value in zip(phis, carried, following, strict=True):
+            phi.add_incoming(start.value, before)
+            phi.add_incoming(following_value.value, last)
+        builder.position_at_end(after)
+        return inner
+
+
+def _fitted(
+    function: Callable[[np.ndarray], np.ndarray], low: float, high: float, degree: int
+) -> list[float]:
+    """Coefficients, lowest first, of the polynomial through the Chebyshev nodes of an interval."""
+    fit = np.polynomial.chebyshev.Chebyshev.interpolate(function, degree, [low, high])
+    return [float(np.float32(c)) for c in fit.convert(kind=np.polynomial.Polynomial).coef]
+
+
+_LOG2E = float(np.log2(np.e))
+_EXP2 = _fitted(np.exp2, -0.5, 0.5, 5)
+_LOG1P = _fitted(lambda e: np.log1p(e) / e, 0.0, 1.0, 9)  # log(1 + e) / e; no node lies at 0
+
+
+_engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
+
+
+@cache
+def processor() -> tuple[str, str]:
+    """LLVM's name and features of the processor at hand."""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def compiled(
+    kernel: Callable[..., None], arguments: int, cpu: str | None = None, features: str | None = None
+) -> Callable[..., None]:
+    """Machine code of a kernel.
+
+    Args:
+        kernel: called once with a `Trace` and as many `Integer`s as the kernel has arguments.
+        arguments: their number.
+        cpu, features: the processor to compile for, in LLVM's words; None is the one at hand.
+
+    Returns:
+        A function of that many Python integers; it lets go of the interpreter's lock while it runs.
+    """
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), "kernel")
+    builder = ir.IRBuilder(function.append_basic_block())
+    trace = Trace(builder)
+    kernel(trace, *(Integer(trace, argument) for argument in function.args))
+    builder.ret_void()
+    name, own = processor()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=name if cpu is None else cpu, features=own if features is None else features, opt=3, jit=True
+    )
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    engine = llvm.create_mcjit_compiler(parsed, machine)
+    engine.finalize_object()
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(engine.get_function_address("kernel"))
+    _engines.append(engine)
+    return call
