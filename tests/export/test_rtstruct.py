@@ -1,0 +1,230 @@
+"""Mask -> RTSTRUCT -> mask loses no voxel, whoever reads and however the axes run."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+
+from nnunet_igtv.dataset_conversion import read_structure
+from nnunet_igtv.dataset_conversion.series import Geometry
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.export import write_rtstruct
+from nnunet_igtv.export.uids import ROOT
+from nnunet_igtv.phantom.cohort import simulate, write_cohort
+
+
+def shapes():
+    """Name -> mask (7, 11, 14)."""
+    empty = np.zeros((7, 11, 14), bool)
+
+    def filled(*boxes):
+        mask = empty.copy()
+        for box in boxes:
+            mask[box] = True
+        return mask
+
+    ring = filled(np.s_[2:5, 2:9, 3:12])
+    ring[2:5, 4:7, 5:10] = False
+    island = ring.copy()
+    island[3, 5, 7] = True
+    touching = ring.copy()
+    touching[3, 3, 4] = touching[3, 2, 3] = False  # the hole meets the outside at a corner
+    checkers = np.indices(empty.shape).sum(0) % 2 == 0
+    return {
+        "ring with hole": ring,
+        "ring with island": island,
+        "hole touching the outside": touching,
+        "single voxel": filled(np.s_[3, 5, 6]),
+        "diagonal pair": filled(np.s_[3, 5, 6], np.s_[3, 6, 7]),
+        "bar of two": filled(np.s_[3, 5, 6:8]),
+        "all corners": filled(*(np.s_[k, j, i] for k in (0, 6) for j in (0, 10) for i in (0, 13))),
+        "whole image": ~empty,
+        "checkerboard": checkers,
+        "two lesions": filled(np.s_[1:3, 1:4, 1:4], np.s_[5:7, 7:10, 8:13]),
+        "missing slice": filled(np.s_[1, 2:6, 2:6], np.s_[3, 2:6, 2:6]),
+    }
+
+
+def proper_orientations():
+    """The 24 right-handed ways in which a CT's axes can run along the patient's, and two oblique ones."""
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            matrix = np.eye(3)[:, order] * signs
+            if np.linalg.det(matrix) > 0:
+                yield pytest.param(matrix, id=f"{order}{signs}")
+    for angles in ((20, -35, 50), (3, 2, -4)):
+        turn = sitk.Euler3DTransform((0, 0, 0), *np.radians(angles))
+        yield pytest.param(np.array(turn.GetMatrix()).reshape(3, 3), id=f"oblique{angles}")
+
+
+def check(mask, geometry, ct, output, read_independently):
+    write_rtstruct(geometry.image(mask.astype(np.uint8)), ct, output)
+    ours = sitk.GetArrayFromImage(read_structure(output, "IGTV", geometry.image(mask.astype(np.uint8))))
+    assert np.count_nonzero(ours != mask) == 0
+    assert np.count_nonzero(read_independently(output, "IGTV", geometry, ct) != mask) == 0
+
+
+@pytest.mark.parametrize("name", shapes())
+def test_round_trip_of_shapes(name, upright, write_ct, read_independently, tmp_path):
+    check(
+        shapes()[name], upright, write_ct(tmp_path / "ct", upright), tmp_path / "rs.dcm", read_independently
+    )
+
+
+@pytest.mark.parametrize("direction", list(proper_orientations()))
+def test_round_trip_in_every_orientation(direction, upright, write_ct, read_independently, tmp_path):
+    geometry = Geometry(upright.size, upright.spacing, upright.origin, tuple(direction.ravel()))
+    ct = write_ct(tmp_path / "ct", geometry)
+    check(shapes()["ring with island"], geometry, ct, tmp_path / "rs.dcm", read_independently)
+
+
+@pytest.mark.law
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**31), density=st.floats(0.02, 0.98))
+def test_round_trip_of_random_masks(seed, density, upright, write_ct, read_independently, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("random")
+    mask = np.random.default_rng(seed).random((7, 11, 14)) < density
+    mask[3, 5, 5] = True
+    check(mask, upright, write_ct(folder / "ct", upright), folder / "rs.dcm", read_independently)
+
+
+@pytest.mark.parametrize("kind", ["gtv", "igtv"])
+def test_round_trip_of_phantoms(kind, read_independently, tmp_path):
+    (study,) = write_cohort(kind, 1, 4, 48, 24, tmp_path)
+    _, _, scan = simulate(kind, 4, 0, 48, 24)
+    from nnunet_igtv.dataset_conversion import read_ct
+
+    ct = read_ct(study / "CT")
+    read_back = read_structure(study / "RTSTRUCT" / "RTSTRUCT.dcm", kind.upper(), ct)
+    assert (sitk.GetArrayFromImage(read_back) == scan.structure).all()
+    geometry = Geometry(ct.GetSize(), ct.GetSpacing(), ct.GetOrigin(), ct.GetDirection())
+    check(scan.structure, geometry, study / "CT", tmp_path / "again.dcm", read_independently)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("flips", [(False, False, True), (True, True, False), (True, True, True)])
+def test_mask_whose_axes_run_otherwise(axes, flips, upright, write_ct, read_independently, tmp_path):
+    """As after a detour through software that reorients images; the patient's voxels stay the same."""
+    mask = shapes()["two lesions"]
+    ct = write_ct(tmp_path / "ct", upright)
+    turned = sitk.Flip(sitk.PermuteAxes(upright.image(mask.astype(np.uint8)), axes), flips)
+    write_rtstruct(turned, ct, tmp_path / "rs.dcm")
+    assert (read_independently(tmp_path / "rs.dcm", "IGTV", upright, ct) == mask).all()
+
+
+def test_cropped_mask_through_a_nifti_file(upright, write_ct, read_independently, tmp_path):
+    mask = shapes()["ring with hole"]
+    ct = write_ct(tmp_path / "ct", upright)
+    sitk.WriteImage(upright.image(mask.astype(np.uint8))[2:, 1:, 1:6], str(tmp_path / "crop.nii.gz"))
+    write_rtstruct(sitk.ReadImage(str(tmp_path / "crop.nii.gz")), ct, tmp_path / "rs.dcm")
+    assert (read_independently(tmp_path / "rs.dcm", "IGTV", upright, ct) == mask).all()
+
+
+def test_contours_lie_on_the_half_voxel_boundary(upright, write_ct, tmp_path):
+    mask = np.zeros((7, 11, 14), bool)
+    mask[3, 2:9, 3:12] = True
+    write_rtstruct(
+        upright.image(mask.astype(np.uint8)), write_ct(tmp_path / "ct", upright), tmp_path / "rs.dcm"
+    )
+    (contour,) = dcmread(tmp_path / "rs.dcm").ROIContourSequence[0].ContourSequence
+    points = np.array(contour.ContourData, float).reshape(-1, 3)
+    assert points[:, 0].min() == pytest.approx(-12 + 1.5 * 2.5)
+    assert points[:, 0].max() == pytest.approx(-12 + 1.5 * 11.5)
+    assert points[:, 1].min() == pytest.approx(30.5 + 2.0 * 1.5)
+    assert set(points[:, 2]) == {-91.0}
+
+
+def test_what_the_file_says(upright, write_ct, tmp_path):
+    ct = write_ct(tmp_path / "ct", upright)
+    mask = upright.image(shapes()["ring with hole"].astype(np.uint8))
+    dataset = dcmread(write_rtstruct(mask, ct, tmp_path / "rs.dcm", colour=(1, 2, 3)))
+    header = dcmread(next(ct.iterdir()))
+    for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "StudyDate"):
+        assert dataset[keyword].value == header[keyword].value
+    assert dataset.SOPInstanceUID.startswith(ROOT)
+    assert dataset.SeriesInstanceUID.startswith(ROOT)
+    assert dataset.file_meta.ImplementationClassUID.startswith(ROOT)
+    (structure,), (roi,) = dataset.StructureSetROISequence, dataset.ROIContourSequence
+    assert (structure.ROIName, structure.ROIGenerationAlgorithm) == ("IGTV", "AUTOMATIC")
+    assert list(roi.ROIDisplayColor) == [1, 2, 3]
+    assert {contour.ContourGeometricType for contour in roi.ContourSequence} == {"CLOSED_PLANAR"}
+    assert len(roi.ContourSequence) == 6  # outline and hole in each of three slices
+    assert dataset.RTROIObservationsSequence[0].RTROIInterpretedType == "GTV"
+    frame = dataset.ReferencedFrameOfReferenceSequence[0]
+    series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == header.SeriesInstanceUID
+    assert len(series.ContourImageSequence) == 7
+    other = dcmread(write_rtstruct(mask, ct, tmp_path / "rs2.dcm"))
+    assert other.SOPInstanceUID != dataset.SOPInstanceUID
+
+
+def test_existing_structures_are_carried_over_and_the_file_left_alone(upright, write_ct, tmp_path):
+    ct = write_ct(tmp_path / "ct", upright)
+    first, second = (shapes()[name] for name in ("ring with island", "two lesions"))
+    image = upright.image(first.astype(np.uint8))
+    old = write_rtstruct(image, ct, tmp_path / "old.dcm", name="GTV")
+    before = old.read_bytes()
+    new = write_rtstruct(upright.image(second.astype(np.uint8)), ct, tmp_path / "new.dcm", extend=old)
+    assert old.read_bytes() == before
+    assert (sitk.GetArrayFromImage(read_structure(new, "GTV", image)) == first).all()
+    assert (sitk.GetArrayFromImage(read_structure(new, "IGTV", image)) == second).all()
+    assert dcmread(new).SOPInstanceUID != dcmread(old).SOPInstanceUID
+    assert [roi.ROINumber for roi in dcmread(new).StructureSetROISequence] == [1, 2]
+    with pytest.raises(IGTVError, match="holds a structure 'GTV' already"):
+        write_rtstruct(image, ct, tmp_path / "third.dcm", name="GTV", extend=old)
+    with pytest.raises(IGTVError, match="exists already"):
+        write_rtstruct(image, ct, old, extend=old)
+    assert old.read_bytes() == before
+
+
+def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
+    ct = write_ct(tmp_path / "ct", upright)
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    output = tmp_path / "out" / "rs.dcm"
+
+    def refused(match, mask=mask, ct=ct, **more):
+        with pytest.raises(IGTVError, match=match):
+            write_rtstruct(mask, ct, output, **more)
+        assert not output.exists()
+
+    refused("mask is empty", upright.image(np.zeros((7, 11, 14), np.uint8)))
+    (tmp_path / "nothing").mkdir()
+    refused("no CT series", ct=tmp_path / "nothing")
+    refused("no such file or folder", ct=tmp_path / "absent")
+    shifted = upright.image(shapes()["single voxel"].astype(np.uint8))
+    shifted.SetOrigin((-12.6, 30.5, -100.0))
+    refused("are not those of the CT", shifted)
+    coarse = upright.image(shapes()["single voxel"].astype(np.uint8))
+    coarse.SetSpacing((1.6, 2.0, 3.0))
+    refused("are not those of the CT", coarse)
+    beyond = upright.image(shapes()["all corners"].astype(np.uint8))
+    beyond.SetOrigin((-12.0, 30.5, -103.0))  # a slice lower
+    refused("reaches outside", beyond)
+    other = write_ct(tmp_path / "other" / "ct", upright, study="another")
+    foreign = write_rtstruct(mask, other, tmp_path / "foreign.dcm")
+    refused("another patient or study", extend=foreign)
+    refused("cannot be read", extend=tmp_path / "absent.dcm")
+    refused("is no RTSTRUCT", extend=next(ct.iterdir()))
+
+
+def test_two_series_on_one_grid_are_not_guessed_between(upright, write_ct, tmp_path):
+    first, _ = (write_ct(tmp_path / "study" / name, upright, series=name) for name in "ab")
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    with pytest.raises(IGTVError, match="2 CT series lie on the grid"):
+        write_rtstruct(mask, tmp_path / "study", tmp_path / "rs.dcm")
+    write_rtstruct(mask, first, tmp_path / "rs.dcm")
+
+
+def test_series_on_another_grid_is_passed_over(upright, write_ct, tmp_path):
+    other = Geometry((8, 8, 5), (4.0, 4.0, 5.0), (0.0, 0.0, 0.0), upright.direction)
+    write_ct(tmp_path / "study" / "scout", other, series="scout")
+    ct = write_ct(tmp_path / "study" / "ct", upright)
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    dataset = dcmread(write_rtstruct(mask, tmp_path / "study", tmp_path / "rs.dcm"))
+    frame = dataset.ReferencedFrameOfReferenceSequence[0]
+    series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == dcmread(next(ct.iterdir())).SeriesInstanceUID

@@ -1,0 +1,69 @@
+"""DICOM-SEG, and both exports from the command line."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import dcmread
+
+from nnunet_igtv.cli import main
+from nnunet_igtv.dataset_conversion import read_structure
+from nnunet_igtv.export.seg import write_seg
+
+
+@pytest.fixture
+def ring():
+    mask = np.zeros((7, 11, 14), bool)
+    mask[2:5, 2:9, 3:12] = True
+    mask[2:5, 4:7, 5:10] = False
+    return mask
+
+
+def read_seg(file, shape, geometry):
+    """By positions, since frames without voxels are not stored."""
+    dataset = dcmread(file)
+    frames = dataset.pixel_array.reshape(-1, *shape[1:])
+    mask = np.zeros(shape, bool)
+    for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        position = [float(v) for v in groups.PlanePositionSequence[0].ImagePositionPatient]
+        mask[geometry.image(np.zeros(shape, np.uint8)).TransformPhysicalPointToIndex(position)[2]] |= (
+            frame > 0
+        )
+    return mask
+
+
+def test_seg_round_trip(ring, upright, write_ct, tmp_path):
+    pytest.importorskip("highdicom")
+    ct = write_ct(tmp_path / "ct", upright)
+    file = write_seg(upright.image(ring.astype(np.uint8)), ct, tmp_path / "seg.dcm")
+    dataset = dcmread(file)
+    assert (read_seg(file, ring.shape, upright) == ring).all()
+    assert dataset.SegmentSequence[0].SegmentLabel == "IGTV"
+    assert dataset.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
+    assert dataset.FrameOfReferenceUID == dcmread(next(ct.iterdir())).FrameOfReferenceUID
+
+
+def test_commands(ring, upright, write_ct, tmp_path, capsys):
+    ct = write_ct(tmp_path / "ct", upright)
+    mask = tmp_path / "mask.nii.gz"
+    sitk.WriteImage(upright.image(ring.astype(np.uint8)), str(mask))
+    rs, extended, seg = (tmp_path / "out" / name for name in ("rs.dcm", "more.dcm", "seg.dcm"))
+    assert main(["export", "rtstruct", str(mask), "--ct", str(ct), "-o", str(rs)]) == 0
+    assert capsys.readouterr().out.strip() == str(rs)
+    arguments = ["--ct", str(ct), "--name", "IGTV_2", "--colour", "0,0,255", "--extend", str(rs)]
+    assert main(["export", "rtstruct", str(mask), *arguments, "-o", str(extended)]) == 0
+    image = upright.image(ring.astype(np.uint8))
+    for name in ("IGTV", "IGTV_2"):
+        assert (sitk.GetArrayFromImage(read_structure(extended, name, image)) == ring).all()
+    assert main(["export", "seg", str(mask), "--ct", str(ct), "-o", str(seg)]) == 0
+    assert (read_seg(seg, ring.shape, upright) == ring).all()
+
+
+def test_command_refuses_clearly(upright, write_ct, tmp_path, capsys):
+    ct = write_ct(tmp_path / "ct", upright)
+    text = tmp_path / "mask.nii.gz"
+    text.write_text("no image")
+    assert main(["export", "rtstruct", str(text), "--ct", str(ct), "-o", str(tmp_path / "rs.dcm")]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be read" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "rs.dcm").exists()
