@@ -13,10 +13,10 @@ VARIABLE = "nnUNet_extTrainer"
 FOLDER = Path(__file__).resolve().parent / "nnunet_ext"
 
 
-def search_path(current: str | None = None) -> str:
-    """What `nnUNet_extTrainer` must hold: our folder first, then what it held already."""
-    others = [entry for entry in (current or "").split(os.pathsep) if entry and Path(entry) != FOLDER]
-    return os.pathsep.join([str(FOLDER), *others])
+def extended_trainer_path() -> str:
+    """What `nnUNet_extTrainer` must hold: our folder, then the others that it holds in this environment."""
+    held = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return os.pathsep.join([str(FOLDER), *(entry for entry in held if entry and Path(entry) != FOLDER)])
 
 
 def main(argv: list[str]) -> int:
@@ -25,5 +25,5 @@ def main(argv: list[str]) -> int:
         description='Print the export line that lets nnU-Net find the trainers: eval "$(nnunet-igtv env)"',
     )
     parser.parse_args(argv)
-    print(f"export {VARIABLE}={shlex.quote(search_path(os.environ.get(VARIABLE)))}")
+    print(f"export {VARIABLE}={shlex.quote(extended_trainer_path())}")
     return 0
