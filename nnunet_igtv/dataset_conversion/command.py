@@ -11,6 +11,9 @@ from nnunet_igtv.errors import IGTVError
 SOURCES = {
     "lucid": ("lucid", "LUCID"),
     "dicom-rt": ("dicom_rt", "GTV"),
+    "pclt20k": ("pclt20k", "PCLT20K"),
+    "autopet": ("autopet", "AutoPET"),
+    "nifti": ("nifti", "GTV"),
 }
 
 
@@ -27,9 +30,9 @@ def main(argv: list[str]) -> int:
         check_name(args.name),
         args.label,
         source.VALUES,
-        f"Channel 0: CT, channel 1: PET; {source.VALUES}. Both channels are named CT so that nnU-Net clips and "
-        "scales them with the statistics of the dataset, which keeps the meaning of the values; z-score per image "
-        "would not.",
+        f"Channel 0: CT, channel 1: PET; {source.VALUES}. Both channels are named CT so that nnU-Net clips "
+        "and scales them with the statistics of the dataset, which keeps the meaning of the values; z-score "
+        "per image would not.",
     )
     options = source.options_of(args)
     dataset = RawDataset(spec, args.source, options, Path(args.input), args.split, args.append)

@@ -40,11 +40,11 @@ class Manifest:
         if path.is_file():
             with open(path, newline="", encoding="utf-8") as stream:
                 for cells in csv.DictReader(stream):
-                    case, status, split, source, patient, study, given, path, fold = (
+                    case, status, split, source, patient, study, given, place, fold = (
                         cells[c] for c in COLUMNS
                     )
                     row = Row(
-                        case, status, split, source, patient, study, given, path, fold, cells["message"]
+                        case, status, split, source, patient, study, given, place, fold, cells["message"]
                     )
                     row.provenance = {c: cells[c] for c in DETAILS if cells[c]}
                     row.identity = {c: cells[c] for c in IDENTITY if cells[c]}

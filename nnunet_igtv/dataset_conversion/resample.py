@@ -54,6 +54,8 @@ def check_overlap(ct: sitk.Image, pet: sitk.Image, mask: sitk.Image) -> float:
     share = covered(lattice, ct, pet)
     if share == 0:
         raise IGTVError("PET and CT do not overlap", remedy="check that they belong to one examination")
+    if not sitk.GetArrayViewFromImage(mask).any():
+        return share
     structure = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
     for image, name in ((ct, "CT"), (pet, "PET")):
         within = covered(structure, mask, image)

@@ -188,7 +188,7 @@ def _acquired(header: Dataset) -> datetime:
     return acquired
 
 
-# ------------------------------------------------------------------------------------------- body and activity
+# ------------------------------------------------------------------------------------------ body and activity
 
 
 def _check_corrections(header: Dataset, decay: str) -> None:
