@@ -99,7 +99,8 @@ class Demo:
 
     def phantom(self, cohort: str, kind: str, patients: int, seed: int) -> Step:
         size = ["--patients", str(patients), "--seed", str(seed), "--matrix", str(self.size.matrix)]
-        where = ["--output", str(self.dicom(cohort))]
+        # thicker than a pixel, or nnU-Net takes another axis for the slices
+        where = ["--slices", "24", "--output", str(self.dicom(cohort))]
         return Step(f"phantom-{cohort}", ["nnunet-igtv", "phantom", "--kind", kind, *size, *where])
 
     def dicom(self, cohort: str) -> Path:
