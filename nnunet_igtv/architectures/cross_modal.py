@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_igtv.architectures.grids import resample_grid
 from nnunet_igtv.architectures.layers import pad_to_multiple
 from nnunet_igtv.architectures.vss import SS1D, SS2D
 
@@ -57,10 +58,7 @@ class ChannelRectification(nn.Module):
         templates = self.embed_weight * self.norm_weight  # (E, g, g)
         grid = templates.shape[-1]
         if (height, width) != (grid, grid):
-            resampled = F.interpolate(
-                templates.unsqueeze(0), (height, width), mode="bilinear", antialias=True
-            )
-            templates = resampled.squeeze(0) * (grid * grid / (height * width))
+            templates = resample_grid(templates, height, width) * (grid * grid / (height * width))
         return templates - templates.mean(dim=(1, 2), keepdim=True)
 
 

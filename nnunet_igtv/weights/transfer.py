@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_igtv.architectures.grids import resample_grid
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.weights.mapping import rename
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
@@ -144,8 +144,7 @@ def _fitted(key: str, target: Tensor, value: Tensor | None, note: str) -> tuple[
 def _resampled(key: str, grid: Tensor, target: Tensor) -> Tensor:
     """A rectification grid at another side; templates keep their sum, norms their values."""
     rows, columns = target.shape[-2:]
-    batch = grid.reshape(1, -1, *grid.shape[-2:]).float()
-    resampled = F.interpolate(batch, (rows, columns), mode="bilinear", antialias=True).view(target.shape)
+    resampled = resample_grid(grid.float(), rows, columns)
     if key.endswith(".embed_weight"):
         resampled = resampled * (grid[0].numel() / (rows * columns))
     return resampled

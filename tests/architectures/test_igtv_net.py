@@ -1,0 +1,170 @@
+"""The network as a whole: any size; what must not matter does not, what must matter does."""
+
+import pytest
+import torch
+
+from nnunet_igtv.architectures import build_network
+from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.errors import IGTVError
+
+
+def close(a, b):
+    return torch.allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("size", [(1, 32, 32), (1, 33, 70), (2, 64, 31), (3, 5, 40), (5, 1, 1), (4, 65, 32)])
+def test_any_number_of_slices_rows_and_columns(small_net, noise, size):
+    with torch.no_grad():
+        logits = small_net(num_classes=3).double()(noise(2, 2, *size))
+    assert logits.shape == (2, 3, *size)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.law
+def test_batch_size_and_order_do_not_matter_in_eval_mode(small_net, noise):
+    net, x = small_net().double(), noise(3, 2, 2, 40, 33)
+    with torch.no_grad():
+        together = net(x)
+        assert close(torch.cat([net(stack[None]) for stack in x]), together)
+        assert close(net(x.flip(0)).flip(0), together)
+
+
+@pytest.mark.law
+def test_modalities_are_told_apart(small_net, noise):
+    net, x = small_net().double(), noise(1, 2, 2, 32, 32)
+    with torch.no_grad():
+        assert (net(x) - net(x.flip(1))).abs().max() > 1e-3
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("interact", [True, False])
+def test_slices_interact_through_the_slice_interaction_only(small_net, noise, interact):
+    net, x = small_net(slice_interaction=interact).double(), noise(1, 2, 4, 32, 32)
+    changed = x.clone()
+    changed[:, :, 1] += noise(1, 2, 32, 32, seed=2)
+    with torch.no_grad():
+        difference = (net(x) - net(changed)).abs().amax(dim=(0, 1, 3, 4))  # per slice
+    assert difference[1] > 1e-3
+    for neighbour in (0, 2):
+        assert difference[neighbour] > 1e-6 if interact else difference[neighbour] == 0
+
+
+@pytest.mark.law
+def test_a_stack_upside_down_with_flipped_weights_gives_the_result_upside_down(small_net, noise):
+    net, x = small_net().double(), noise(1, 2, 3, 32, 40)
+    with torch.no_grad():
+        expected = net(x).flip(2)
+        assert not close(net(x.flip(2)), expected)
+        net.load_state_dict(
+            {
+                key: value.flip(2)
+                if key.endswith(("across.weight", "channel_across.weight", "spatial_gate.weight"))
+                else value
+                for key, value in net.state_dict().items()
+            }
+        )
+        assert close(net(x.flip(2)), expected)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("size", [(32, 96), (72, 40), (129, 33)])
+def test_transposed_input_with_transposed_weights_gives_transposed_output(small_net, noise, size):
+    net, x = small_net().double(), noise(1, 2, 2, *size)
+    with torch.no_grad():
+        expected = net(x).transpose(-1, -2)
+        assert not close(net(x.transpose(-1, -2)), expected)  # the weights do have directions
+        net.load_state_dict({key: transposed(key, value).clone() for key, value in net.state_dict().items()})
+        assert close(net(x.transpose(-1, -2)), expected)
+
+
+def transposed(key, value):
+    """A weight of the network that takes rows for columns: directions, kernels, grids, orders of pixels."""
+    if ".rectification.scan." in key:  # along channels, not over pixels
+        return value
+    if key.endswith(("x_proj_weight", "dt_projs_weight", "dt_projs_bias", "A_logs", "Ds")):
+        return value.unflatten(0, (4, value.shape[0] // 4))[[1, 0, 3, 2]].flatten(0, 1)
+    if ".rectification.norm_" in key or key.endswith("rectification.embed_weight"):
+        return value.transpose(-1, -2)
+    if ".interaction.inner_norm." in key:  # (4 rows, 4 columns, C)
+        return value.unflatten(0, (4, 4, -1)).transpose(0, 1).flatten()
+    if ".downsample." in key:  # the 4 pixels of a 2x2 patch
+        return value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].flatten(-2)
+    if key == "decoder.expand.linear.weight":  # (2 rows, 2 columns, C/2)
+        return value.unflatten(0, (2, 2, -1)).transpose(0, 1).flatten(0, 2)
+    if value.ndim >= 4 and not key.endswith(".across.weight"):  # whose kernel is (slices, 1)
+        return value.transpose(-1, -2)
+    return value
+
+
+@pytest.mark.law
+def test_a_fresh_slice_interaction_changes_nothing(small_net, noise):
+    without = small_net(slice_interaction=False)
+    net, x = small_net(fresh=True), noise(2, 2, 3, 40, 33).float()
+    fresh = {key: value for key, value in net.state_dict().items() if key.startswith("slice_interaction.")}
+    net.load_state_dict(without.state_dict() | fresh)
+    with torch.no_grad():
+        assert torch.equal(net(x), without(x))
+
+
+def test_no_shape_of_a_weight_depends_on_the_input(small_net, noise):
+    net = small_net()
+    before = {key: value.shape for key, value in net.state_dict().items()}
+    with torch.no_grad():
+        net(noise(1, 2, 1, 50, 90).float())
+    assert {key: value.shape for key, value in net.state_dict().items()} == before
+
+
+def test_deep_supervision_gives_a_list_of_logits_while_it_is_on(small_net, noise):
+    net, x = small_net(deep_supervision=True), noise(1, 2, 2, 64, 32).float()
+    with torch.no_grad():
+        outputs = net(x)
+        net.decoder.deep_supervision = False
+        alone = net(x)
+    assert [tuple(y.shape[2:]) for y in outputs] == [(2, 64, 32), (2, 16, 8), (2, 8, 4), (2, 4, 2)]
+    assert torch.equal(outputs[0], alone)
+    plain = small_net().state_dict()
+    assert {key for key in net.state_dict() if key not in plain} == {
+        f"decoder.seg_layers.{i}.weight" for i in (1, 2, 3)
+    }
+
+
+def test_every_parameter_learns(small_net, noise):
+    net = small_net().train()
+    net(noise(2, 2, 2, 64, 64).float()).square().sum().backward()
+    still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    # a window's token has no neighbour on the two coarsest maps of this small image, so its decay is unused
+    assert still == [f"cross_modal.{stage}.interaction.outer_scan.A_logs" for stage in (2, 3)]
+
+
+def test_checkpointing_changes_memory_not_results(small_net, noise):
+    x = noise(2, 2, 2, 32, 32).float()
+    gradients = []
+    for checkpointing in (False, True):
+        net = small_net(checkpointing=checkpointing).train()
+        net(x).square().mean().backward()
+        gradients.append({name: p.grad for name, p in net.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], rtol=1e-4, atol=1e-6), name
+
+
+def test_stochastic_depth_acts_in_training_only_and_keeps_the_mean(small_net, noise):
+    net, x = small_net(encoder_drop_path=0.5), noise(1, 2, 1, 32, 32).float()
+    block = net.encoder.stages[-1].blocks[-1]
+    assert block.drop_path.rate == 0.5
+    with torch.no_grad():
+        assert torch.equal(net(x), net(x))
+        ones = torch.ones(2000, 1, 1, 1)
+        dropped = block.drop_path.train()(ones)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert dropped.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_wrong_channels_and_presets_are_refused(small_net, noise):
+    with pytest.raises(IGTVError, match="2 image channels"):
+        IGTVNet(1, 2, **PRESETS["nano"].kwargs())
+    with pytest.raises(IGTVError, match="nano, tiny, small, base"):
+        build_network("huge", 2)
+    with pytest.raises(ValueError, match="CT and PET"):
+        small_net()(noise(1, 3, 1, 32, 32).float())
