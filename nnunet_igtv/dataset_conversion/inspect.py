@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from nnunet_igtv.dataset_conversion.attributes import text
+from nnunet_igtv.dataset_conversion.files import list_files, read_header
 from nnunet_igtv.dataset_conversion.rtstruct import Roi, StructureSet, rasterise, structure_set
-from nnunet_igtv.dataset_conversion.series import Series, group_series, list_files, read_header
+from nnunet_igtv.dataset_conversion.series import Series, group_series
 from nnunet_igtv.dataset_conversion.suv import suv_factors
 from nnunet_igtv.errors import IGTVError
 
@@ -49,7 +51,7 @@ def inspect(path: str | Path) -> dict:
     series = group_series(headers)
     sets: list[StructureSet] = []
     for file, header in headers:
-        if header.get("Modality") == "RTSTRUCT":
+        if text(header, "Modality") == "RTSTRUCT":
             try:
                 sets.append(structure_set(file, header))
             except IGTVError as error:
@@ -81,12 +83,11 @@ class _Numbers(dict):
 
 
 def _series(series: Series, root: Path, frame: int | None) -> dict:
-    number = series.headers[0].get("SeriesNumber")
     found: dict = {
         "folder": _name(series.folder, root),
         "modality": series.modality,
         "description": series.description,
-        "series_number": None if number is None else int(number),
+        "series_number": series.number if series.number < 2**31 else None,
         "slices": len(series.headers),
         "size": None,
         "spacing": None,
@@ -173,17 +174,15 @@ def _text(found: dict) -> str:
         size = "x".join(map(str, s["size"])) if s["size"] else f"{s['slices']} slices"
         spacing = " x ".join(f"{v:g}" for v in s["spacing"]) + " mm" if s["spacing"] else ""
         lines.append(f"series {s['id']}: {s['modality']} {size} {spacing} {s['orientation'] or ''}".rstrip())
-        lines.append(
-            f"    study {s['study']}, frame of reference {s['frame_of_reference']}, {s['description']!r}, in {s['folder']}"
-        )
+        lines.append(f"    {s['description']!r} in {s['folder']}")
+        lines.append(f"    study {s['study']}, frame of reference {s['frame_of_reference']}")
         if "suv_factor" in s:
             lines.append(f"    SUV factor {s['suv_factor']:.8g}: {s['suv_rule']}")
-        lines += [f"    {text}" for text in s.get("suv_warnings", []) + s["notes"]]
-        lines += [f"    refused: {text}" for text in (s["problem"], s.get("suv_refused")) if text]
+        lines += [f"    {note}" for note in s.get("suv_warnings", []) + s["notes"]]
+        lines += [f"    refused: {why}" for why in (s["problem"], s.get("suv_refused")) if why]
     for s in found["structure_sets"]:
-        lines.append(
-            f"structure set {s['file']}: study {s['study']}, series {', '.join(map(str, s['series'])) or 'none here'}"
-        )
+        drawn_on = ", ".join(map(str, s["series"])) or "none here"
+        lines.append(f"structure set {s['file']}: study {s['study']}, series {drawn_on}")
         for roi in s["structures"]:
             volume = "" if roi["volume_ml"] is None else f"{roi['volume_ml']:.2f} ml"
             lines.append(

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion import dicom_rt, nifti
+from nnunet_igtv.dataset_conversion.files import list_files
 from nnunet_igtv.dataset_conversion.raw_dataset import Item
-from nnunet_igtv.dataset_conversion.series import list_files
 from nnunet_igtv.errors import IGTVError
 
 HELP = "LUCID PET/CT studies with an IGTV structure (DICOM, or NIfTI triples)"

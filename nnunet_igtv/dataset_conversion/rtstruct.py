@@ -17,7 +17,9 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from nnunet_igtv.dataset_conversion.series import Geometry, read_header, values_of
+from nnunet_igtv.dataset_conversion.attributes import text, values_of
+from nnunet_igtv.dataset_conversion.files import read_header
+from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.errors import IGTVError
 
 CLOSED = {"CLOSEDPLANAR", "CLOSEDPLANARXOR", "INTERPOLATEDPLANAR"}
@@ -108,7 +110,7 @@ def read_structure_set(file: str | Path) -> StructureSet:
     if not file.is_file():
         raise IGTVError("no such file", file=file)
     header = read_header(file)
-    if header is None or header.get("Modality") != "RTSTRUCT":
+    if header is None or text(header, "Modality") != "RTSTRUCT":
         raise IGTVError("not an RTSTRUCT file", file=file)
     return structure_set(file, header)
 

@@ -4,15 +4,16 @@ Folder and file names are not looked at. Objects belong together that share a St
 of reference and a patient id, or that refer to each other's series.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dataset_conversion.attributes import text, values_of
+from nnunet_igtv.dataset_conversion.files import read_header
 from nnunet_igtv.dataset_conversion.rtstruct import Roi, StructureSet, structure_set
-from nnunet_igtv.dataset_conversion.series import Series, group_series, read_header, values_of
+from nnunet_igtv.dataset_conversion.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 
 
@@ -64,21 +65,17 @@ def index_file(path: Path) -> Entry | None:
 
 
 def _entry(path: Path, header: Dataset) -> Entry:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patient, study = str(header.get("PatientID", "") or ""), str(header.get("StudyInstanceUID", "") or "")
-    links: list[tuple[str, ...]] = []
-    if study:
-        links.append(("study", study))
-    if header.get("SeriesInstanceUID"):
-        links.append(("series", str(header.SeriesInstanceUID)))
-    frames = {str(header.get("FrameOfReferenceUID", "") or "")}
-    if header.get("Modality") == "RTSTRUCT":
+    patient, study, series = (text(header, n) for n in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+    links: list[tuple[str, ...]] = [("study", study)] if study else []
+    if series:
+        links.append(("series", series))
+    frames = {text(header, "FrameOfReferenceUID")}
+    if text(header, "Modality") == "RTSTRUCT":
         structures = structure_set(path, header)
         frames |= structures.frames_of_reference
         links += [("series", uid) for uid in sorted(structures.series_uids)]
     links += [("frame", patient, uid) for uid in sorted(frames - {""})]
-    secrets = frozenset({patient, str(header.get("PatientName", "") or "")} - {""})
+    secrets = frozenset({patient, text(header, "PatientName")} - {""})
     return Entry(path, patient, study, tuple(links), secrets)
 
 
@@ -104,7 +101,7 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
         groups.setdefault(root(entry.links[0]), []).append(entry)
     studies = [
         StudyFiles(
-            key="|".join(sorted({e.study for e in group})),
+            key="|".join(sorted({e.study or e.links[0][-1] for e in group})),
             patients=frozenset(e.patient for e in group),
             files=sorted(e.path for e in group),
         )
@@ -124,7 +121,7 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
 def read_study(files: Sequence[Path]) -> Study:
     """The series and structure sets in some files. Raises IGTVError for a file that cannot be read."""
     headers = [(path, header) for path in files if (header := read_header(path)) is not None]
-    sets = [structure_set(path, h) for path, h in headers if h.get("Modality") == "RTSTRUCT"]
+    sets = [structure_set(path, h) for path, h in headers if text(h, "Modality") == "RTSTRUCT"]
     unique = {str(s.header.get("SOPInstanceUID", s.file)): s for s in sets}  # copies of one file count once
     return Study(group_series(headers), list(unique.values()))
 
@@ -169,7 +166,7 @@ def choose(study: Study, pattern: str, union: bool = False, trust_frames: bool =
     ]
     if not candidates and not trust_frames:
         raise IGTVError(
-            "the structure and the CT have different frames of reference",
+            "the structure and the CT have no frame of reference in common",
             remedy="add the CT that the structure was drawn on, or give --trust-frames if they are aligned",
         )
     ct = min(candidates or cts, key=rank)
@@ -181,7 +178,7 @@ def choose(study: Study, pattern: str, union: bool = False, trust_frames: bool =
     aligned = [s for s in pets if s.frame_of_reference == ct.frame_of_reference and ct.frame_of_reference]
     if not aligned and not trust_frames:
         raise IGTVError(
-            "CT and PET have different frames of reference",
+            "CT and PET have no frame of reference in common",
             remedy="register the PET to the CT first, or give --trust-frames if they are aligned",
         )
     pet = min(aligned or pets, key=rank)

@@ -13,12 +13,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dataset_conversion.series import values_of
+from nnunet_igtv.dataset_conversion.attributes import attribute, values_of
 from nnunet_igtv.errors import IGTVError
 
 DAY = timedelta(days=1)
@@ -156,7 +155,7 @@ def _injected(header: Dataset, information: Dataset, scan: datetime, warnings: l
     day.
     """
     full = _datetime(information, "RadiopharmaceuticalStartDateTime", header)
-    clock = _time(_attribute(information, "RadiopharmaceuticalStartTime"))
+    clock = _time(attribute(information, "RadiopharmaceuticalStartTime"))
     if full and timedelta(0) <= scan - full <= DAY:
         if clock and abs((full - datetime.combine(full, datetime.min.time()) - clock).total_seconds()) > 60:
             warnings.append(
@@ -183,7 +182,7 @@ def _acquired(header: Dataset) -> datetime:
     if acquired is None:
         raise _refuse("no acquisition time (0008,0032)")
     series = _date_and_time(header, "SeriesDate", "SeriesTime")
-    if series and not _text(_attribute(header, "AcquisitionDate")) and series - acquired > DAY / 2:
+    if series and not _text(attribute(header, "AcquisitionDate")) and series - acquired > DAY / 2:
         acquired += DAY
     return acquired
 
@@ -205,13 +204,13 @@ def _body_weight_suv(
     header: Dataset, weight_kg: float | None, warnings: list[str], ones: np.ndarray
 ) -> SUVResult:
     """Units GML: the values are SUVs, of body weight unless SUV Type (0054,1006) says otherwise."""
-    kind = _text(_attribute(header, "SUVType")).upper()
+    kind = _text(attribute(header, "SUVType")).upper()
     if kind in ("", "BW"):
         return SUVResult(ones, "units GML (SUVbw)", tuple(warnings))
     if kind not in ("LBMJANMA", "LBMJAMES128"):
         raise _refuse(f"units GML with SUV type {kind} (0054,1006), which cannot be turned into SUVbw")
     weight, height = _weight_kg(header, weight_kg, warnings), _height_cm(header)
-    sex = _text(_attribute(header, "PatientSex")).upper()
+    sex = _text(attribute(header, "PatientSex")).upper()
     if sex not in ("M", "F"):
         raise _refuse("lean body mass needs the patient's sex (0010,0040)")
     if kind == "LBMJANMA":  # Janmahasatian et al. 2005
@@ -250,7 +249,7 @@ def _height_cm(header: Dataset) -> float:
 
 
 def _radiopharmaceutical(header: Dataset) -> Dataset:
-    items: Any = _attribute(header, "RadiopharmaceuticalInformationSequence")
+    items = attribute(header, "RadiopharmaceuticalInformationSequence")
     if not items:
         raise _refuse("no Radiopharmaceutical Information Sequence (0054,0016)")
     if len(items) > 1:
@@ -286,13 +285,6 @@ def _refuse(what: str, remedy: str = "correct the header, or leave this study ou
     return IGTVError(f"SUV: {what}", remedy=remedy)
 
 
-def _attribute(header: Dataset, name: str) -> object:
-    try:
-        return header.get(name)
-    except Exception:  # pydicom decodes here, and raises whatever the damage leads to
-        return None
-
-
 def _text(value: object) -> str:
     value = getattr(value, "value", value)
     return (
@@ -303,14 +295,14 @@ def _text(value: object) -> str:
 
 
 def _same(headers: Sequence[Dataset], name: str) -> str:
-    values = {_text(_attribute(h, name)) for h in headers}
+    values = {_text(attribute(h, name)) for h in headers}
     if len(values) > 1:
         raise _refuse(f"{name} differs between the slices")
     return values.pop()
 
 
 def _number(header: Dataset, name: str, default: float) -> float:
-    text = _text(_attribute(header, name))
+    text = _text(attribute(header, name))
     if not text and (name not in header or header[name].is_empty):
         return default
     try:
@@ -356,18 +348,18 @@ def _date(value: object) -> datetime | None:
 
 def _date_and_time(header: Dataset, date: str, time: str) -> datetime | None:
     """A date and a time attribute together; a removed date is taken from its neighbours in the header."""
-    clock = _time(_attribute(header, time))
+    clock = _time(attribute(header, time))
     if clock is None:
         return None
     for name in (date, "AcquisitionDate", "SeriesDate", "StudyDate"):
-        day = _date(_attribute(header, name))
+        day = _date(attribute(header, name))
         if day:
             return day + clock
     return datetime(2000, 1, 1) + clock
 
 
 def _datetime(header: Dataset, name: str, zone: Dataset | None = None) -> datetime | None:
-    return _parse_datetime(_text(_attribute(header, name)), header if zone is None else zone)
+    return _parse_datetime(_text(attribute(header, name)), header if zone is None else zone)
 
 
 def _parse_datetime(text: str, header: Dataset) -> datetime | None:
@@ -380,7 +372,7 @@ def _parse_datetime(text: str, header: Dataset) -> datetime | None:
     day, clock = _date(match[1]), _time(match[2])
     if day is None or clock is None:
         return None
-    here = _offset(_text(_attribute(header, "TimezoneOffsetFromUTC")))
+    here = _offset(_text(attribute(header, "TimezoneOffsetFromUTC")))
     there = _offset(match[3] or "")
     return day + clock + (here - there if here is not None and there is not None else timedelta(0))
 

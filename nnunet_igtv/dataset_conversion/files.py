@@ -1,0 +1,52 @@
+"""Finding DICOM files, and reading their headers."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from nnunet_igtv.errors import IGTVError
+
+
+def list_files(folder: str | Path) -> list[Path]:
+    """Every regular file under a folder (or the file itself), sorted; links to folders are not followed."""
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise IGTVError("no such file or folder", file=folder, remedy="check the path")
+    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.is_file())
+
+
+def read_header(path: Path) -> Dataset | None:
+    """The header of a DICOM file, without pixels; None for a file that is none.
+
+    Files without the 128-byte preamble are taken for DICOM if they begin with a group 0002 or 0008 element.
+    Raises IGTVError for a file that claims to be DICOM and cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(132)
+        if not head and path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+            raise ValueError("the file is empty")
+        if head[128:132] != b"DICM" and head[:2] not in (b"\x02\x00", b"\x08\x00"):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom comments on every deviation; ours are checked by name
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            if "SOPClassUID" not in header:
+                if head[128:132] != b"DICM" or "MediaStorageSOPClassUID" not in header.file_meta:
+                    return None
+                if str(header.file_meta.MediaStorageSOPClassUID) == "1.2.840.10008.1.3.10":
+                    return None  # a DICOMDIR
+                raise ValueError("no SOP Class UID")
+        return header
+    except Exception as error:  # pydicom raises whatever the damage leads to
+        raise IGTVError(
+            f"unreadable DICOM file ({type(error).__name__})",
+            file=path,
+            remedy="export the study again, or take this file out of the folder",
+        ) from error
