@@ -52,6 +52,12 @@ class IGTVTrainer(nnUNetTrainer):
         plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
         self.continuing = plans["continue_training"]
         super().__init__(plans, configuration, fold, dataset_json, device)
+        axis = self.plans_manager.transpose_forward[0]
+        if axis != 0:
+            self.print_to_log_file(
+                f"WARNING: a stack is made of planes along image axis {axis}, not of slices: nnU-Net takes "
+                "the axis of the largest spacing. Convert to a grid whose slices are thicker than its pixels"
+            )
         self.num_epochs = self.epochs
         self.num_iterations_per_epoch = self.iterations
         self.num_val_iterations_per_epoch = self.validation_iterations

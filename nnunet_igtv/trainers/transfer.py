@@ -4,16 +4,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
+from nnunet_igtv.weights import TransferReport, load_pretrained
+from nnunet_igtv.weights.transfer import INITIAL, TAKEN, Entry
 
 WEIGHTS_VARIABLE = "nnUNet_igtv_gtv_weights"
 REPORT = "transfer_report.json"
-HEAD = ".seg_layers."  # nnU-Net's own loader leaves out keys that contain this
+HEAD = ".seg_layers."  # nnU-Net's own loader leaves out keys that contain this, and takes all others
 
 
 class IGTVTransferTrainer(IGTVTrainer):
@@ -38,12 +39,18 @@ class IGTVTransferTrainer(IGTVTrainer):
 
     def initialize(self) -> None:
         super().initialize()
+        if not self.resumed and WEIGHTS_VARIABLE not in os.environ:
+            self.print_to_log_file(
+                "If -pretrained_weights refuses a file (it wants every layer but the head): "
+                f"`nnunet-igtv import-weights` makes one it takes, and {WEIGHTS_VARIABLE} takes what fits",
+                add_timestamp=False,
+            )
         state = self.bare_network.state_dict()
         self.initial_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        super().load_checkpoint(filename_or_checkpoint)
         self.resumed = True
+        super().load_checkpoint(filename_or_checkpoint)
 
     def on_train_start(self) -> None:
         if not self.resumed:
@@ -57,58 +64,37 @@ class IGTVTransferTrainer(IGTVTrainer):
         Raises:
             IGTVError: there are none to take.
         """
-        given = self._loaded_by_nnunet()
-        file = os.environ.get(WEIGHTS_VARIABLE)
-        if given is not None:
-            report, table = given, _summary(given)
-        elif file:
-            from nnunet_igtv.weights import load_pretrained
-
-            if not self.was_initialized:
+        report = self._loaded_by_nnunet()
+        source: str | None = "-pretrained_weights"
+        if report is None:
+            source = os.environ.get(WEIGHTS_VARIABLE)
+            if source and not self.was_initialized:
                 self.initialize()
-            transfer = load_pretrained(self.bare_network, file)
-            report, table = transfer.to_dict(), transfer.table()
-        else:
+            report = load_pretrained(self.bare_network, source) if source else None
+        if report is None:
             raise IGTVError(
                 f"{type(self).__name__} starts from GTV weights and was given none",
                 remedy=f"pass -pretrained_weights CHECKPOINT or set {WEIGHTS_VARIABLE}=CHECKPOINT "
                 "(to go on with a run that has a checkpoint: --c; to start from scratch: -tr "
                 f"{type(self).__name__.replace('Transfer', '')})",
             )
-        self.fresh = self._unchanged()
+        self.fresh = set(report.keys(INITIAL))
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
-        self.print_to_log_file(table, add_timestamp=False)
+        self.print_to_log_file(f"GTV weights from {source}\n{report.table()}", add_timestamp=False)
         if self.local_rank == 0:
-            path = Path(self.output_folder) / REPORT
-            path.write_text(json.dumps({"command": sys.argv} | report, indent=2) + "\n")
+            record = {"source": source, "command": sys.argv} | report.to_dict()
+            (Path(self.output_folder) / REPORT).write_text(json.dumps(record, indent=2) + "\n")
 
-    def _loaded_by_nnunet(self) -> dict[str, Any] | None:
+    def _loaded_by_nnunet(self) -> TransferReport | None:
         """What `-pretrained_weights` loaded before the training started; None if the flag was not given.
 
         nnU-Net tells the trainer nothing, but it has changed the network since `initialize`.
         """
-        if not self.was_initialized:
+        state = self.bare_network.state_dict() if self.was_initialized else {}
+        initial = self.initial_weights
+        if all(torch.equal(initial[name], tensor.detach().cpu()) for name, tensor in state.items()):
             return None
-        fresh = self._unchanged()
-        names = list(self.initial_weights)
-        if len(fresh) == len(names):
-            return None
-        return {
-            "source": "-pretrained_weights",
-            "loaded": [name for name in names if HEAD not in name],
-            "new": [name for name in names if HEAD in name],
-        }
-
-    def _unchanged(self) -> set[str]:
-        """Names of the tensors that are still what `initialize` made them."""
-        state = self.bare_network.state_dict()
-        return {
-            name
-            for name, initial in self.initial_weights.items()
-            if torch.equal(initial, state[name].detach().cpu())
-        }
-
-
-def _summary(report: dict[str, Any]) -> str:
-    new = ", ".join(report["new"]) or "none"
-    return f"Transferred by {report['source']}: {len(report['loaded'])} tensors. New: {new}"
+        entries = [
+            Entry(name, tensor.numel(), INITIAL if HEAD in name else TAKEN) for name, tensor in state.items()
+        ]
+        return TransferReport("nnunet-igtv", tuple(entries), ())

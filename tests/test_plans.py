@@ -1,0 +1,149 @@
+"""The 2.5D rewrite, on nnU-Net 2.8.1's own plans for CT+PET of 512 x 512 x 300 voxels of 0.98 x 0.98 x 3 mm."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.plans import NETWORK, is_stack_plan, rewrite_plans
+
+DATA = Path(__file__).parent / "data"
+ABOUT_THE_DATA = (
+    "data_identifier",
+    "preprocessor_name",
+    "median_image_size_in_voxels",
+    "spacing",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "resampling_fn_data",
+    "resampling_fn_seg",
+    "resampling_fn_data_kwargs",
+    "resampling_fn_seg_kwargs",
+    "resampling_fn_probabilities",
+    "resampling_fn_probabilities_kwargs",
+)
+
+
+@pytest.fixture(params=["nnUNetPlans", "nnUNetResEncUNetMPlans"])
+def plans(request):
+    return json.loads((DATA / f"{request.param}.json").read_text())
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres", "3d_lowres"])
+def test_a_plan_becomes_a_stack_of_three_slices_of_the_planned_size(plans, configuration):
+    planned = plans["configurations"][configuration]
+    rewritten = rewrite_plans(plans, configuration, "tiny", True)["configurations"][configuration]
+    assert rewritten["patch_size"] == [3, *planned["patch_size"][-2:]]
+    assert rewritten["architecture"]["network_class_name"] == NETWORK
+    assert rewritten["architecture"]["arch_kwargs"] == PRESETS["tiny"].kwargs() | {"slice_interaction": True}
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_what_the_plan_says_about_the_data_stays(plans, configuration):
+    rewritten = rewrite_plans(plans, configuration, "tiny", True)
+    for key in ABOUT_THE_DATA:
+        assert rewritten["configurations"][configuration][key] == plans["configurations"][configuration][key]
+    others = set(plans["configurations"]) - {configuration}
+    assert all(rewritten["configurations"][name] == plans["configurations"][name] for name in others)
+    assert {k: v for k, v in rewritten.items() if k != "configurations"} == {
+        k: v for k, v in plans.items() if k != "configurations"
+    }
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_the_rewrite_is_pure_idempotent_and_survives_its_file(plans, configuration):
+    before = deepcopy(plans)
+    once = rewrite_plans(plans, configuration, "nano", False)
+    assert plans == before
+    assert json.loads(json.dumps(once)) == once
+    # also for a trainer of another size: the plan that a run began with decides, as on --c
+    assert rewrite_plans(once, configuration, "tiny", True) == once
+
+
+def test_nothing_of_the_rewritten_plan_is_shared_with_the_given_one(plans):
+    rewritten = rewrite_plans(plans, "2d", "nano", True)
+    rewritten["configurations"]["2d"]["spacing"].append(1.0)
+    rewritten["configurations"]["3d_fullres"]["patch_size"].clear()
+    assert len(plans["configurations"]["2d"]["spacing"]) == 2
+    assert plans["configurations"]["3d_fullres"]["patch_size"]
+
+
+def test_inherited_entries_are_resolved_as_nnunet_resolves_them(plans):
+    plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "patch_size": [40, 96, 80]}
+    plans["configurations"]["grandchild"] = {"inherits_from": "mine", "batch_dice": False}
+    resolved = PlansManager(plans).get_configuration("grandchild").configuration
+    rewritten = rewrite_plans(plans, "grandchild", "nano", True)["configurations"]["grandchild"]
+    assert rewritten["patch_size"] == [3, 96, 80]
+    assert all(rewritten[key] == resolved[key] for key in ABOUT_THE_DATA)
+
+
+def test_nnunet_builds_our_network_from_the_plan(plans):
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    rewritten = rewrite_plans(plans, "2d", "nano", False)
+    plan = PlansManager(rewritten).get_configuration("2d")
+    network = get_network_from_plans(
+        plan.network_arch_class_name,
+        plan.network_arch_init_kwargs,
+        plan.network_arch_init_kwargs_req_import,
+        input_channels=2,
+        output_channels=3,
+        deep_supervision=False,
+    )
+    assert f"{type(network).__module__}.{type(network).__name__}" == NETWORK
+    assert network.slice_interaction is None
+
+
+def test_a_user_chooses_slices_and_memory_in_the_plans_file(plans):
+    plans["configurations"]["2d"]["igtv"] = {"slices": 5, "gpu_memory_target_in_gb": 1000}
+    roomy = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    plans["configurations"]["2d"]["igtv"] = {"slices": 5, "gpu_memory_target_in_gb": 1}
+    tight = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    assert roomy["patch_size"] == [5, 512, 512]
+    assert roomy["batch_size"] > tight["batch_size"] == 2
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_larger_stacks_never_get_larger_batches_and_no_batch_is_below_two(plans, preset):
+    sizes = []
+    for slices in (1, 3, 5, 9, 17):
+        plans["configurations"]["2d"]["igtv"] = {"slices": slices}
+        sizes.append(rewrite_plans(plans, "2d", preset, True)["configurations"]["2d"]["batch_size"])
+    assert sizes == sorted(sizes, reverse=True)
+    assert min(sizes) >= 2
+
+
+def test_a_plan_that_names_our_network_is_used_as_it_stands(plans):
+    mine = rewrite_plans(plans, "2d", "nano", True)
+    mine["configurations"]["2d"]["architecture"]["arch_kwargs"]["width"] = 40
+    mine["configurations"]["2d"]["patch_size"] = [7, 320, 256]
+    assert rewrite_plans(mine, "2d", "tiny", False) == mine
+    assert is_stack_plan(mine["configurations"]["2d"])
+    assert not is_stack_plan(plans["configurations"]["2d"])
+
+
+@pytest.mark.parametrize(
+    ("change", "configuration", "preset", "message"),
+    [
+        (lambda c: None, "3d_cascade_fullres", "tiny", "cascade"),
+        (lambda c: None, "4d", "tiny", "no configuration '4d'.*2d"),
+        (lambda c: None, "2d", "huge", "huge.*nano"),
+        (
+            lambda c: c["2d"].update(inherits_from="a") or c.update(a={"inherits_from": "2d"}),
+            "2d",
+            "tiny",
+            "circle",
+        ),
+        (lambda c: c["2d"].update(igtv={"slices": 0}), "2d", "tiny", "igtv"),
+        (lambda c: c["2d"].update(igtv={"slice": 5}), "2d", "tiny", "igtv"),
+        (lambda c: c["2d"].update(igtv={"gpu_memory_target_in_gb": "24"}), "2d", "tiny", "igtv"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_one_sentence(plans, change, configuration, preset, message):
+    change(plans["configurations"])
+    with pytest.raises(IGTVError, match=message):
+        rewrite_plans(plans, configuration, preset, True)
