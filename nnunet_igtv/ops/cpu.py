@@ -1,9 +1,9 @@
 """The scan on the CPU: `cpu_kernels` over images and runs of channels, in threads that survive a fork.
 
 Threads: nnU-Net forks its workers, and a child of a process that has used GNU OpenMP's threads is killed, or
-hangs, when it uses them in turn. So the kernels are serial, let go of the interpreter's lock, and are handed out
-by a pool of Python threads that a forked child builds anew. As many threads work as `torch.get_num_threads()`
-says, which is 1 in torch's own data workers.
+hangs, when it uses them in turn. So the kernels are serial, let go of the interpreter's lock, and are handed
+out by a pool of Python threads that a forked child builds anew. As many threads work as
+`torch.get_num_threads()` says, which is 1 in torch's own data workers.
 """
 
 import math
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import cpu_kernels as kernels
-from .lanes import LANES, WIDE, compiled, processor
+from .lanes import FLOAT, LANES, WIDE, compiled, processor
 from .reference import pixel_orders
 
 DEVICES = ("cpu",)
@@ -103,14 +103,19 @@ class _Problem:
         self.states = A.shape[2]
         self.missing = -self.channels % LANES
         self.blocks = (self.channels + self.missing) // LANES
-        self.x, self.delta, self.D, self.bias = (self.dense(t) for t in (x, delta, D, delta_bias))
+        self.x, self.D, self.bias = (self.dense(t) for t in (x, D, delta_bias))
+        # a matrix product per direction leaves delta with the directions outermost: walked as it is
+        as_it_is = delta.dtype == torch.float32 and delta.stride(3) == 1 and not self.missing
+        self.delta = delta if as_it_is else self.dense(delta)
         self.A = self.dense(A.transpose(1, 2) * math.log2(math.e))
         self.B, self.C = B.float().contiguous(), C.float().contiguous()
         shared = x.shape[2]
         crossed = shared != self.directions
         self.order = _order(self.pixels // width, width, crossed)
         row = self.blocks * WIDE
-        self.sizes = (row, shared * row, 0 if shared == 1 else row, 4 * self.pixels if crossed else 0)
+        delta_step, delta_turn = (FLOAT * self.delta.stride(axis) for axis in (1, 2))
+        x_turn, order_turn = 0 if shared == 1 else row, 4 * self.pixels if crossed else 0
+        self.sizes = (row, delta_step, delta_turn, shared * row, x_turn, order_turn)
         work = delta.numel() * self.states
         self.threads = torch.get_num_threads() if work >= _WORTH_A_THREAD else 1
 
@@ -183,7 +188,7 @@ def backward(
     """The gradients of `forward`'s seven tensors."""
     p = _Problem(x, delta, A, B, C, D, delta_bias, width)
     kernel = _backward_kernel(p.states, delta_softplus)
-    dy, dx, ddelta = p.dense(grad), torch.zeros_like(p.x), torch.empty_like(p.delta)
+    dy, dx, ddelta = p.dense(grad), torch.zeros_like(p.x), torch.empty(*p.delta.shape)
     dA, dD, dbias = (t.new_zeros(p.batch, *t.shape) for t in (p.A, p.D, p.bias))
     # each run of channels has its share of dB and dC: no more runs than keep these smaller than delta
     runs = _runs(p.batch, p.blocks, p.threads, p.channels // (2 * p.states))

@@ -9,8 +9,8 @@ each again: its memory is the inputs' times N / CHUNK, not times N.
 Layouts (float32, dense, channels padded to a multiple of LANES), for one image: x, y and their gradients
 (P, Kx, d); delta (P, K, d); A times log2(e) (K, N, d); B, C (P, K, N); D, bias (K, d); order (K, P) int32.
 Addresses point at the run's first channel; `blocks` says how many blocks of LANES channels it has. Distances
-in memory are in bytes: `row` = d floats, `x_step` from pixel to pixel of x, `x_turn` and `order_turn` from
-direction to direction (0 where all directions share).
+in memory are in bytes: `row` = d floats, `…_step` from pixel to pixel, `…_turn` from direction to direction
+(0 where all directions share).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ CHUNK = 16
 TOGETHER = 4  # states whose recurrences run side by side in the backward pass, to hide their latency
 LN2 = 0.6931471805599453
 
-FORWARD_ARGUMENTS = 17
-BACKWARD_ARGUMENTS = 24
+FORWARD_ARGUMENTS = 19
+BACKWARD_ARGUMENTS = 26
 
 
 def forward_scratch(states: int, blocks: int) -> int:
@@ -63,6 +63,8 @@ def forward(states: int, softplus: bool) -> Callable[..., None]:
         blocks: Integer,
         directions: Integer,
         row: Integer,
+        delta_step: Integer,
+        delta_turn: Integer,
         x_step: Integer,
         x_turn: Integer,
         order_turn: Integer,
@@ -70,11 +72,11 @@ def forward(states: int, softplus: bool) -> Callable[..., None]:
         drives = scratch
         steps = drives + CHUNK * WIDE
         state = steps + CHUNK * WIDE
-        delta_step, b_turn, b_step = row * directions, states * FLOAT, directions * (states * FLOAT)
+        b_turn, b_step = states * FLOAT, directions * (states * FLOAT)
 
         def direction(k: Integer) -> None:
             _cleared(trace, state, blocks * states)
-            delta_k, b_k, turn = delta + k * row, k * b_turn, order + k * order_turn
+            delta_k, b_k, turn = delta + k * delta_turn, k * b_turn, order + k * order_turn
             x_k = k * x_turn
 
             def chunk(i: Integer) -> None:
@@ -156,6 +158,8 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
         blocks: Integer,
         directions: Integer,
         row: Integer,
+        delta_step: Integer,
+        delta_turn: Integer,
         x_step: Integer,
         x_turn: Integer,
         order_turn: Integer,
@@ -167,7 +171,7 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
         lanes_B, lanes_C = decay + CHUNK * wide, decay + 2 * CHUNK * wide  # (CHUNK, N): dB, dC lane by lane
         carried = decay + 3 * CHUNK * wide  # (blocks, N): exp(delta A) times the next step's dh
         kept = carried + blocks * wide  # (chunks, blocks, N): the states at the start of each chunk
-        delta_step, b_turn, b_step = row * directions, states * FLOAT, directions * (states * FLOAT)
+        b_turn, b_step = states * FLOAT, directions * (states * FLOAT)
         chunks = (pixels + (CHUNK - 1)) // CHUNK
 
         def direction(k: Integer) -> None:
@@ -180,7 +184,7 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
 
                 def one(t: Integer) -> None:
                     pixel = trace.load_index(walk + t * 4)
-                    step = trace.load(delta + k_row + channel + pixel * delta_step) + shift
+                    step = trace.load(delta + k * delta_turn + channel + pixel * delta_step) + shift
                     slope = trace.vector(1.0)
                     if softplus:
                         step, slope = trace.softplus(step)
@@ -296,7 +300,7 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
                         trace.add_to(here, trace.fma(trace.load(steps + at), to_input, skip * grad))
                         to_step = trace.fma(trace.load(decays_ + at), LN2, to_input * value)
                         to_step = to_step * trace.load(slopes + at)
-                        trace.store(to_step, ddelta + k_row + channel + pixel * delta_step)
+                        trace.store(to_step, ddelta + k_row + channel + pixel * (row * directions))
                         return trace.fma(grad, value, skip_grad), bias_grad + to_step
 
                     places = [dD + k_row + channel, dbias + k_row + channel]
