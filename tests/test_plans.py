@@ -1,4 +1,4 @@
-"""The 2.5D rewrite, on nnU-Net 2.8.1's own plans for CT+PET of 512 x 512 x 300 voxels of 0.98 x 0.98 x 3 mm."""
+"""The 2.5D rewrite, on nnU-Net 2.8.1's own plans for CT+PET of 512 x 512 x 300 voxels, 0.98 x 0.98 x 3 mm."""
 
 import json
 from copy import deepcopy
