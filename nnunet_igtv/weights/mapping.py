@@ -7,6 +7,7 @@ package's own network.
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -68,8 +69,8 @@ class Renamed:
     ignored: list[str]
 
 
-def rename(source: dict[str, Tensor]) -> Renamed:
-    """Recognise a state_dict and rename it.
+def rename(source: dict[str, Tensor], file: str | Path | None = None) -> Renamed:
+    """Recognise a state_dict and rename it; `file` is named in the error.
 
     Raises:
         IGTVError: it belongs to none of the known networks.
@@ -82,7 +83,8 @@ def rename(source: dict[str, Tensor]) -> Renamed:
         return _translate("VMamba", source, _VMAMBA)
     raise IGTVError(
         "the weights are of no known network: not of this package, CIPA or VMamba "
-        f"(their first key is {next(iter(source), None)!r})"
+        f"(their first key is {next(iter(source), None)!r})",
+        file=file,
     )
 
 

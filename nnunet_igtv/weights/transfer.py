@@ -109,7 +109,7 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
             is then unchanged.
     """
     path = source if isinstance(source, str | Path) else None
-    renamed = rename(state_dict_of(load_checkpoint(path) if path is not None else source, path))
+    renamed = rename(state_dict_of(load_checkpoint(path) if path is not None else source, path), path)
     while hasattr(network, "module") or hasattr(network, "_orig_mod"):
         network = getattr(network, "module", None) or network._orig_mod  # type: ignore[assignment]
     state = network.state_dict()

@@ -1,0 +1,47 @@
+"""Which network a state_dict belongs to, read from its shapes."""
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from nnunet_igtv.architectures.presets import PRESETS
+
+
+def architecture(state: dict[str, Tensor]) -> dict[str, Any]:
+    """The fields of `Preset` that weights under our names show: with a decoder, all but the drop paths."""
+
+    def shape(key: str) -> tuple[int, ...]:
+        return tuple(state[key].shape)
+
+    def depths(pattern: str, stages: int) -> list[int]:
+        found = [re.match(pattern, key) for key in state]
+        blocks = {match.groups() for match in found if match}
+        return [sum(stage == str(i) for stage, _ in blocks) for i in range(stages)]
+
+    width = shape("encoder.patch_embed.conv.weight")[0]
+    fields: dict[str, Any] = {
+        "width": width,
+        "encoder_depths": depths(r"encoder\.stages\.(\d+)\.blocks\.(\d+)\.", 4),
+    }
+    scan = "encoder.stages.0.blocks.0.op"
+    if f"{scan}.A_logs" in state:
+        fields["expansion"] = shape(f"{scan}.out_norm.weight")[0] // width
+        fields["encoder_states"] = shape(f"{scan}.A_logs")[1]
+    if "decoder.stages.0.0.op.A_logs" in state:
+        fields["decoder_depths"] = depths(r"decoder\.stages\.(\d+)\.(\d+)\.", 3)
+        fields["decoder_states"] = shape("decoder.stages.0.0.op.A_logs")[1]
+    templates = "cross_modal.0.rectification.embed_weight"
+    if templates in state:
+        fields["gate_width"], fields["gate_grid"] = shape(templates)[:2]
+    return fields
+
+
+def preset_of(state: dict[str, Tensor]) -> str | None:
+    """The preset that the weights belong to, or None."""
+    seen = architecture(state)
+    for name, preset in PRESETS.items():
+        fields = preset.kwargs()
+        if all(fields[key] == value for key, value in seen.items()):
+            return name
+    return None

@@ -1,0 +1,89 @@
+"""`nnunet-igtv import-weights` from a file to a file that nnU-Net's own loader takes."""
+
+import argparse
+
+import pytest
+import torch
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+from nnunet_igtv.architectures import build_network
+from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.cli import main
+
+
+def differing(net, expected):
+    """Keys at which a network differs from a state dict; the head aside, which nnU-Net's loader leaves alone."""
+    return [
+        key
+        for key, value in net.state_dict().items()
+        if "seg_layers" not in key and not torch.equal(value, expected[key])
+    ]
+
+
+@pytest.fixture
+def cipa_file(tmp_path, tiny_cipa):
+    path = tmp_path / "CIPA.pth"
+    torch.save({"model": tiny_cipa, "optimizer": {}, "epoch": 50, "args": argparse.Namespace(lr=6e-5)}, path)
+    return path
+
+
+def test_cipa_to_a_file_that_nnunet_takes_strictly(tmp_path, cipa_file, capsys):
+    output = tmp_path / "new" / "gtv.pth"
+    assert main(["import-weights", str(cipa_file), "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "preset: tiny" in printed
+    assert "source: CIPA" in printed
+    written = torch.load(output, weights_only=True)["network_weights"]
+    assert {tensor.device.type for tensor in written.values()} == {"cpu"}
+    for classes, interaction in ((2, True), (3, False)):
+        net = build_network("tiny", classes, slice_interaction=interaction)
+        load_pretrained_weights(net, output)
+        assert differing(net, written) == []
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_vmamba_to_a_file(tmp_path, tiny_vmamba, capsys):
+    torch.save({"model": tiny_vmamba}, tmp_path / "vssm_tiny.pth")
+    assert main(["import-weights", str(tmp_path / "vssm_tiny.pth"), "-o", str(tmp_path / "gtv.pth")]) == 0
+    assert "preset: tiny" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_our_trainers_of_a_size_of_its_own(tmp_path, capsys):
+    fields = PRESETS["nano"].kwargs() | {"width": 16, "encoder_depths": [1, 2, 1, 1]}
+    source = IGTVNet(2, 5, **fields, slice_interaction=False)
+    torch.save(
+        {"network_weights": source.state_dict(), "current_epoch": 3}, tmp_path / "checkpoint_final.pth"
+    )
+    output = tmp_path / "gtv.pth"
+    assert main(["import-weights", str(tmp_path / "checkpoint_final.pth"), "-o", str(output)]) == 0
+    assert "preset: none" in capsys.readouterr().out
+    net = IGTVNet(2, 5, **fields)
+    load_pretrained_weights(net, output)
+    assert differing(net, torch.load(output, weights_only=True)["network_weights"]) == []
+    assert (
+        torch.load(output, weights_only=True)["network_weights"]["decoder.seg_layers.0.weight"].shape[0] == 5
+    )
+
+
+def test_the_wrong_size_is_refused_and_nothing_is_written(tmp_path, cipa_file, capsys):
+    output = tmp_path / "gtv.pth"
+    assert main(["import-weights", str(cipa_file), "-o", str(output), "--preset", "nano"]) == 1
+    assert "its width is 96, the network's 24" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_the_source_is_never_replaced(cipa_file, capsys):
+    before = cipa_file.read_bytes()
+    assert main(["import-weights", str(cipa_file), "-o", str(cipa_file)]) == 1
+    assert "would replace the source" in capsys.readouterr().err
+    assert cipa_file.read_bytes() == before
+
+
+def test_an_encoder_of_no_preset_is_named(tmp_path, tiny_vmamba, capsys):
+    later = {
+        k: v[:, :1] if k.endswith("A_logs") else v for k, v in tiny_vmamba.items()
+    }  # VMamba's later version
+    torch.save({"model": later}, tmp_path / "vssm1.pth")
+    assert main(["import-weights", str(tmp_path / "vssm1.pth"), "-o", str(tmp_path / "gtv.pth")]) == 1
+    assert "width 96, depths 2/2/9/2) is that of no preset" in capsys.readouterr().err
