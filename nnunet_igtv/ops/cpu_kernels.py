@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 from .lanes import FLOAT, WIDE, Integer, Trace, Vector
 
-CHUNK = 16
-TOGETHER = 4  # states whose recurrences run side by side in the backward pass, to hide their latency
+CHUNK = 8  # what a chunk of the backward pass needs at N = 16 fits into a first-level cache of 32 KiB
+TOGETHER = 4  # states that the backward pass takes side by side, to hide the latency of their recurrences
 LN2 = 0.6931471805599453
 
 FORWARD_ARGUMENTS = 19
@@ -32,7 +32,7 @@ def forward_scratch(states: int, blocks: int) -> int:
 
 def backward_scratch(states: int, blocks: int, chunks: int) -> int:
     """Bytes of working memory of `backward`."""
-    return WIDE * (CHUNK * (7 + 4 * states) + states + blocks * states * (1 + chunks))
+    return WIDE * (CHUNK * (7 + 2 * TOGETHER + 2 * states) + TOGETHER + blocks * states * (1 + chunks))
 
 
 def _groups(states: int, size: int) -> list[range]:
@@ -166,10 +166,12 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
     ) -> None:
         line, wide = CHUNK * WIDE, states * WIDE
         steps, drives, slopes, values, grads, inputs, decays_ = (scratch + i * line for i in range(7))
-        h = scratch + 7 * line  # (CHUNK + 1, N): the states of a chunk, the one before it first
-        decay = h + (CHUNK + 1) * wide  # (CHUNK, N)
-        lanes_B, lanes_C = decay + CHUNK * wide, decay + 2 * CHUNK * wide  # (CHUNK, N): dB, dC lane by lane
-        carried = decay + 3 * CHUNK * wide  # (blocks, N): exp(delta A) times the next step's dh
+        some = TOGETHER * WIDE
+        h = scratch + 7 * line  # (CHUNK + 1, TOGETHER): some states in a chunk, the one before it first
+        decay = h + (CHUNK + 1) * some  # (CHUNK, TOGETHER)
+        lanes_B = decay + CHUNK * some  # (CHUNK, N): dB lane by lane
+        lanes_C = lanes_B + CHUNK * wide  # (CHUNK, N): dC lane by lane
+        carried = lanes_C + CHUNK * wide  # (blocks, N): exp(delta A) times the next step's dh
         kept = carried + blocks * wide  # (chunks, blocks, N): the states at the start of each chunk
         b_turn, b_step = states * FLOAT, directions * (states * FLOAT)
         chunks = (pixels + (CHUNK - 1)) // CHUNK
@@ -199,29 +201,29 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
                 trace.repeat(count, one)
 
             def advance(
-                walk: Integer, a: Integer, start: Integer, count: Integer, end: Integer | None
+                walk: Integer, a: Integer, start: Integer, count: Integer, group: range, end: Integer | None
             ) -> None:
-                """From the state at `start`: keeps it at `end`, or every step's in `h` and `decay`."""
-                for group in _groups(states, 16):
+                """From the states at `start`: keeps the last at `end`, or every step's in `h` and `decay`."""
 
-                    def one(t: Integer, *old: Vector, group: range = group) -> Sequence[Vector]:
-                        b = B + b_k + trace.load_index(walk + t * 4) * b_step
-                        step, drive = trace.load(steps + t * WIDE), trace.load(drives + t * WIDE)
-                        new = []
-                        for n, h_n in zip(group, old, strict=True):
-                            decay_n = trace.exp2(step * trace.load(a + row * n))
-                            new.append(trace.fma(decay_n, h_n, drive * trace.broadcast(b + n * FLOAT)))
-                            if end is None:
-                                trace.store(decay_n, decay + t * wide + n * WIDE)
-                                trace.store(new[-1], h + (t + 1) * wide + n * WIDE)
-                        return new
-
-                    first = [trace.load(start + n * WIDE) for n in group]
-                    for n, h_n, last in zip(group, first, trace.repeat(count, one, first), strict=True):
+                def one(t: Integer, *old: Vector) -> Sequence[Vector]:
+                    b = B + b_k + trace.load_index(walk + t * 4) * b_step
+                    step, drive = trace.load(steps + t * WIDE), trace.load(drives + t * WIDE)
+                    new = []
+                    for m, n in enumerate(group):
+                        decay_n = trace.exp2(step * trace.load(a + row * n))
+                        new.append(trace.fma(decay_n, old[m], drive * trace.broadcast(b + n * FLOAT)))
                         if end is None:
-                            trace.store(h_n, h + n * WIDE)
-                        else:
-                            trace.store(last, end + n * WIDE)
+                            trace.store(decay_n, decay + t * some + m * WIDE)
+                            trace.store(new[m], h + (t + 1) * some + m * WIDE)
+                    return new
+
+                first = [trace.load(start + n * WIDE) for n in group]
+                last = trace.repeat(count, one, first)
+                for m, n in enumerate(group):
+                    if end is None:
+                        trace.store(first[m], h + m * WIDE)
+                    else:
+                        trace.store(last[m], end + n * WIDE)
 
             def keep(i: Integer) -> None:
                 walk, here = turn + i * (CHUNK * 4), kept + i * blocks * wide
@@ -230,7 +232,8 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
                     channel, start = j * WIDE, here + j * wide
                     prepare(walk, channel, trace.integer(CHUNK), False)
                     a = A + k_row * states + channel
-                    advance(walk, a, start, trace.integer(CHUNK), start + blocks * wide)
+                    for group in _groups(states, 16):
+                        advance(walk, a, start, trace.integer(CHUNK), group, start + blocks * wide)
 
                 trace.repeat(blocks, block)
 
@@ -246,8 +249,8 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
                     channel = j * WIDE
                     a = A + k_row * states + channel
                     prepare(walk, channel, count, True)
-                    advance(walk, a, here + j * wide, count, None)
                     for group in _groups(states, TOGETHER):
+                        advance(walk, a, here + j * wide, count, group, None)
                         retreat(walk, a, carried + j * wide, dA + k_row * states + channel, group)
                     finish(walk, channel)
 
@@ -265,13 +268,11 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
                         to_decay = zero if first else trace.load(decays_ + t * WIDE)
                         following, rates = [], []
                         for m, n in enumerate(group):
-                            at = t * wide + n * WIDE
+                            at, lane = t * some + m * WIDE, t * wide + n * WIDE
                             g = trace.fma(grad, trace.broadcast(c + n * FLOAT), old[m])
-                            trace.store(
-                                trace.fma(grad, trace.load(h + wide + at), trace.load(lanes_C + at)),
-                                lanes_C + at,
-                            )
-                            trace.store(trace.fma(g, drive, trace.load(lanes_B + at)), lanes_B + at)
+                            to_c = trace.fma(grad, trace.load(h + some + at), trace.load(lanes_C + lane))
+                            trace.store(to_c, lanes_C + lane)
+                            trace.store(trace.fma(g, drive, trace.load(lanes_B + lane)), lanes_B + lane)
                             to_input = trace.fma(g, trace.broadcast(b + n * FLOAT), to_input)
                             g = g * trace.load(decay + at)
                             s = g * trace.load(h + at)

@@ -1,8 +1,8 @@
 """Machine code for this processor, written as Python functions over vectors of neighbouring channels.
 
 A kernel is a Python function that is run once, on symbols: each operation on a `Vector` or an `Integer`
-appends an LLVM instruction, `Trace.repeat` a loop, and a plain Python loop unrolls. llvmlite, a wheel on every
-platform of PyTorch's, turns the result into machine code in memory within a fraction of a second: no
+appends an LLVM instruction, `Trace.repeat` a loop, and a plain Python loop unrolls. llvmlite, a wheel on
+every platform of PyTorch's, turns the result into machine code in memory within a fraction of a second: no
 compiler on the user's machine, no files to cache, no threads of its own. LLVM splits a vector where the
 processor's registers are narrower than `LANES` floats.
 
