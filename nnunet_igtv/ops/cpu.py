@@ -127,7 +127,7 @@ class _Problem:
     def dense(self, tensor: Tensor) -> Tensor:
         """Float32, contiguous, channels (the last axis) padded with zeros."""
         tensor = tensor.float()
-        return F.pad(tensor, (0, self.missing)) if self.missing else tensor.contiguous()
+        return (F.pad(tensor, (0, self.missing)) if self.missing else tensor).contiguous()
 
     def trimmed(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Without the padding, in the caller's type."""
