@@ -116,7 +116,7 @@ class Demo:
         igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
         yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
-        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2"]
+        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2", "-npfp", "2"]
         yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
         yield self.train(GTV, self.pretrain)
         pretrained = self.fold(GTV, self.pretrain) / "checkpoint_final.pth"
