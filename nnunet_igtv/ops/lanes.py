@@ -219,7 +219,8 @@ def _fitted(
 
 
 _LOG2E = float(np.log2(np.e))
-_EXP2 = _fitted(np.exp2, -0.5, 0.5, 5)
+# 2**x = 1 + x (...): exactly 1 at 0, for an error there would compound over thousands of steps
+_EXP2 = [1.0, *_fitted(lambda x: np.expm1(np.log(2) * (x + 1e-30)) / (x + 1e-30), -0.5, 0.5, 4)]
 _LOG1P = _fitted(lambda e: np.log1p(e) / e, 0.0, 1.0, 9)  # log(1 + e) / e; no node lies at 0
 
 
