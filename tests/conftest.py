@@ -1,0 +1,115 @@
+"""A small nnU-Net world for the tests that train: two raw data sets, planned and preprocessed once."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees about the patient's axis
+LABELS = {"background": 0, "tumour": 1}
+
+
+@dataclass(frozen=True)
+class NnunetWorld:
+    """nnU-Net's folders with Dataset901_GTV and Dataset902_IGTV, and how to run its commands in them."""
+
+    root: Path
+
+    def folder(self, name):
+        return self.root / f"nnUNet_{name}"
+
+    @property
+    def environment(self):
+        folders = {f"nnUNet_{name}": str(self.folder(name)) for name in ("raw", "preprocessed", "results")}
+        one_each = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+        return os.environ | folders | one_each | path
+
+    def run(self, *command, environment=None, check=True):
+        """The finished command, its two streams in one `stdout`."""
+        done = subprocess.run(
+            [str(part) for part in command],
+            env=self.environment | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, done.stdout[-4000:]
+        return done
+
+    def preprocessed(self, dataset):
+        return next(self.folder("preprocessed").glob(f"Dataset{dataset}_*"))
+
+    def fold(self, dataset, trainer, configuration="2d", fold=0):
+        name = self.preprocessed(dataset).name
+        return self.folder("results") / name / f"{trainer}__nnUNetPlans__{configuration}" / f"fold_{fold}"
+
+
+def write_case(folder, labels, case, seed, shape=(9, 32, 40), direction=None, label=1):
+    """CT, PET and label of an ellipsoid that shines in the PET, on a grid with three different spacings."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    centre = [rng.uniform(0.4, 0.6) * n for n in shape]
+    radii = [max(n / 4, 1.0) for n in shape]
+    distance = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radii, strict=True))
+    tumour = distance < 1
+    ct = rng.normal(np.where(tumour, 40, -700), 20)
+    pet = rng.normal(1, 0.2, shape) + 6 * np.exp(-distance)
+    arrays = {folder / f"{case}_0000.nii.gz": ct, folder / f"{case}_0001.nii.gz": pet}
+    if labels is not None:
+        arrays[labels / f"{case}.nii.gz"] = (tumour * label).astype(np.uint8)
+    for path, array in arrays.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = sitk.GetImageFromArray(array if array.dtype == np.uint8 else array.astype(np.float32))
+        image.SetSpacing((1.5, 1.2, 3.0))
+        image.SetOrigin((-50.0, -40.0, 10.0))
+        if direction is not None:
+            image.SetDirection(direction)
+        sitk.WriteImage(image, str(path))
+
+
+def write_dataset(folder, cases, labels=LABELS, seed=0, **extra):
+    """An nnU-Net raw data set of `cases` such cases."""
+    for number in range(cases):
+        write_case(folder / "imagesTr", folder / "labelsTr", f"case_{number:03d}", seed + number)
+    description = {
+        "channel_names": {"0": "CT", "1": "CT"},
+        "labels": labels,
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description | extra))
+
+
+@pytest.fixture(scope="session")
+def toy_case():
+    """Writes one case: `toy_case(images, labels, name, seed, shape=…, direction=…)`."""
+    return write_case
+
+
+@pytest.fixture(scope="session")
+def oblique():
+    return OBLIQUE
+
+
+@pytest.fixture(scope="session")
+def nnunet_world(tmp_path_factory):
+    world = NnunetWorld(tmp_path_factory.mktemp("nnunet"))
+    write_dataset(world.folder("raw") / "Dataset901_GTV", cases=4, seed=0)
+    write_dataset(world.folder("raw") / "Dataset902_IGTV", cases=4, seed=100)
+    split = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
+    for name in ("Dataset901_GTV", "Dataset902_IGTV"):
+        folder = world.folder("preprocessed") / name
+        folder.mkdir(parents=True)
+        (folder / "splits_final.json").write_text(json.dumps(split))
+    plan = ["nnUNetv2_plan_and_preprocess", "--verify_dataset_integrity", "-npfp", 1, "-np", 1]
+    world.run(*plan, "-d", 901, 902, "-c", "2d", "3d_fullres")
+    return world
