@@ -9,6 +9,8 @@ from pydicom.dataset import Dataset
 
 from nnunet_igtv.errors import IGTVError
 
+DICOMDIR = "1.2.840.10008.1.3.10"
+
 
 def list_files(folder: str | Path) -> list[Path]:
     """Every regular file under a folder (or the file itself), sorted; links to folders are not followed."""
@@ -37,13 +39,11 @@ def read_header(path: Path) -> Dataset | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom comments on every deviation; ours are checked by name
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            if "SOPClassUID" not in header:
-                if head[128:132] != b"DICM" or "MediaStorageSOPClassUID" not in header.file_meta:
-                    return None
-                if str(header.file_meta.MediaStorageSOPClassUID) == "1.2.840.10008.1.3.10":
-                    return None  # a DICOMDIR
-                raise ValueError("no SOP Class UID")
-        return header
+            if "SOPClassUID" in header:
+                return header
+            if head[128:132] != b"DICM" or header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
+                return None
+            raise ValueError("no SOP Class UID")
     except Exception as error:  # pydicom raises whatever the damage leads to
         raise IGTVError(
             f"unreadable DICOM file ({type(error).__name__})",

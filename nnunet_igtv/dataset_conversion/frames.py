@@ -57,8 +57,12 @@ def _classic_pet(flat: Dataset) -> None:
     if "Units" not in flat and _unit(flat) in _UNITS:
         flat.Units, flat.SUVType = _UNITS[_unit(flat)]
         if "RealWorldValueSlope" in flat:
-            flat.RescaleSlope = flat.RealWorldValueSlope
-            flat.RescaleIntercept = flat.get("RealWorldValueIntercept", 0)
+            for name in (
+                "Slope",
+                "Intercept",
+            ):  # new elements: those of shared groups are shared by the frames
+                flat.pop(f"Rescale{name}", None)
+                setattr(flat, f"Rescale{name}", flat.get(f"RealWorldValue{name}", 0))
     if "Units" not in flat and str(flat.get("RescaleType", "")).upper() in ("BQML", "GML", "CNTS", "CM2ML"):
         flat.Units = str(flat.RescaleType).upper()
     if "CorrectedImage" not in flat:

@@ -36,16 +36,21 @@ class Geometry:
         return image
 
 
-def geometry_of(headers: Sequence[Dataset], files: Sequence[Path]) -> Geometry:
-    """The grid of sorted slices. Raises IGTVError for shear, missing slices and irregular steps."""
-    first = headers[0]
-    row, column = np.split(vector(first, "ImageOrientationPatient", 6, files[0]), 2)
+def axes_of(header: Dataset, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors to the next column, the next row, and along the normal."""
+    row, column = np.split(vector(header, "ImageOrientationPatient", 6, file), 2)
     if abs(row @ row - 1) > 0.01 or abs(column @ column - 1) > 0.01 or abs(row @ column) > 0.001:
-        raise IGTVError("the image axes are not two perpendicular unit vectors (0020,0037)", file=files[0])
+        raise IGTVError("the image axes are not two perpendicular unit vectors (0020,0037)", file=file)
     row = row / np.linalg.norm(row)
     column = column - (column @ row) * row
     column = column / np.linalg.norm(column)
-    normal = np.cross(row, column)
+    return row, column, np.cross(row, column)
+
+
+def geometry_of(headers: Sequence[Dataset], files: Sequence[Path]) -> Geometry:
+    """The grid of sorted slices. Raises IGTVError for shear, missing slices and irregular steps."""
+    first = headers[0]
+    row, column, normal = axes_of(first, files[0])
 
     between_rows, between_columns = vector(first, "PixelSpacing", 2, files[0])
     if min(between_rows, between_columns) <= 0:

@@ -5,6 +5,7 @@ The JSON is a stable interface, described in docs/data.md; `format` counts up wh
 
 import argparse
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("path", metavar="PATH", help="folder (searched to any depth) or file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    found = inspect(args.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+        found = inspect(args.path)
     print(json.dumps(found, indent=1) if args.json else _text(found))
     return 0
 

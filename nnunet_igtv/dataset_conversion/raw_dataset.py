@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -319,7 +320,9 @@ def _single_threaded() -> None:
 def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
     """Load one item and write its three files; runs in a worker process."""
     try:
-        loaded = item.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+            loaded = item.load()
         _write(loaded, case_files(folder, case, split), folder / SCRATCH)
         return Outcome(item, case, loaded.provenance, loaded.identity)
     except IGTVError as error:

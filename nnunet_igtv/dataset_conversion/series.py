@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from nnunet_igtv.dataset_conversion.attributes import integer, text, values_of, vector
 from nnunet_igtv.dataset_conversion.files import list_files, read_header
 from nnunet_igtv.dataset_conversion.frames import flat_headers
-from nnunet_igtv.dataset_conversion.geometry import Geometry, geometry_of
+from nnunet_igtv.dataset_conversion.geometry import Geometry, axes_of, geometry_of
 from nnunet_igtv.dataset_conversion.pixels import planes
 from nnunet_igtv.errors import IGTVError
 
@@ -193,8 +193,7 @@ def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:
 
 
 def _sorted_without_duplicates(slices: list[Slice], notes: list[str]) -> list[Slice]:
-    row, column = np.split(vector(slices[0][2], "ImageOrientationPatient", 6, slices[0][0]), 2)
-    normal = np.cross(row, column)
+    *_, normal = axes_of(slices[0][2], slices[0][0])
     height = {id(s): float(vector(s[2], "ImagePositionPatient", 3, s[0]) @ normal) for s in slices}
     slices = sorted(slices, key=lambda s: (height[id(s)], str(s[0]), s[1] or 0))
     kept = slices[:1]

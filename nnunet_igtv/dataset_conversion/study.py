@@ -4,6 +4,7 @@ Folder and file names are not looked at. Objects belong together that share a St
 of reference and a patient id, or that refer to each other's series.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +55,10 @@ class Study:
 def index_file(path: Path) -> Entry | None:
     """Where a file belongs; None for a file that is not DICOM."""
     try:
-        header = read_header(path)
-        if header is None:
-            return None
-        return _entry(path, header)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+            header = read_header(path)
+            return None if header is None else _entry(path, header)
     except IGTVError as error:
         return Entry(path, error=error)
     except Exception as error:  # a header that decodes late and badly
