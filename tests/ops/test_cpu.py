@@ -1,0 +1,140 @@
+"""What is the CPU backend's own: processors, threads and forks, memory, start."""
+
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from nnunet_igtv.ops import cpu, cross_scan, dispatch
+from nnunet_igtv.ops import cpu_kernels as kernels
+from nnunet_igtv.ops.lanes import compiled
+
+
+def run(program, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, processor):
+    """Code for older processors than this one: 4, 8 and 16 floats in a register, with and without FMA."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("processors of another family")
+    if processor == "x86-64-v4" and "+avx512f" not in cpu.processor()[1]:
+        pytest.skip("this processor has no AVX512")
+    if processor == "x86-64-v3" and "+avx2" not in cpu.processor()[1]:
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setattr(cpu, "compiled", lambda *kernel: compiled(*kernel, cpu=processor, features=""))
+    for cached in (cpu._forward_kernel, cpu._backward_kernel):
+        cached.cache_clear()
+    try:
+        problem = scan_tools.cross_problem(1, 3, 5, 20, 4)
+        found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32), backend="cpu")
+        right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
+        assert max(scan_tools.relative_errors(found, right)) < 2e-5
+    finally:
+        for cached in (cpu._forward_kernel, cpu._backward_kernel):
+            cached.cache_clear()
+
+
+FORKS = """
+import os, torch
+from nnunet_igtv.ops import cross_scan
+torch.set_num_threads(2)
+a = [torch.randn(2, 8, 8, 64), torch.randn(2, 8, 8, 4, 64), -torch.rand(4, 64, 16)]
+a += [torch.randn(2, 8, 8, 4, 16), torch.randn(2, 8, 8, 4, 16), torch.randn(4, 64), torch.randn(4, 64)]
+a = [t.requires_grad_() for t in a]
+def scan():
+    y = cross_scan(*a, backend="cpu")
+    return y, *torch.autograd.grad(y.sum(), a)
+before = scan()
+child = os.fork()
+if child == 0:
+    same = all(torch.allclose(p, q, rtol=1e-4, atol=1e-4) for p, q in zip(before, scan()))
+    os._exit(0 if same else 3)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+scan()
+print("fine")
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.multiprocessing, "get_context") or sys.platform == "win32", reason="no fork"
+)
+def test_forked_children_scan_in_threads_of_their_own():
+    assert run(FORKS, OMP_NUM_THREADS="2").strip() == "fine"
+
+
+def test_many_threads_at_once_agree(scan_tools):
+    problem = scan_tools.cross_problem(3, 8, 8, 48, 16)
+    right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32), backend="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(scan_tools.value_and_gradients, cross_scan, problem.to(torch.float32), backend="cpu")
+            for _ in range(8)
+        ]
+    for job in jobs:
+        assert max(scan_tools.relative_errors(job.result(), right)) < 1e-5
+
+
+def test_an_error_in_a_helper_thread_reaches_the_caller():
+    def fail():
+        raise ValueError("in a task")
+
+    with pytest.raises(ValueError, match="in a task"):
+        cpu._run([fail] * 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("batch", "blocks", "threads"), [(1, 12, 1), (1, 12, 5), (3, 7, 2), (2, 96, 4), (4, 1, 8)]
+)
+def test_runs_cover_every_block_once(batch, blocks, threads):
+    runs = cpu._runs(batch, blocks, threads, blocks)
+    assert [block for first, last in runs for block in range(first, last)] == list(range(blocks))
+    assert all(last > first for first, last in runs)
+
+
+def test_working_memory_of_the_backward_pass_stays_below_the_inputs():
+    """tiny's first stage: 128 x 128 pixels, 192 channels, 16 states."""
+    pixels, channels, states = 128 * 128, 192, 16
+    inputs = 4 * pixels * (channels + 4 * channels + 2 * 4 * states)
+    assert kernels.backward_scratch(states, channels // 16, pixels // kernels.CHUNK) < inputs / 2
+
+
+def test_import_compiles_and_loads_nothing():
+    program = """
+import sys, time, torch
+start = time.process_time()
+import nnunet_igtv.ops
+assert time.process_time() - start < 0.3
+assert "llvmlite" not in sys.modules and "numba" not in sys.modules and "triton" not in sys.modules
+"""
+    run(program)
+
+
+def test_the_probe_leaves_inference_tensors_alone(no_choice):
+    dispatch._probed.cache_clear()
+    with torch.inference_mode():
+        assert dispatch.choose(torch.device("cpu"), torch.float32).name == "cpu"
+    x = torch.randn(1, 2, 2, 4, requires_grad=True)
+    y = cross_scan(
+        x,
+        torch.randn(1, 2, 2, 4, 4),
+        -torch.ones(4, 4, 2),
+        *torch.randn(2, 1, 2, 2, 4, 2),
+        *torch.randn(2, 4, 4),
+    )
+    y.sum().backward()
+    assert x.grad.isfinite().all()
