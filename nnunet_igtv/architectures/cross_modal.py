@@ -62,12 +62,21 @@ class ChannelRectification(nn.Module):
         return templates - templates.mean(dim=(1, 2), keepdim=True)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation; a single value per channel has no deviation: it is treated as in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 def _stem(*convolutions: tuple[int, int, int]) -> nn.Sequential:
     """3x3 convolutions, each (channels in, channels out, stride), with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for channels_in, channels_out, stride in convolutions:
         conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
-        layers += [conv, nn.BatchNorm2d(channels_out), nn.ReLU()]
+        layers += [conv, BatchNorm(channels_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

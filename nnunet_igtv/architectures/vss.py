@@ -78,7 +78,7 @@ class SS2D(ScanParameters):
             delta = torch.bmm(step.flatten(0, 2).transpose(0, 1), self.dt_projs_weight.transpose(1, 2))
             return cross_scan(
                 x,
-                delta.transpose(0, 1).reshape(M, H, W, K, d),
+                delta.transpose(0, 1).reshape(M, H, W, K, d),  # pixel order, by strides
                 -self.A_logs.exp().view(K, d, N),
                 B,
                 C,

@@ -138,6 +138,12 @@ def test_every_parameter_learns(small_net, noise):
     assert still == [f"cross_modal.{stage}.interaction.outer_scan.A_logs" for stage in (2, 3)]
 
 
+def test_one_small_slice_is_enough_to_train_on(small_net, noise):
+    net = small_net().train()
+    net(noise(1, 2, 1, 32, 32).float()).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
 def test_checkpointing_changes_memory_not_results(small_net, noise):
     x = noise(2, 2, 2, 32, 32).float()
     gradients = []

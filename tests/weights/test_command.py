@@ -13,7 +13,7 @@ from nnunet_igtv.cli import main
 
 
 def differing(net, expected):
-    """Keys at which a network differs from a state dict; the head aside, which nnU-Net's loader leaves alone."""
+    """Keys at which a network differs from a state dict; not the head, which nnU-Net leaves alone."""
     return [
         key
         for key, value in net.state_dict().items()
