@@ -20,7 +20,11 @@ SOURCES = {
 def main(argv: list[str]) -> int:
     """Run the command; exit status 1 if any study failed."""
     args = _parser().parse_args(argv)
+    import SimpleITK as sitk
+
     from nnunet_igtv.dataset_conversion.raw_dataset import DatasetSpec, RawDataset, check_name, report
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's remarks quote file names
 
     source = import_module(f"nnunet_igtv.dataset_conversion.{SOURCES[args.source][0]}")
     if not 1 <= args.dataset_id <= 999:

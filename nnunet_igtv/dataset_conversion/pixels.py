@@ -46,35 +46,26 @@ def planes(
 def _decode(path: Path) -> tuple[np.ndarray, bool]:
     """Pixels of a file, and whether the rescale is already applied.
 
-    Uncompressed and RLE by pydicom alone; the JPEG family by pydicom's plugins where installed, else by the
+    By pydicom and the plugins that are installed; compressed single frames that these cannot decode by the
     GDCM inside SimpleITK, which applies the rescale itself.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, force=True)
-            syntax = dataset.file_meta.get("TransferSyntaxUID")
-            if syntax is None:
+            if "TransferSyntaxUID" not in dataset.file_meta:
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-            elif (
-                syntax.is_compressed
-                and not _decodable(syntax)
-                and "SharedFunctionalGroupsSequence" not in dataset
-            ):
+            try:
+                return dataset.pixel_array, False
+            except Exception:
+                compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+                if not compressed or dataset.get("NumberOfFrames", 1) != 1:
+                    raise
                 return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True
-            return dataset.pixel_array, False
     except Exception as error:  # whatever the damage leads to
+        reason = (str(error).splitlines() or [""])[0]
         raise IGTVError(
-            f"pixel data cannot be read ({type(error).__name__}: {error})",
+            f"pixel data cannot be read ({type(error).__name__}: {reason})",
             file=path,
             remedy="export the series again (uncompressed, if it is compressed)",
         ) from error
-
-
-def _decodable(syntax: pydicom.uid.UID) -> bool:
-    from pydicom.pixels import get_decoder
-
-    try:
-        return bool(get_decoder(syntax).is_available)
-    except NotImplementedError:
-        return False

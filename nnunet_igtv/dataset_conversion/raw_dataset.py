@@ -315,6 +315,7 @@ def check_name(name: str) -> str:
 
 def _single_threaded() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # they quote file names
 
 
 def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:

@@ -8,7 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from nnunet_igtv.dataset_conversion.command import main
 
@@ -110,6 +119,28 @@ def compressed_jpeg_ls(a, dicom):
     pytest.importorskip("jpeg_ls")
     for dataset in a.ct:
         dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+
+
+@mutation()
+def compressed_jpeg_lossless(a, dicom):
+    """What most archives store, and pydicom cannot decode alone."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    for dataset in a.ct + a.pet:
+        pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
+        dataset.PixelData = encapsulate([imagecodecs.ljpeg_encode(pixels, bitspersample=16)])
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset["PixelData"].VR = "OB"
+
+
+@mutation()
+def compressed_jpeg_2000(a, dicom):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    for dataset in a.ct + a.pet:
+        pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
+        code = imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)
+        dataset.PixelData = encapsulate([code])
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset["PixelData"].VR = "OB"
 
 
 @mutation(error="unreadable DICOM file", on_disk=True)

@@ -1,0 +1,249 @@
+"""The raw dataset: accepted by nnU-Net, resumed, appended to, split by patient, without identity."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_igtv import cli
+from nnunet_igtv.dataset_conversion import raw_dataset
+from nnunet_igtv.dataset_conversion.splits import splits_by_patient
+
+
+@pytest.fixture
+def cohort(tmp_path, patient):
+    """cohort(name, *keys): a folder of studies."""
+
+    def write(name, *keys):
+        for key in keys:
+            patient(key).write(tmp_path / name / f"folder_{key}")
+        return tmp_path / name
+
+    return write
+
+
+def convert(*arguments):
+    jobs = [] if "-j" in arguments else ["-j", "1"]
+    return cli.main(["convert", *map(str, arguments), *jobs])
+
+
+def cases(folder, sub="labelsTr"):
+    return sorted(p.name for p in (folder / sub).iterdir())
+
+
+def test_nnunet_accepts_the_dataset(cohort, raw):
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+    assert convert("lucid", cohort("in", "a", "bb", "ccc"), "-d", 902, "-n", "Phantom", "-j", 2) == 0
+    folder = raw / "Dataset902_Phantom"
+    verify_dataset_integrity(str(folder), num_processes=1)
+    dataset = json.loads((folder / "dataset.json").read_text())
+    assert dataset["channel_names"] == {"0": "CT", "1": "CT"}
+    assert dataset["labels"] == {"background": 0, "IGTV": 1}
+    assert dataset["numTraining"] == 3
+    assert "SUVbw" in dataset["description"]
+    record = json.loads((folder / "conversion.json").read_text())
+    assert {c["suv_rule"] for c in record["cases"].values()} == {"units BQML, series time"}
+    assert all(c["structure"] == ["IGTV"] and c["volume_ml"] == 1.44 for c in record["cases"].values())
+
+
+def test_manifest_is_beside_the_dataset_and_private(cohort, raw):
+    convert("lucid", cohort("in", "a", "bb"), "-d", 902)
+    manifest = raw / "Dataset902_LUCID_manifest.csv"
+    assert stat.S_IMODE(manifest.stat().st_mode) == 0o600
+    text = manifest.read_text()
+    assert "MRNa77" in text
+    assert "folder_bb" in text
+    inside = b"".join(p.read_bytes() for p in (raw / "Dataset902_LUCID").rglob("*.json"))
+    assert not any(secret in inside for secret in (b"MRN", b"Muster", b"folder", b"2020", b"1.2.826"))
+
+
+def test_dicom_rt_takes_a_pattern(cohort, raw, patient, tmp_path, capsys):
+    study = patient("a")
+    study.rois[0].ROIName = "GTV-1"
+    study.write(tmp_path / "in" / "x")
+    assert convert("dicom-rt", tmp_path / "in", "-d", 901, "-n", "PhantomGTV", "--structure", "GTV.*") == 0
+    dataset = json.loads((raw / "Dataset901_PhantomGTV" / "dataset.json").read_text())
+    assert dataset["labels"] == {"background": 0, "GTV": 1}
+    with pytest.raises(SystemExit):  # argparse: the structure must be named
+        convert("dicom-rt", tmp_path / "in", "-d", 903)
+
+
+def test_grid_of_the_pet(cohort, raw):
+    assert convert("lucid", cohort("in", "a"), "-d", 902, "--grid", "pet") == 0
+    folder = raw / "Dataset902_LUCID"
+    images = [sitk.ReadImage(str(p)) for p in (folder / "imagesTr").iterdir()]
+    label = sitk.ReadImage(str(folder / "labelsTr" / "LUCID_0001.nii.gz"))
+    assert {i.GetSpacing() for i in [*images, label]} == {(4, 4, 4)}
+    volume = sitk.GetArrayFromImage(label).sum() * 0.064
+    assert volume == pytest.approx(1.44, rel=0.3)
+
+
+def test_a_rerun_skips_what_is_done_and_takes_what_is_new(cohort, raw, capsys):
+    folder = cohort("in", "a", "bb")
+    convert("lucid", folder, "-d", 902)
+    labels = raw / "Dataset902_LUCID" / "labelsTr"
+    before = {p.name: p.stat().st_mtime_ns for p in labels.iterdir()}
+    assert convert("lucid", folder, "-d", 902) == 0
+    assert "0 converted, 2 already there" in capsys.readouterr().out
+    cohort("in", "ccc")
+    assert convert("lucid", folder, "-d", 902) == 0
+    after = {p.name: p.stat().st_mtime_ns for p in labels.iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 3
+    (labels / "LUCID_0001.nii.gz").unlink()
+    assert convert("lucid", folder, "-d", 902) == 0
+    assert len(list(labels.iterdir())) == 3
+
+
+def test_an_interrupted_run_goes_on(cohort, raw, monkeypatch, capsys):
+    folder = cohort("in", "a", "bb", "ccc")
+    convert_one, calls = raw_dataset._convert, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return convert_one(*arguments)
+
+    monkeypatch.setattr(raw_dataset, "_convert", interrupted)
+    assert convert("lucid", folder, "-d", 902, "-j", 1) == 130
+    dataset = raw / "Dataset902_LUCID"
+    assert cases(dataset) == ["LUCID_0001.nii.gz"]
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+    assert not (dataset / raw_dataset.SCRATCH).exists()
+    capsys.readouterr()
+    assert convert("lucid", folder, "-d", 902, "-j", 1) == 0
+    assert "2 converted, 1 already there, 0 failed" in capsys.readouterr().out
+    assert len(cases(dataset)) == 3
+
+
+def test_a_failed_study_is_tried_again_under_its_number(cohort, raw, patient, tmp_path, capsys):
+    folder = cohort("in", "a", "bb")
+    bad = patient("ccc")
+    pet = list(bad.pet)
+    bad.pet.clear()
+    bad.write(folder / "late")
+    assert convert("lucid", folder, "-d", 902) == 1
+    bad.pet = pet
+    bad.write(folder / "late")
+    assert convert("lucid", folder, "-d", 902) == 0
+    assert cases(raw / "Dataset902_LUCID") == [f"LUCID_000{k}.nii.gz" for k in (1, 2, 3)]
+
+
+def test_existing_ids_are_refused(cohort, raw, capsys):
+    one, two = cohort("one", "a"), cohort("two", "bb")
+    (raw / "Dataset500_Other").mkdir(parents=True)
+    assert convert("lucid", one, "-d", 500) == 1
+    assert "dataset id 500 exists" in capsys.readouterr().err
+    (raw / "Dataset501_LUCID").mkdir()
+    assert convert("lucid", one, "-d", 501) == 1
+    assert "was not made by this converter" in capsys.readouterr().err
+    assert list((raw / "Dataset501_LUCID").iterdir()) == []
+    convert("lucid", one, "-d", 902)
+    assert convert("lucid", two, "-d", 902) == 1
+    assert "--append" in capsys.readouterr().err
+    assert convert("lucid", one, "-d", 902, "--grid", "pet") == 1
+    assert convert("lucid", two, "-d", 902, "--label", "GTV", "--append") == 1
+    assert "holds" in capsys.readouterr().err
+    assert cases(raw / "Dataset902_LUCID") == ["LUCID_0001.nii.gz"]
+    assert convert("lucid", two, "-d", 902, "--append") == 0
+    assert cases(raw / "Dataset902_LUCID") == ["LUCID_0001.nii.gz", "LUCID_0002.nii.gz"]
+
+
+def test_test_cases_are_apart_and_never_training_cases(cohort, raw, capsys):
+    convert("lucid", cohort("train", "a", "bb"), "-d", 902)
+    assert convert("lucid", cohort("test", "ccc"), "-d", 902, "--split", "test") == 0
+    folder = raw / "Dataset902_LUCID"
+    assert cases(folder, "labelsTs") == ["LUCID_0003.nii.gz"]
+    assert cases(folder, "imagesTs") == ["LUCID_0003_0000.nii.gz", "LUCID_0003_0001.nii.gz"]
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 2
+    assert convert("lucid", cohort("mixed", "a", "dddd"), "-d", 902, "--split", "test", "--append") == 1
+    assert "in the train split already" in capsys.readouterr().err
+    assert cases(folder, "labelsTs") == ["LUCID_0003.nii.gz"]
+
+
+def test_nothing_is_left_where_nothing_was_converted(cohort, raw, capsys):
+    assert convert("lucid", cohort("in", "a"), "-d", 902, "--structure", "PTV") == 1
+    assert "no structure matches 'PTV'; there are: 'IGTV'" in capsys.readouterr().err
+    assert list(raw.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-d", "0"], "not a dataset id"),
+        (["-d", "1000"], "not a dataset id"),
+        (["-d", "5", "-n", "../../x"], "not a dataset name"),
+        (["-d", "5", "--structure", "GTV["], "not a regular expression"),
+    ],
+)
+def test_bad_arguments(arguments, message, cohort, raw, capsys):
+    assert convert("lucid", cohort("in", "a"), *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_no_input_and_no_environment(tmp_path, raw, capsys, monkeypatch):
+    assert convert("lucid", tmp_path / "absent", "-d", 5) == 1
+    assert "no such file or folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert convert("lucid", tmp_path / "empty", "-d", 5) == 1
+    assert "no DICOM files" in capsys.readouterr().err
+    monkeypatch.delenv("nnUNet_raw")
+    assert convert("lucid", tmp_path / "empty", "-d", 5) == 1
+    assert "nnUNet_raw is not set" in capsys.readouterr().err
+
+
+def test_cases_of_one_patient_stay_in_one_fold(tmp_path, raw, patient):
+    for key, owner in (("a", "P1"), ("bb", "P1"), ("ccc", "P2"), ("dddd", "P3")):
+        study = patient(key)
+        for dataset in study.all:
+            dataset.PatientID = owner
+        study.write(tmp_path / "in" / key)
+    assert convert("lucid", tmp_path / "in", "-d", 902) == 0
+    rows = (raw / "Dataset902_LUCID_manifest.csv").read_text().splitlines()
+    pair = {row.split(",")[0] for row in rows if ",P1," in row}
+    splits = json.loads((tmp_path / "preprocessed" / "Dataset902_LUCID" / "splits_final.json").read_text())
+    assert len(splits) == 3
+    assert len(pair) == 2
+    for fold in splits:
+        assert len(fold["train"]) + len(fold["val"]) == 4
+        assert len(pair & set(fold["val"])) in (0, 2)
+    assert sorted(case for fold in splits for case in fold["val"]) == sorted(
+        {r.split(",")[0] for r in rows[1:]}
+    )
+
+
+def test_splits_by_patient():
+    one_each = {f"c{k}": (f"p{k}", "") for k in range(8)}
+    assert splits_by_patient(one_each) == []
+    assert splits_by_patient({}) == []
+    many = {f"c{k:02d}": (f"p{k // 2}", "") for k in range(24)}
+    splits = splits_by_patient(many)
+    assert len(splits) == 5
+    for fold in splits:
+        assert not {many[c][0] for c in fold["train"]} & {many[c][0] for c in fold["val"]}
+    given = {"c1": ("p1", "train"), "c2": ("p2", "val"), "c3": ("p3", "")}
+    assert splits_by_patient(given) == [{"train": ["c1", "c3"], "val": ["c2"]}]
+
+
+def test_ct_is_stored_compactly_where_nothing_is_lost():
+    whole = sitk.GetImageFromArray(np.array([[[-1024.0, 3071.0]]], np.float32))
+    half = sitk.GetImageFromArray(np.array([[[-1024.5, 3071.0]]], np.float32))
+    assert raw_dataset.compact(whole).GetPixelID() == sitk.sitkInt16
+    assert raw_dataset.compact(half).GetPixelID() == sitk.sitkFloat32
+
+
+def test_a_cohort_in_one_flat_folder(tmp_path, raw, patient):
+    """Headers decide: two patients whose files lie in one folder under arbitrary names."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for key in ("a", "bb"):
+        patient(key).write(tmp_path / "in" / key)
+        for k, file in enumerate((tmp_path / "in" / key).rglob("*.dcm")):
+            os.rename(file, flat / f"{k}{key}")
+    assert convert("lucid", flat, "-d", 902) == 0
+    assert len(cases(raw / "Dataset902_LUCID")) == 2

@@ -1,0 +1,257 @@
+"""The sources without DICOM: PCLT20K, autoPET, NIfTI by CSV, LUCID as NIfTI."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_igtv import cli
+from nnunet_igtv.dataset_conversion.pclt20k import consecutive
+
+
+def convert(*arguments):
+    jobs = [] if "-j" in arguments else ["-j", "1"]
+    return cli.main(["convert", *map(str, arguments), *jobs])
+
+
+def write_nifti(path, voxels, spacing=(2, 2, 3), origin=(0, 0, 0)):
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def write_triple(folder, names=("CTres", "SUV", "SEG"), shape=(8, 10, 12), tumour=True, spacing=(2, 2, 3)):
+    rng = np.random.default_rng(len(str(folder)))
+    label = np.zeros(shape, np.uint8)
+    label[3:5, 4:6, 4:7] = tumour
+    voxels = (rng.integers(-1000, 1000, shape).astype(np.int16), rng.random(shape, np.float32) * 10, label)
+    for name, values in zip(names, voxels, strict=True):
+        write_nifti(folder / f"{name}.nii.gz", values, spacing)
+    return voxels
+
+
+# ------------------------------------------------------------------------------------------------ PCLT20K
+
+
+@pytest.fixture
+def pclt(tmp_path):
+    """Patient 0001: slices 3-5 and 9-10 in train, 6-7 in test; patient 0002: slices 1-2 in test."""
+    rng = np.random.default_rng(0)
+    lists = {"train.txt": [], "test.txt": []}
+    for name, file in [
+        *((f"0001_{k:03d}", "train.txt") for k in (10, 3, 4, 5, 9)),
+        *((f"0001_{k:03d}", "test.txt") for k in (6, 7)),
+        *((f"0002_{k:03d}", "test.txt") for k in (1, 2)),
+    ]:
+        folder = tmp_path / "PCLT20K" / name[:4]
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in ("CT", "PET", "mask"):
+            plane = rng.integers(0, 256, (16, 20)).astype(np.uint8)
+            plane = (plane > 250).astype(np.uint8) * 255 if kind == "mask" else plane
+            sitk.WriteImage(sitk.GetImageFromArray(plane), str(folder / f"{name}_{kind}.png"))
+        lists[file].append(name)
+    for file, names in lists.items():
+        (tmp_path / "PCLT20K" / file).write_text("\n".join(names) + "\n")
+    return tmp_path / "PCLT20K"
+
+
+def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path):
+    assert convert("pclt20k", pclt, "-d", 30, "--spacing", 1.2, 1.2, 4) == 0
+    folder = raw / "Dataset030_PCLT20K"
+    rows = [row.split(",") for row in (raw / "Dataset030_PCLT20K_manifest.csv").read_text().splitlines()[1:]]
+    case = {row[7]: row[0] for row in rows}
+    assert set(case) == {
+        "0001: slices 3 to 5", "0001: slices 9 to 10", "0001: slices 6 to 7", "0002: slices 1 to 2"
+    }  # fmt: skip
+    volume = sitk.ReadImage(str(folder / "imagesTr" / f"{case['0001: slices 3 to 5']}_0001.nii.gz"))
+    assert volume.GetSize() == (20, 16, 3)
+    assert volume.GetSpacing() == pytest.approx((1.2, 1.2, 4))
+    assert np.array_equal(sitk.GetArrayFromImage(volume)[1], read(pclt / "0001" / "0001_004_PET.png"))
+    label = read(folder / "labelsTr" / f"{case['0001: slices 9 to 10']}.nii.gz")
+    assert np.array_equal(label[1] > 0, read(pclt / "0001" / "0001_010_mask.png") > 0)
+    (split,) = json.loads(
+        (tmp_path / "preprocessed" / "Dataset030_PCLT20K" / "splits_final.json").read_text()
+    )
+    assert set(split["val"]) == {case["0001: slices 6 to 7"], case["0002: slices 1 to 2"]}
+    assert set(split["train"]) == {case["0001: slices 3 to 5"], case["0001: slices 9 to 10"]}
+
+
+def test_pclt20k_is_never_mixed_with_calibrated_cases(pclt, raw, patient, tmp_path, capsys):
+    patient("a").write(tmp_path / "dicom")
+    assert convert("dicom-rt", tmp_path / "dicom", "-d", 31, "-n", "GTV", "--structure", "IGTV") == 0
+    assert convert("pclt20k", pclt, "-d", 31, "-n", "GTV", "--append") == 1
+    assert "8-bit grey levels" in capsys.readouterr().err
+
+
+def test_pclt20k_bad_input(pclt, raw, capsys):
+    (pclt / "0001" / "0001_004_PET.png").unlink()
+    assert convert("pclt20k", pclt, "-d", 30) == 1
+    assert "no such file" in capsys.readouterr().err
+    assert len(list((raw / "Dataset030_PCLT20K" / "labelsTr").iterdir())) == 3
+    (pclt / "train.txt").write_text("0001_003\n../../etc_1\n")
+    assert convert("pclt20k", pclt, "-d", 32) == 1
+    assert "not of the form" in capsys.readouterr().err
+    (pclt / "train.txt").write_text("0002_001\n")
+    assert convert("pclt20k", pclt, "-d", 32) == 1
+    assert "listed in train.txt and in test.txt" in capsys.readouterr().err
+    (pclt / "train.txt").unlink()
+    assert convert("pclt20k", pclt, "-d", 32) == 1
+    assert "train.txt is missing" in capsys.readouterr().err
+
+
+def test_consecutive():
+    slices = [("p", k, fold, "") for k, fold in ((1, "a"), (2, "a"), (3, "b"), (4, "a"), (6, "a"), (7, "a"))]
+    slices += [("q", 8, "a", "")]
+    runs = [[entry[1] for entry in run] for run in consecutive(slices)]
+    assert runs == [[1, 2], [3], [4], [6, 7], [8]]
+
+
+# ------------------------------------------------------------------------------------------------ autoPET
+
+
+@pytest.fixture
+def autopet(tmp_path):
+    root = tmp_path / "FDG-PET-CT-Lesions"
+    for patient, study, tumour in (
+        ("PETCT_a", "1", True),
+        ("PETCT_a", "2", False),
+        ("PETCT_b", "1", True),
+        ("PETCT_c", "1", True),
+    ):
+        write_triple(root / patient / study, tumour=tumour)
+    (root / "metadata.csv").write_text(
+        "Subject ID,Study UID,diagnosis\n"
+        "PETCT_a,1.2,LUNG_CANCER\nPETCT_b,1.3,LYMPHOMA\nPETCT_c,1.4,LUNG_CANCER\n"
+    )
+    return root
+
+
+def test_autopet(autopet, raw, read, tmp_path):
+    assert convert("autopet", autopet, "-d", 40, "-j", 1) == 0
+    folder = raw / "Dataset040_AutoPET"
+    assert len(list((folder / "labelsTr").iterdir())) == 4
+    rows = [row.split(",") for row in (raw / "Dataset040_AutoPET_manifest.csv").read_text().splitlines()[1:]]
+    case = {row[7]: row[0] for row in rows}
+    source = autopet / "PETCT_b" / "1"
+    for name, file in (("imagesTr/{}_0000", "CTres"), ("imagesTr/{}_0001", "SUV"), ("labelsTr/{}", "SEG")):
+        ours = folder / f"{name.format(case['PETCT_b/1'])}.nii.gz"
+        assert np.array_equal(read(ours), read(source / f"{file}.nii.gz"))
+    splits = json.loads((tmp_path / "preprocessed" / "Dataset040_AutoPET" / "splits_final.json").read_text())
+    pair = {case["PETCT_a/1"], case["PETCT_a/2"]}
+    assert all(len(pair & set(fold["val"])) in (0, 2) for fold in splits)
+
+
+def test_autopet_lung_only(autopet, raw, capsys):
+    assert convert("autopet", autopet, "-d", 40, "--lung-only") == 1  # one of its studies has no lesion
+    assert "the label is empty" in capsys.readouterr().err
+    rows = (raw / "Dataset040_AutoPET_manifest.csv").read_text().splitlines()[1:]
+    assert sorted(r.split(",")[7] for r in rows if ",converted," in r) == ["PETCT_a/1", "PETCT_c/1"]
+    (autopet / "metadata.csv").write_text("patient,disease\nPETCT_a,LUNG_CANCER\n")
+    assert convert("autopet", autopet, "-d", 41, "--lung-only") == 1
+    assert "Subject ID" in capsys.readouterr().err
+    (autopet / "metadata.csv").unlink()
+    assert convert("autopet", autopet, "-d", 41, "--lung-only") == 1
+    assert "--metadata" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------- NIfTI
+
+
+def test_nifti_by_csv(tmp_path, raw, read):
+    ct, _, label = write_triple(tmp_path / "n", ("ct", "unused", "label"), shape=(8, 20, 24))
+    ramp = np.broadcast_to(np.arange(12, dtype=np.float32), (8, 10, 12)).copy()
+    write_nifti(tmp_path / "n" / "pet.nii.gz", ramp, spacing=(4, 4, 3))
+    write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    (tmp_path / "list.csv").write_text(
+        "patient,ct,pet,label,note\np1,n/ct.nii.gz,n/pet.nii.gz,n/label.nii.gz,x\np2,m/ct.nii.gz,m/pet.nii.gz,m/label.nii.gz,\n"
+    )
+    assert convert("nifti", tmp_path / "list.csv", "-d", 50) == 0
+    folder = raw / "Dataset050_GTV"
+    assert np.array_equal(read(folder / "imagesTr" / "GTV_0001_0000.nii.gz"), ct)
+    assert np.array_equal(read(folder / "labelsTr" / "GTV_0001.nii.gz"), label)
+    pet = read(folder / "imagesTr" / "GTV_0001_0001.nii.gz")
+    assert pet[3, 5, :23] == pytest.approx(np.arange(23) / 2)  # linear: half a PET voxel per CT voxel
+
+
+def test_nifti_append_to_a_dicom_dataset(tmp_path, raw, patient):
+    patient("a").write(tmp_path / "dicom")
+    convert("dicom-rt", tmp_path / "dicom", "-d", 51, "--structure", "IGTV")
+    write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    (tmp_path / "list.csv").write_text("ct,pet,label\nm/ct.nii.gz,m/pet.nii.gz,m/label.nii.gz\n")
+    assert convert("nifti", tmp_path / "list.csv", "-d", 51, "--append") == 0
+    assert sorted(p.name for p in (raw / "Dataset051_GTV" / "labelsTr").iterdir()) == [
+        "GTV_0001.nii.gz",
+        "GTV_0002.nii.gz",
+    ]
+    assert json.loads((raw / "Dataset051_GTV" / "dataset.json").read_text())["numTraining"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "pet.nii.gz").unlink(), "no such file"),
+        (lambda f: (f / "pet.nii.gz").write_bytes(b"junk"), "cannot be read"),
+        (lambda f: write_nifti(f / "pet.nii.gz", np.full((8, 10, 12), 9e3, np.float32)), "too high for SUV"),
+        (
+            lambda f: write_nifti(f / "pet.nii.gz", np.ones((8, 10, 12), np.float32), origin=(900, 0, 0)),
+            "do not overlap",
+        ),
+        (lambda f: write_nifti(f / "label.nii.gz", np.zeros((8, 10, 12), np.uint8)), "label is empty"),
+        (lambda f: write_nifti(f / "label.nii.gz", np.ones((7, 10, 12), np.uint8)), "grid of neither"),
+        (
+            lambda f: sitk.WriteImage(
+                sitk.GetImageFromArray(np.ones((4, 4), np.float32)), str(f / "ct.nii.gz")
+            ),
+            "3D",
+        ),
+    ],
+)
+def test_nifti_bad_files(change, message, tmp_path, raw, capsys):
+    write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    change(tmp_path / "m")
+    (tmp_path / "list.csv").write_text("ct,pet,label\nm/ct.nii.gz,m/pet.nii.gz,m/label.nii.gz\n")
+    assert convert("nifti", tmp_path / "list.csv", "-d", 52) == 1
+    assert message in capsys.readouterr().err
+    assert list(raw.iterdir()) == []
+
+
+def test_other_formats_that_itk_reads(tmp_path, raw, capsys):
+    """MetaImage keeps NaN, which ITK's NIfTI reader turns to 0."""
+    write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    pet = sitk.ReadImage(str(tmp_path / "m" / "pet.nii.gz"))
+    sitk.WriteImage(pet, str(tmp_path / "m" / "pet.mha"))
+    (tmp_path / "list.csv").write_text("ct,pet,label\nm/ct.nii.gz,m/pet.mha,m/label.nii.gz\n")
+    assert convert("nifti", tmp_path / "list.csv", "-d", 52) == 0
+    pet[3, 3, 3] = np.nan
+    sitk.WriteImage(pet, str(tmp_path / "m" / "pet.mha"))
+    assert convert("nifti", tmp_path / "list.csv", "-d", 53) == 1
+    assert "not finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ct,pet\na,b\n", "lacks the columns label"),
+        ("", "lacks the columns"),
+        ("ct,pet,label\na,,c\n", "line 2: an empty path"),
+        ("ct,pet,label,fold\na,b,c,holdout\n", "line 2: fold is 'holdout'"),
+        ("ct,pet,label\na,b,c\na,b,c\n", "names a CT twice"),
+    ],
+)
+def test_nifti_bad_csv(text, message, tmp_path, raw, capsys):
+    (tmp_path / "list.csv").write_text(text)
+    assert convert("nifti", tmp_path / "list.csv", "-d", 52) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_lucid_as_nifti(tmp_path, raw, capsys):
+    for patient in ("p1", "p2"):
+        write_triple(tmp_path / "lucid" / patient, (f"{patient}_CT", f"{patient}_PET", f"{patient}_IGTV"))
+    assert convert("lucid", tmp_path / "lucid", "-d", 53) == 0
+    assert len(list((raw / "Dataset053_LUCID" / "labelsTr").iterdir())) == 2
+    write_triple(tmp_path / "lucid" / "p3", ("CT", "CT_2", "ITV"))
+    assert convert("lucid", tmp_path / "lucid", "-d", 53) == 1
+    assert "2 NIfTI files are named CT" in capsys.readouterr().err
