@@ -51,7 +51,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Item], list[IGTVError]]:
             continue
         load = partial(_load, study, _options(args), root)
         name = str(study.relative_to(root))
-        items.append(Item(f"autopet/{name}", patient, name, load, frozenset({patient})))
+        items.append(Item(f"autopet/{name}", patient, study, load, frozenset({patient})))
     if not items:
         raise IGTVError("the metadata table names no lung cancer patient of this folder", file=root)
     return items, []

@@ -83,7 +83,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Item], list[IGTVError]]:
         path = Path(os.path.commonpath([f.parent for f in study.files]))
         patient = next(iter(sorted(study.patients))) or study.key
         load = partial(load_study, study, _options(args), folder)
-        items.append(Item(study.key, patient, _relative(path, folder), load, secrets))
+        items.append(Item(study.key, patient, path, load, secrets))
     if not items and not loose:
         raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
     return items, [

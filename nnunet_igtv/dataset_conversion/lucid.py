@@ -46,7 +46,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Item], list[IGTVError]]:
             continue
         load = partial(nifti.load_triple, ct, pet, label, nifti.Options(args.grid), root)
         patient = folder.relative_to(root).parts[0] if folder != root else name
-        items.append(Item(f"lucid/{name}", patient, name, load, frozenset({patient} - {"."})))
+        items.append(Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."})))
     return items, faults
 
 

@@ -8,23 +8,24 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-COLUMNS = ("case", "status", "split", "source", "patient", "study", "input", "path", "fold")
+COLUMNS = ("case", "status", "split", "source", "patient", "key", "input", "study", "fold")
 DETAILS = ("suv_rule", "suv_factor", "structure", "warnings")
 IDENTITY = ("ct_series", "pet_series", "structure_set")
 
 
 @dataclass
 class Row:
-    """One study. `study` is its key; `identity` holds the UIDs it was made from."""
+    """One study. `key` is what it is called in every run, `study` where it lies, `input` what the user gave;
+    `identity` holds the UIDs that the case was made from."""
 
     case: str
     status: str
     split: str
     source: str
     patient: str
-    study: str
+    key: str
     input: str
-    path: str
+    study: str
     fold: str = ""
     message: str = ""
     provenance: dict[str, object] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class Row:
 
 
 class Manifest:
-    """The rows of a manifest file, by study; empty if there is no file yet."""
+    """The rows of a manifest file, by key; empty if there is no file yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,15 +41,13 @@ class Manifest:
         if path.is_file():
             with open(path, newline="", encoding="utf-8") as stream:
                 for cells in csv.DictReader(stream):
-                    case, status, split, source, patient, study, given, place, fold = (
+                    case, status, split, source, patient, key, given, study, fold = (
                         cells[c] for c in COLUMNS
                     )
-                    row = Row(
-                        case, status, split, source, patient, study, given, place, fold, cells["message"]
-                    )
+                    row = Row(case, status, split, source, patient, key, given, study, fold, cells["message"])
                     row.provenance = {c: cells[c] for c in DETAILS if cells[c]}
                     row.identity = {c: cells[c] for c in IDENTITY if cells[c]}
-                    self.rows[row.study] = row
+                    self.rows[row.key] = row
 
     def save(self) -> None:
         """Write the file whole or not at all, mode 600."""

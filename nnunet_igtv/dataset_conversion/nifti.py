@@ -68,7 +68,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Item], list[IGTVError]]:
         ct, pet, label = (table.parent / path for path in paths)
         load = partial(load_triple, ct, pet, label, Options(args.grid, args.label_value), table.parent)
         key = str(ct.resolve())
-        items.append(Item(key, patient or key, paths[0], load, frozenset({patient} - {""}), fold))
+        items.append(Item(key, patient or key, ct, load, frozenset({patient} - {""}), fold))
     if len({i.key for i in items}) < len(items):
         raise IGTVError("the CSV manifest names a CT twice", file=table)
     return items, []

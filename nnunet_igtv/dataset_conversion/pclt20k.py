@@ -63,8 +63,8 @@ def collect(args: argparse.Namespace) -> tuple[list[Item], list[IGTVError]]:
         patient, first, fold, _ = run[0]
         slices = [name for *_, name in run]
         load = partial(load_slices, root / patient, slices, tuple(args.spacing))
-        key = f"pclt20k/{slices[0]}"
-        items.append(Item(key, patient, f"{patient}: slices {first} to {run[-1][1]}", load, fold=fold))
+        key = f"pclt20k/{patient}/{first}-{run[-1][1]}"
+        items.append(Item(key, patient, root / patient, load, fold=fold))
     if not items:
         raise IGTVError("train.txt and test.txt list no slices", file=root)
     return items, []

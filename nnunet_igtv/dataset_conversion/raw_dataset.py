@@ -67,14 +67,14 @@ class Item:
     Args:
         key: what the study is called in every run.
         patient: cases of one patient stay in one fold.
-        path: where it was found, relative to the input.
+        path: the folder or file where it was found.
         secrets: strings that must not appear in messages (patient's name and id).
         fold: "train" or "val" where the source comes with a split.
     """
 
     key: str
     patient: str
-    path: str
+    path: Path
     load: Callable[[], Case]
     secrets: frozenset[str] = frozenset()
     fold: str = ""
@@ -195,8 +195,9 @@ class RawDataset:
             return known
         used = (int(row.case.rpartition("_")[2]) for row in self.manifest.rows.values())
         case = f"{self.spec.name}_{max(used, default=0) + 1:04d}"
+        study = str(item.path.resolve())
         row = Row(
-            case, "pending", self.split, self.source, item.patient, item.key, self.input, item.path, item.fold
+            case, "pending", self.split, self.source, item.patient, item.key, self.input, study, item.fold
         )
         self.manifest.rows[item.key] = row
         return row
@@ -361,7 +362,7 @@ def report(outcomes: Sequence[Outcome], total: int, loose: Sequence[IGTVError] =
     """Print the errors and one line of summary; the exit status is 0 if nothing failed."""
     failed = [o for o in outcomes if o.error]
     for outcome in failed:
-        print(redact(str(outcome.error), outcome.item.secrets, outcome.item.path), file=sys.stderr)
+        print(redact(str(outcome.error), outcome.item.secrets), file=sys.stderr)
     for error in loose:
         print(error, file=sys.stderr)
     converted = len(outcomes) - len(failed)
@@ -370,7 +371,7 @@ def report(outcomes: Sequence[Outcome], total: int, loose: Sequence[IGTVError] =
     return 1 if failed or loose or not total else 0
 
 
-def redact(text: str, secrets: frozenset[str], path: str = "") -> str:
+def redact(text: str, secrets: frozenset[str]) -> str:
     """`text` without a patient's name or id (whole, or the parts of a name), as they come in headers and
     paths.
     """

@@ -62,21 +62,21 @@ def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path):
     assert convert("pclt20k", pclt, "-d", 30, "--spacing", 1.2, 1.2, 4) == 0
     folder = raw / "Dataset030_PCLT20K"
     rows = [row.split(",") for row in (raw / "Dataset030_PCLT20K_manifest.csv").read_text().splitlines()[1:]]
-    case = {row[7]: row[0] for row in rows}
+    case = {row[5]: row[0] for row in rows}
     assert set(case) == {
-        "0001: slices 3 to 5", "0001: slices 9 to 10", "0001: slices 6 to 7", "0002: slices 1 to 2"
+        "pclt20k/0001/3-5", "pclt20k/0001/9-10", "pclt20k/0001/6-7", "pclt20k/0002/1-2"
     }  # fmt: skip
-    volume = sitk.ReadImage(str(folder / "imagesTr" / f"{case['0001: slices 3 to 5']}_0001.nii.gz"))
+    volume = sitk.ReadImage(str(folder / "imagesTr" / f"{case['pclt20k/0001/3-5']}_0001.nii.gz"))
     assert volume.GetSize() == (20, 16, 3)
     assert volume.GetSpacing() == pytest.approx((1.2, 1.2, 4))
     assert np.array_equal(sitk.GetArrayFromImage(volume)[1], read(pclt / "0001" / "0001_004_PET.png"))
-    label = read(folder / "labelsTr" / f"{case['0001: slices 9 to 10']}.nii.gz")
+    label = read(folder / "labelsTr" / f"{case['pclt20k/0001/9-10']}.nii.gz")
     assert np.array_equal(label[1] > 0, read(pclt / "0001" / "0001_010_mask.png") > 0)
     (split,) = json.loads(
         (tmp_path / "preprocessed" / "Dataset030_PCLT20K" / "splits_final.json").read_text()
     )
-    assert set(split["val"]) == {case["0001: slices 6 to 7"], case["0002: slices 1 to 2"]}
-    assert set(split["train"]) == {case["0001: slices 3 to 5"], case["0001: slices 9 to 10"]}
+    assert set(split["val"]) == {case["pclt20k/0001/6-7"], case["pclt20k/0002/1-2"]}
+    assert set(split["train"]) == {case["pclt20k/0001/3-5"], case["pclt20k/0001/9-10"]}
 
 
 def test_pclt20k_is_never_mixed_with_calibrated_cases(pclt, raw, patient, tmp_path, capsys):
@@ -134,13 +134,13 @@ def test_autopet(autopet, raw, read, tmp_path):
     folder = raw / "Dataset040_AutoPET"
     assert len(list((folder / "labelsTr").iterdir())) == 4
     rows = [row.split(",") for row in (raw / "Dataset040_AutoPET_manifest.csv").read_text().splitlines()[1:]]
-    case = {row[7]: row[0] for row in rows}
+    case = {row[5]: row[0] for row in rows}
     source = autopet / "PETCT_b" / "1"
     for name, file in (("imagesTr/{}_0000", "CTres"), ("imagesTr/{}_0001", "SUV"), ("labelsTr/{}", "SEG")):
-        ours = folder / f"{name.format(case['PETCT_b/1'])}.nii.gz"
+        ours = folder / f"{name.format(case['autopet/PETCT_b/1'])}.nii.gz"
         assert np.array_equal(read(ours), read(source / f"{file}.nii.gz"))
     splits = json.loads((tmp_path / "preprocessed" / "Dataset040_AutoPET" / "splits_final.json").read_text())
-    pair = {case["PETCT_a/1"], case["PETCT_a/2"]}
+    pair = {case["autopet/PETCT_a/1"], case["autopet/PETCT_a/2"]}
     assert all(len(pair & set(fold["val"])) in (0, 2) for fold in splits)
 
 
@@ -148,7 +148,10 @@ def test_autopet_lung_only(autopet, raw, capsys):
     assert convert("autopet", autopet, "-d", 40, "--lung-only") == 1  # one of its studies has no lesion
     assert "the label is empty" in capsys.readouterr().err
     rows = (raw / "Dataset040_AutoPET_manifest.csv").read_text().splitlines()[1:]
-    assert sorted(r.split(",")[7] for r in rows if ",converted," in r) == ["PETCT_a/1", "PETCT_c/1"]
+    assert sorted(r.split(",")[5] for r in rows if ",converted," in r) == [
+        "autopet/PETCT_a/1",
+        "autopet/PETCT_c/1",
+    ]
     (autopet / "metadata.csv").write_text("patient,disease\nPETCT_a,LUNG_CANCER\n")
     assert convert("autopet", autopet, "-d", 41, "--lung-only") == 1
     assert "Subject ID" in capsys.readouterr().err
