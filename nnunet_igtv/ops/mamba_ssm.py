@@ -1,0 +1,105 @@
+"""The scan in mamba-ssm's CUDA kernel, where the user has mamba-ssm built with it (an optional package).
+
+The kernel knows one layout, (B, channels, L), walked forwards: the directions of a cross scan are laid out
+one after the other in its channels, as groups, and gathered back afterwards.
+"""
+
+import torch
+from mamba_ssm.ops.selective_scan_interface import selective_scan_cuda
+from torch import Tensor
+
+from .reference import pixel_orders
+
+DEVICES = ("cuda",)
+
+
+def describe() -> str:
+    return "mamba-ssm's CUDA kernel"
+
+
+class _Problem:
+    """The operator's arguments in the kernel's layout: u, delta (B, K d, L), B, C (B, K, N, L), float32."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        delta_bias: Tensor,
+        width: int,
+        delta_softplus: bool,
+    ) -> None:
+        pixels, directions = delta.shape[1:3]
+        self.shape, self.shared = delta.shape, x.shape[2]
+        crossed = self.shared != directions
+        order = pixel_orders(pixels // width, width, crossed, x.device).expand(directions, -1)
+        self.order, self.inverse = order.t(), order.argsort(1).t()
+        self.each = torch.arange(directions, device=x.device)
+        self.u, self.delta = (self.walked(t.expand(self.shape)).flatten(1, 2) for t in (x, delta))
+        self.B, self.C = self.walked(B), self.walked(C)
+        self.A, self.D, self.bias = (t.float().flatten(0, 1).contiguous() for t in (A, D, delta_bias))
+        self.softplus = delta_softplus
+        self.y, self.states, *_ = selective_scan_cuda.fwd(
+            self.u, self.delta, self.A, self.B, self.C, self.D, None, self.bias, self.softplus
+        )
+
+    def walked(self, tensor: Tensor) -> Tensor:
+        """From (B, P, K, c) in pixel order to (B, K, c, L) in each direction's."""
+        return tensor.float()[:, self.order, self.each].permute(0, 2, 3, 1).contiguous()
+
+    def back(self, tensor: Tensor) -> Tensor:
+        """From (B, K, c, L) to (B, P, K, c)."""
+        return tensor.permute(0, 3, 1, 2)[:, self.inverse, self.each]
+
+    def shared_sum(self, tensor: Tensor) -> Tensor:
+        """From (B, K d, L) to x's shape: summed over the directions where they share x."""
+        pixels = self.back(tensor.unflatten(1, self.shape[2:]))
+        return pixels if self.shared == self.shape[2] else pixels.sum(2, keepdim=True)
+
+
+def forward(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+) -> Tensor:
+    """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type, computed in float32."""
+    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+    return p.shared_sum(p.y).to(x.dtype)
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    width: int,
+    delta_softplus: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of `forward`'s seven tensors; the forward pass is computed again for its states."""
+    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+    dy = p.walked(grad.expand(p.shape)).flatten(1, 2)
+    du, ddelta, dA, dB, dC, dD, dbias, *_ = selective_scan_cuda.bwd(
+        p.u, p.delta, p.A, p.B, p.C, p.D, None, p.bias, dy, p.states, None, None, p.softplus, False
+    )
+    return (
+        p.shared_sum(du).to(x.dtype),
+        p.back(ddelta.unflatten(1, p.shape[2:])).to(delta.dtype),
+        dA.view_as(A).to(A.dtype),
+        p.back(dB).to(B.dtype),
+        p.back(dC).to(C.dtype),
+        dD.view_as(D).to(D.dtype),
+        dbias.view_as(delta_bias).to(delta_bias.dtype),
+    )
