@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     dataset = RawDataset(spec, args.source, options, Path(args.input), args.split, args.append)
     items, loose = source.collect(args)
     outcomes = dataset.convert(items, args.jobs)
-    status = report(outcomes, len(items), loose)
+    status = report(outcomes, items, loose)
     if dataset.folder.exists():
         print(f"dataset:  {dataset.folder}")
         print(f"manifest: {dataset.manifest.path} (identifies patients: keep it to yourself)")

@@ -358,17 +358,20 @@ def compact(image: sitk.Image) -> sitk.Image:
     return sitk.Cast(image, sitk.sitkFloat32)
 
 
-def report(outcomes: Sequence[Outcome], total: int, loose: Sequence[IGTVError] = ()) -> int:
-    """Print the errors and one line of summary; the exit status is 0 if nothing failed."""
+def report(outcomes: Sequence[Outcome], items: Sequence[Item], loose: Sequence[IGTVError] = ()) -> int:
+    """`text` without a patient's name or id (whole, or the parts of a name) as headers and paths hold them."""
+
+    `loose` are errors of files that belong to no item.
+    """
     failed = [o for o in outcomes if o.error]
     for outcome in failed:
         print(redact(str(outcome.error), outcome.item.secrets), file=sys.stderr)
     for error in loose:
-        print(error, file=sys.stderr)
+        print(redact(str(error), frozenset().union(*(i.secrets for i in items))), file=sys.stderr)
     converted = len(outcomes) - len(failed)
-    kept = total - len(outcomes)
+    kept = len(items) - len(outcomes)
     print(f"{converted} converted, {kept} already there, {len(failed) + len(loose)} failed")
-    return 1 if failed or loose or not total else 0
+    return 1 if failed or loose or not items else 0
 
 
 def redact(text: str, secrets: frozenset[str]) -> str:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from nnunet_igtv.dataset_conversion.attributes import text, values_of
+from nnunet_igtv.dataset_conversion.attributes import attribute, text, values_of
 from nnunet_igtv.dataset_conversion.files import read_header
 from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.errors import IGTVError
@@ -133,19 +133,25 @@ def _structure_set(file: Path, header: Dataset) -> StructureSet:
             points = _points(contour, file)
             if kind in CLOSED and len(points) >= 3:
                 contours.setdefault(int(item.ReferencedROINumber), []).append(points)
-    rois, frames, series = [], set(), set()
-    for item in header.get("ReferencedFrameOfReferenceSequence") or []:
-        frames.add(str(item.get("FrameOfReferenceUID", "")))
-        for study in item.get("RTReferencedStudySequence") or []:
-            for reference in study.get("RTReferencedSeriesSequence") or []:
-                series.add(str(reference.get("SeriesInstanceUID", "")))
-    default = next(iter(frames)) if len(frames) == 1 else str(header.get("FrameOfReferenceUID", ""))
+    frames, series = references(header)
+    default = next(iter(frames)) if len(frames) == 1 else text(header, "FrameOfReferenceUID")
+    rois = []
     for item in header.get("StructureSetROISequence") or []:
         number = int(item.ROINumber)
         frame = str(item.get("ReferencedFrameOfReferenceUID", "") or default)
-        frames.add(frame)
         rois.append(Roi(number, str(item.get("ROIName", "")).strip(), contours.get(number, []), frame))
-    return StructureSet(file, rois, frozenset(series - {""}), frozenset(frames - {""}), header)
+    return StructureSet(file, rois, series, frames | {roi.frame_of_reference for roi in rois} - {""}, header)
+
+
+def references(header: Dataset) -> tuple[frozenset[str], frozenset[str]]:
+    """The frames of reference and the series that a structure set says it was drawn in."""
+    frames, series = set(), set()
+    for item in attribute(header, "ReferencedFrameOfReferenceSequence") or []:
+        frames.add(text(item, "FrameOfReferenceUID"))
+        for study in attribute(item, "RTReferencedStudySequence") or []:
+            for reference in attribute(study, "RTReferencedSeriesSequence") or []:
+                series.add(text(reference, "SeriesInstanceUID"))
+    return frozenset(frames - {""}), frozenset(series - {""})
 
 
 def _points(contour: Dataset, file: Path) -> np.ndarray:

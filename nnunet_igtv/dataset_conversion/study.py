@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from nnunet_igtv.dataset_conversion.attributes import text, values_of
 from nnunet_igtv.dataset_conversion.files import read_header
-from nnunet_igtv.dataset_conversion.rtstruct import Roi, StructureSet, structure_set
+from nnunet_igtv.dataset_conversion.rtstruct import Roi, StructureSet, references, structure_set
 from nnunet_igtv.dataset_conversion.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 
@@ -72,9 +72,9 @@ def _entry(path: Path, header: Dataset) -> Entry:
         links.append(("series", series))
     frames = {text(header, "FrameOfReferenceUID")}
     if text(header, "Modality") == "RTSTRUCT":
-        structures = structure_set(path, header)
-        frames |= structures.frames_of_reference
-        links += [("series", uid) for uid in sorted(structures.series_uids)]
+        drawn_in, drawn_on = references(header)
+        frames |= drawn_in
+        links += [("series", uid) for uid in sorted(drawn_on)]
     links += [("frame", patient, uid) for uid in sorted(frames - {""})]
     secrets = frozenset({patient, text(header, "PatientName")} - {""})
     return Entry(path, patient, study, tuple(links), secrets)

@@ -247,3 +247,36 @@ def test_a_cohort_in_one_flat_folder(tmp_path, raw, patient):
             os.rename(file, flat / f"{k}{key}")
     assert convert("lucid", flat, "-d", 902) == 0
     assert len(cases(raw / "Dataset902_LUCID")) == 2
+
+
+def test_an_unreadable_file_of_nobody(cohort, raw, tmp_path, capsys):
+    """It is named, without the patient whose folder it lies beside, and the others are converted."""
+    folder = cohort("in", "a")
+    (folder / "Mustera").mkdir()
+    (folder / "Mustera" / "x.dcm").write_bytes(b"")
+    assert convert("lucid", folder, "-d", 902) == 1
+    printed = capsys.readouterr()
+    assert "unreadable DICOM file (ValueError) [<patient>/x.dcm]" in printed.err
+    assert "1 converted, 0 already there, 1 failed" in printed.out
+
+
+# ------------------------------------------------------------------------------------------------ real files
+
+
+def test_real_study(real, raw, read, capsys):
+    """CT and PET of different grids: the mask that was shipped, and the PET linearly interpolated."""
+    study = real / "STS_002"
+    assert convert("dicom-rt", study, "-d", 903, "--structure", "GTV.*") == 1
+    assert "2 structures in 2 structure set(s) match" in capsys.readouterr().err
+    assert convert("dicom-rt", study, "-d", 903, "--structure", "GTV_Mass_CT") == 0
+    folder = raw / "Dataset903_GTV"
+    mask = read(folder / "labelsTr" / "GTV_0001.nii.gz")
+    assert np.array_equal(mask, read(study / "CT" / "nifti" / "mask" / "mask.nii.gz") > 0)
+    suv = read(folder / "imagesTr" / "GTV_0001_0001.nii.gz")[mask > 0]
+    assert (suv.max(), suv.mean()) == pytest.approx((21.536, 7.222), abs=1e-3)
+    assert "STS_002" not in (folder / "conversion.json").read_text()
+
+
+def test_real_stacks_are_refused(real, raw, capsys):
+    assert convert("dicom-rt", real / "refuse", "-d", 903, "--structure", "GTV") == 1
+    assert list(raw.iterdir()) == []
