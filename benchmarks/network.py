@@ -1,0 +1,215 @@
+"""What the network costs: parameters, multiply-adds, time, memory; the share of the slice interaction.
+
+    python benchmarks/network.py presets    table: parameters, MACs, time and training memory
+    python benchmarks/network.py sim        parameters and time of the slice interaction, as shares of tiny
+    python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
+
+Each writes results/network-NAME.csv. Memory is that of all live tensors, counted allocation by allocation
+in a training step traced with fake tensors: exact for tensors on any device, without the scratch space
+inside kernels and an allocator's fragmentation. Times are CPU seconds of one thread, the least of several
+runs.
+"""
+
+import argparse
+import csv
+import math
+import platform
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from nnunet_igtv.architectures import build_network, memory
+from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.ops import active_backend
+
+RESULTS = Path(__file__).parent / "results"
+PATCH = (3, 192, 192)  # slices, rows, columns of a typical stack
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of all storages that operators make inside the context, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return result
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self.sizes:
+            self.sizes[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)
+
+
+def training_peak(fields: dict[str, Any], shape: tuple[int, int, int, int], half: bool = False) -> int:
+    """Bytes at the peak of a training step with AdamW on a batch (B, S, H, W)."""
+    B, S, H, W = shape
+    fake, live = FakeTensorMode(), LiveTensors()
+    with fake:
+        net = IGTVNet(2, 2, **fields).train()
+        x, target = torch.empty(B, 2, S, H, W), torch.zeros(B, S, H, W, dtype=torch.long)
+    with fake, live:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            logits = net(x)
+        torch.nn.functional.cross_entropy(logits.float(), target).backward()
+    weights = sum(p.numel() * p.element_size() for p in net.parameters())
+    return 3 * weights + live.peak  # AdamW keeps two moments; gradients are among the live tensors
+
+
+def macs_per_slice(net: torch.nn.Module, slices: int, height: int, width: int) -> float:
+    """Multiply-adds of the forward pass, per slice."""
+    scan = torch.ops.nnunet_igtv.scan
+
+    def scan_flops(x: Any, delta: Any, A: Any, *rest: Any, out_shape: Any = None, **_: Any) -> int:
+        # per direction, pixel, channel and state: delta * A, its exponential, delta * x * B, decay and sum, C
+        return 9 * math.prod(delta) * A[-1] + math.prod(delta)
+
+    with FlopCounterMode(display=False, custom_mapping={scan: scan_flops}) as counter, torch.no_grad():
+        net(torch.zeros(1, 2, slices, height, width))
+    return counter.get_total_flops() / 2 / slices
+
+
+def cpu_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """The least CPU time of a call, after one to warm up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def training_step(net: torch.nn.Module, x: Tensor) -> Callable[[], None]:
+    return lambda: net(x).square().mean().backward()
+
+
+def presets(repeats: int) -> list[dict[str, Any]]:
+    rows = []
+    for name, preset in tqdm(PRESETS.items()):
+        net = build_network(name, 2)
+        x = torch.randn(1, 2, *PATCH)
+        rows.append(
+            {
+                "preset": name,
+                "parameters (M)": round(sum(p.numel() for p in net.parameters()) / 1e6, 1),
+                "GMACs per slice": round(macs_per_slice(net, *PATCH) / 1e9, 2),
+                "inference CPU s per slice": round(inference_seconds(net, x, repeats), 3),
+                "training CPU s per slice": round(
+                    cpu_seconds(training_step(net.train(), x), repeats) / PATCH[0], 3
+                ),
+                "training GB, batch 2": round(training_peak(preset.kwargs(), (2, *PATCH)) / 1e9, 2),
+                "bfloat16": round(training_peak(preset.kwargs(), (2, *PATCH), half=True) / 1e9, 2),
+                "checkpointing": round(
+                    training_peak(preset.kwargs() | {"checkpointing": True}, (2, *PATCH)) / 1e9, 2
+                ),
+            }
+        )
+    return rows
+
+
+def inference_seconds(net: torch.nn.Module, x: Tensor, repeats: int) -> float:
+    net.eval()
+    with torch.no_grad():
+        return cpu_seconds(lambda: net(x), repeats) / x.shape[2]
+
+
+def sim(repeats: int) -> list[dict[str, Any]]:
+    """With and without the module in turn, on the same weights: a busy machine disturbs both alike."""
+    net, x = build_network("tiny", 2), torch.randn(1, 2, 3, 128, 128)
+    modules = net.slice_interaction
+    weights = [sum(p.numel() for p in part.parameters()) for part in (modules, net)]
+    rows = [{"cost": "parameters", "share": round(weights[0] / weights[1], 4)}]
+    for cost in ("inference", "training"):
+        least = {True: math.inf, False: math.inf}
+        for _ in range(repeats):
+            for with_module in (True, False):
+                net.slice_interaction = modules if with_module else None
+                if cost == "inference":
+                    seconds = inference_seconds(net, x, 1)
+                else:
+                    seconds = cpu_seconds(training_step(net.train(), x), 1)
+                least[with_module] = min(least[with_module], seconds)
+        rows.append({"cost": f"{cost} time", "share": round(1 - least[False] / least[True], 4)})
+    return rows
+
+
+def fit(repeats: int) -> list[dict[str, Any]]:
+    """Measured and predicted training memory; prints multiples fitted anew to the relative errors."""
+    shapes = [(1, 1, 128, 128), (2, 3, 96, 96), (2, 3, 128, 192), (1, 5, 192, 160)]
+    shapes += [(4, 3, 256, 256), (2, 3, 320, 320), (2, 3, 512, 512)]
+    rows, terms = [], []
+    cases = [(name, ck, si) for ck in (False, True) for si in (True, False) for name in PRESETS]
+    for name, checkpointing, interaction in tqdm(cases):
+        fields = PRESETS[name].kwargs() | {"checkpointing": checkpointing, "slice_interaction": interaction}
+        for B, S, H, W in shapes if interaction else shapes[2::3]:
+            measured = training_peak(fields, (B, S, H, W))
+            predicted = memory.training_bytes(fields, B, S, H, W)
+            terms.append(memory.elements(fields, B * S, H, W))
+            rows.append(
+                {
+                    "preset": name,
+                    "checkpointing": checkpointing,
+                    "slice interaction": interaction,
+                    "shape (B, S, H, W)": f"{B}x{S}x{H}x{W}",
+                    "measured GB": round(measured / 1e9, 3),
+                    "predicted GB": round(predicted / 1e9, 3),
+                    "error": round(predicted / measured - 1, 4),
+                }
+            )
+    for checkpointing in (False, True):
+        chosen = [i for i, row in enumerate(rows) if row["checkpointing"] is checkpointing]
+        measured = np.array([rows[i]["measured GB"] * 1e9 / memory.ELEMENT for i in chosen])
+        multiples, _ = nnls(np.array([terms[i] for i in chosen]) / measured[:, None], np.ones(len(chosen)))
+        errors = np.array([rows[i]["error"] for i in chosen])
+        largest, typical = abs(errors).max(), (errors**2).mean() ** 0.5
+        print(f"checkpointing {checkpointing}: errors at most {largest:.1%}, root mean square {typical:.1%};")
+        print(f"  multiples fitted anew: {multiples.round(2).tolist()}")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("presets", "sim", "memory"))
+    parser.add_argument("--repeats", type=int, default=3, help="runs per timing; the least counts")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{platform.machine()}, torch {torch.__version__}, scan: {active_backend('cpu')}")
+    rows = {"presets": presets, "sim": sim, "memory": fit}[arguments.what](arguments.repeats)
+    with open(RESULTS / f"network-{arguments.what}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print("  ".join(f"{key}: {value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
