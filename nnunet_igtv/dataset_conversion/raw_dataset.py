@@ -359,7 +359,7 @@ def compact(image: sitk.Image) -> sitk.Image:
 
 
 def report(outcomes: Sequence[Outcome], items: Sequence[Item], loose: Sequence[IGTVError] = ()) -> int:
-    """`text` without a patient's name or id (whole, or the parts of a name) as headers and paths hold them."""
+    """Print the errors and one line of summary; the exit status is 0 if there was input and nothing failed.
 
     `loose` are errors of files that belong to no item.
     """
