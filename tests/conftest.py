@@ -2,6 +2,11 @@
 
 import json
 import os
+import shutil
+
+# before nnU-Net is imported: it reads these once, and its defaults start eight processes
+os.environ.update(nnUNet_def_n_proc="1", nnUNet_n_proc_DA="1")
+
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees about the patient's axis
+SPLIT = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
 LABELS = {"background": 0, "tumour": 1}
 
 
@@ -45,6 +53,33 @@ class NnunetWorld:
         assert not check or done.returncode == 0, done.stdout[-4000:]
         return done
 
+    def add_dataset(self, name, cases, configurations=("2d",), labels=LABELS, seed=0, relabel=None, **extra):
+        """A raw data set that is preprocessed here and now with the plans of Dataset901_GTV.
+
+        Args:
+            relabel: changes each label array `(z, y, x)` in place before it is written.
+        """
+        raw, preprocessed = self.folder("raw") / name, self.folder("preprocessed") / name
+        write_dataset(raw, cases, labels, seed, relabel, **extra)
+        planned = self.preprocessed(901)
+        plans = json.loads((planned / "nnUNetPlans.json").read_text()) | {"dataset_name": name}
+        shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
+        shutil.copy(planned / "dataset_fingerprint.json", preprocessed)
+        shutil.copy(raw / "dataset.json", preprocessed)
+        (preprocessed / "nnUNetPlans.json").write_text(json.dumps(plans))
+        (preprocessed / "splits_final.json").write_text(json.dumps(SPLIT))
+        manager = PlansManager(plans)
+        for configuration in map(manager.get_configuration, configurations):
+            folder = preprocessed / configuration.data_identifier
+            folder.mkdir()
+            for label in sorted((raw / "labelsTr").iterdir()):
+                case = label.name.removesuffix(".nii.gz")
+                images = [str(raw / "imagesTr" / f"{case}_000{channel}.nii.gz") for channel in (0, 1)]
+                description = json.loads((raw / "dataset.json").read_text())
+                DefaultPreprocessor(verbose=False).run_case_save(
+                    str(folder / case), images, str(label), manager, configuration, description
+                )
+
     def preprocessed(self, dataset):
         return next(self.folder("preprocessed").glob(f"Dataset{dataset}_*"))
 
@@ -53,7 +88,7 @@ class NnunetWorld:
         return self.folder("results") / name / f"{trainer}__nnUNetPlans__{configuration}" / f"fold_{fold}"
 
 
-def write_case(folder, labels, case, seed, shape=(9, 32, 40), direction=None, label=1):
+def write_case(folder, labels, case, seed, shape=(9, 32, 40), direction=None, relabel=None):
     """CT, PET and label of an ellipsoid that shines in the PET, on a grid with three different spacings."""
     rng = np.random.default_rng(seed)
     axes = np.meshgrid(*map(np.arange, shape), indexing="ij")
@@ -65,7 +100,9 @@ def write_case(folder, labels, case, seed, shape=(9, 32, 40), direction=None, la
     pet = rng.normal(1, 0.2, shape) + 6 * np.exp(-distance)
     arrays = {folder / f"{case}_0000.nii.gz": ct, folder / f"{case}_0001.nii.gz": pet}
     if labels is not None:
-        arrays[labels / f"{case}.nii.gz"] = (tumour * label).astype(np.uint8)
+        arrays[labels / f"{case}.nii.gz"] = label = tumour.astype(np.uint8)
+        if relabel is not None:
+            relabel(label)
     for path, array in arrays.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         image = sitk.GetImageFromArray(array if array.dtype == np.uint8 else array.astype(np.float32))
@@ -76,10 +113,12 @@ def write_case(folder, labels, case, seed, shape=(9, 32, 40), direction=None, la
         sitk.WriteImage(image, str(path))
 
 
-def write_dataset(folder, cases, labels=LABELS, seed=0, **extra):
+def write_dataset(folder, cases, labels=LABELS, seed=0, relabel=None, **extra):
     """An nnU-Net raw data set of `cases` such cases."""
     for number in range(cases):
-        write_case(folder / "imagesTr", folder / "labelsTr", f"case_{number:03d}", seed + number)
+        write_case(
+            folder / "imagesTr", folder / "labelsTr", f"case_{number:03d}", seed + number, relabel=relabel
+        )
     description = {
         "channel_names": {"0": "CT", "1": "CT"},
         "labels": labels,
@@ -103,13 +142,9 @@ def oblique():
 @pytest.fixture(scope="session")
 def nnunet_world(tmp_path_factory):
     world = NnunetWorld(tmp_path_factory.mktemp("nnunet"))
-    write_dataset(world.folder("raw") / "Dataset901_GTV", cases=4, seed=0)
-    write_dataset(world.folder("raw") / "Dataset902_IGTV", cases=4, seed=100)
-    split = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
-    for name in ("Dataset901_GTV", "Dataset902_IGTV"):
-        folder = world.folder("preprocessed") / name
-        folder.mkdir(parents=True)
-        (folder / "splits_final.json").write_text(json.dumps(split))
+    write_dataset(world.folder("raw") / "Dataset901_GTV", cases=4)
     plan = ["nnUNetv2_plan_and_preprocess", "--verify_dataset_integrity", "-npfp", 1, "-np", 1]
-    world.run(*plan, "-d", 901, 902, "-c", "2d", "3d_fullres")
+    world.run(*plan, "-d", 901, "-c", "2d")
+    (world.preprocessed(901) / "splits_final.json").write_text(json.dumps(SPLIT))
+    world.add_dataset("Dataset902_IGTV", cases=4, configurations=("2d", "3d_fullres"), seed=100)
     return world

@@ -159,6 +159,11 @@ class IGTVTrainer(nnUNetTrainer):
             ),
             self.get_validation_transforms(scales, **label_options),
         )
+        if (
+            self.seed is not None
+        ):  # this process: stochastic depth, and the batches where there are no workers
+            torch.manual_seed(self._seed_of(2))
+            np.random.seed(self._seed_of(2))
         workers = get_allowed_n_proc_DA()
         iterators = []
         for which, dataset in enumerate(self.get_tr_and_val_datasets()):
@@ -177,17 +182,15 @@ class IGTVTrainer(nnUNetTrainer):
                     loader,
                     workers=workers if which == 0 else min(workers, max(1, workers // 2)),
                     cached=(max(6, workers // 2), max(3, workers // 4))[which],
-                    seed=self._seed_of(which),
+                    seed=None if self.seed is None else self._seed_of(which),
                     pin_memory=self.device.type == "cuda",
                 )
             )
             next(iterators[-1])  # starts the workers before the network does anything
         return iterators[0], iterators[1]
 
-    def _seed_of(self, which: int) -> int | None:
-        """The first worker's seed: another one for each loader, process, and epoch gone on from."""
-        if self.seed is None:
-            return None
+    def _seed_of(self, which: int) -> int:
+        """A seed for each loader (0 and 1) and this process (2), each rank, and each epoch gone on from."""
         sequence = np.random.SeedSequence([self.seed, which, self.local_rank, self.current_epoch])
         return int(sequence.generate_state(1)[0] >> 1)
 
@@ -227,10 +230,13 @@ class IGTVTrainer(nnUNetTrainer):
             IGTVError: it is not finite in single precision either.
         """
         for half in (True, False) if self.device.type == "cuda" else (False,):
+            statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if half else []
             with torch.autocast("cuda") if half else nullcontext():
                 loss = self.loss(self.network(data), target)
             if torch.isfinite(loss):
                 return loss
+            for buffer, before in statistics:  # a NaN must not stay in the running means of the norms
+                buffer.copy_(before)
         raise _not_finite("loss", cases)
 
     # ------------------------------------------------------------------ checkpoints

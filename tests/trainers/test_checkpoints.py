@@ -1,0 +1,67 @@
+import errno
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+
+CPU = torch.device("cpu")
+
+
+def test_plain_values_need_no_pickled_code(tmp_path):
+    logged = {"dice": [np.float32(0.5), [np.float64(0.25)]], "epoch": np.int64(3), "none": None}
+    torch.save(plain(logged), tmp_path / "log.pth")
+    assert torch.load(tmp_path / "log.pth", weights_only=True) == {
+        "dice": [0.5, [0.25]],
+        "epoch": 3,
+        "none": None,
+    }
+
+
+def write_half(path, failure):
+    with written_whole(str(path)) as temporary, open(temporary, "wb") as file:
+        file.write(b"half a checkp")
+        raise failure
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed")]
+)
+def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path, failure):
+    good = tmp_path / "checkpoint_latest.pth"
+    good.write_bytes(b"good")
+    with pytest.raises(IGTVError, match="make room"):
+        write_half(good, failure)
+    assert good.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [good]
+
+
+def test_an_interrupted_write_leaves_the_checkpoint_before_it(tmp_path):
+    good = tmp_path / "checkpoint_latest.pth"
+    good.write_bytes(b"good")
+    with pytest.raises(KeyboardInterrupt):
+        write_half(good, KeyboardInterrupt())
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"good"]
+
+
+def truncate(path, share):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_falls_back_to_the_best(tmp_path, share):
+    latest, best = tmp_path / "checkpoint_latest.pth", tmp_path / "checkpoint_best.pth"
+    torch.save({"weights": torch.arange(10000.0)}, latest)
+    torch.save({"weights": torch.zeros(2)}, best)
+    assert readable(str(latest), CPU, fall_back=True)[0] == str(latest)
+    truncate(latest, share)
+    name, content = readable(str(latest), CPU, fall_back=True)
+    assert name == str(best)
+    assert torch.equal(content["weights"], torch.zeros(2))
+    with pytest.raises(IGTVError, match=r"checkpoint_latest\.pth"):
+        readable(str(latest), CPU, fall_back=False)
+    truncate(best, 0.5)
+    with pytest.raises(IGTVError, match=r"checkpoint_latest\.pth.*checkpoint_best\.pth"):
+        readable(str(latest), CPU, fall_back=True)

@@ -1,0 +1,255 @@
+"""The trainer in this process, a few steps at a time."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers import IGTVTrainerNano
+
+
+def started(trainer):
+    """The trainer with its first batch, as after the beginning of an epoch."""
+    trainer.on_train_start()
+    trainer.on_train_epoch_start()
+    return next(trainer.dataloader_train)
+
+
+def weights(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+
+
+def parameters(trainer):
+    return {name: parameter.detach().clone() for name, parameter in trainer.network.named_parameters()}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def half_core_and_ignored(label):
+    label[5:][label[5:] == 1] = 2
+    label[:, :, :6] = 3
+
+
+@pytest.fixture(scope="module")
+def odd_labels(nnunet_world):
+    """Data sets with the ignore label (903) and with regions and the ignore label (904)."""
+
+    def ignored(label):
+        label[:, :, :6] = 2
+
+    nnunet_world.add_dataset(
+        "Dataset903_Ignore", cases=3, labels={"background": 0, "tumour": 1, "ignore": 2}, relabel=ignored
+    )
+    nnunet_world.add_dataset(
+        "Dataset904_Regions",
+        cases=3,
+        labels={"background": 0, "whole": [1, 2], "core": 2, "ignore": 3},
+        regions_class_order=[1, 2],
+        relabel=half_core_and_ignored,
+    )
+
+
+def test_the_batch_is_stacks_of_ct_and_pet_and_the_plans_given_are_untouched(make_trainer, nnunet_world):
+    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
+    before = json.dumps(plans)
+    trainer = make_trainer(IGTVTrainerNano, plans=plans)
+    batch = started(trainer)
+    patch = trainer.configuration_manager.patch_size
+    assert batch["data"].shape == (trainer.batch_size, 2, *patch)
+    assert patch[0] == 3
+    assert batch["target"].shape == (trainer.batch_size, 1, *patch)
+    assert trainer.inference_allowed_mirroring_axes == (1, 2)
+    assert json.dumps(plans) == before
+
+
+def test_without_cross_entropy_the_loss_is_minus_dice(make_trainer):
+    losses = {}
+    for cross_entropy in (False, True):
+        trainer = make_trainer(IGTVTrainerNano, cross_entropy=cross_entropy)
+        trainer.initialize()
+        target = torch.zeros(2, 1, 3, 8, 8)
+        target[:, :, :, 2:5, 2:5] = 1
+        sure = 50 * torch.cat([1 - target, target], 1)
+        losses[cross_entropy] = [trainer.loss(logits, target).item() for logits in (sure, -sure)]
+    assert losses[False] == pytest.approx([-1, 0], abs=1e-3)
+    assert losses[True][0] == pytest.approx(-1, abs=1e-3)
+    assert losses[True][1] > 40
+
+
+def test_a_step_learns_and_follows_the_schedule(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano, iterations=4, epochs=1)
+    batch = started(trainer)
+    losses, rates = [], []
+    for _ in range(4):
+        losses.append(float(trainer.train_step(batch)["loss"]))
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert losses[-1] < losses[0]
+    assert len(set(rates)) == 4
+
+
+def test_nan_stops_the_run_and_names_the_cases(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano)
+    batch = started(trainer)
+    before = parameters(trainer)
+    batch["data"][0, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(IGTVError, match=f"{batch['keys'][0]}.*NaN"):
+        trainer.train_step(batch)
+    assert same(before, parameters(trainer))
+
+
+def test_gradients_that_are_not_finite_do_not_reach_the_weights(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano)
+    batch = started(trainer)
+    before = parameters(trainer)
+    next(iter(trainer.network.parameters())).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(IGTVError, match="gradient is NaN"):
+        trainer.train_step(batch)
+    assert same(before, parameters(trainer))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # half precision is switched off here, where no GPU is
+def test_a_loss_that_half_precision_made_nan_is_computed_again_in_single(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano)
+    trainer.initialize()
+    inputs = iter([torch.full((4, 2), float("nan")), torch.ones(4, 2)])
+    norm = torch.nn.BatchNorm1d(2)
+    trainer.network = torch.nn.Sequential(norm)
+    trainer.network.forward = lambda data: norm(next(inputs)).sum() + 0.25
+    trainer.loss = lambda output, target: output
+    trainer.device = torch.device("cuda")
+    assert trainer._finite_loss(torch.zeros(1), torch.zeros(1), ["case"]).item() == pytest.approx(0.25)
+    torch.testing.assert_close(norm.running_mean, torch.full((2,), 0.1))  # of the second input alone
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_the_same_seed_gives_the_same_weights(make_trainer, monkeypatch, workers):
+    monkeypatch.setenv("nnUNet_n_proc_DA", workers)
+    outcomes = []
+    for seed in ("7", "7", "8"):
+        monkeypatch.setenv("nnUNet_igtv_seed", seed)
+        trainer = make_trainer(IGTVTrainerNano)
+        started(trainer)
+        for _ in range(3):
+            trainer.train_step(next(trainer.dataloader_train))
+        outcomes.append(weights(trainer))
+        if workers != "0":
+            trainer.dataloader_train._finish()
+            trainer.dataloader_val._finish()
+    assert same(outcomes[0], outcomes[1])
+    assert not same(outcomes[0], outcomes[2])
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_what_is_no_seed_is_refused(make_trainer, monkeypatch, seed):
+    monkeypatch.setenv("nnUNet_igtv_seed", seed)
+    with pytest.raises(IGTVError, match="nnUNet_igtv_seed"):
+        make_trainer(IGTVTrainerNano)
+
+
+def test_a_dead_worker_ends_the_run_instead_of_hanging_it(make_trainer, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    trainer = make_trainer(IGTVTrainerNano)
+    started(trainer)
+    os.kill(trainer.dataloader_train._processes[0].pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="no longer alive"):
+        [next(trainer.dataloader_train) for _ in range(50)]
+    assert time.monotonic() - began < 20
+    trainer.dataloader_val._finish()
+
+
+def test_a_run_goes_on_from_its_checkpoint_with_the_same_weights_and_optimiser(make_trainer):
+    first = make_trainer(IGTVTrainerNano, epochs=3)
+    batch = started(first)
+    first.train_step(batch)
+    first.current_epoch = 1
+    path = str(Path(first.output_folder) / "checkpoint_latest.pth")
+    first.save_checkpoint(path)
+    second = make_trainer(IGTVTrainerNano, epochs=3, continuing=True)
+    second.load_checkpoint(path)
+    assert second.current_epoch == 2
+    assert same(weights(first), weights(second))
+    moments = [t.optimizer.state_dict()["state"] for t in (first, second)]
+    assert moments[0].keys() == moments[1].keys() != set()
+    assert all(torch.equal(moments[0][k]["exp_avg"], moments[1][k]["exp_avg"]) for k in moments[0])
+
+
+def test_a_truncated_checkpoint_is_replaced_by_the_best_and_said_so(make_trainer, capsys):
+    first = make_trainer(IGTVTrainerNano)
+    first.initialize()
+    folder = Path(first.output_folder)
+    first.save_checkpoint(str(folder / "checkpoint_best.pth"))
+    latest = folder / "checkpoint_latest.pth"
+    latest.write_bytes((folder / "checkpoint_best.pth").read_bytes()[:5000])
+    second = make_trainer(IGTVTrainerNano, continuing=True)
+    second.load_checkpoint(str(latest))
+    assert same(weights(first), weights(second))
+    assert "going on from" in capsys.readouterr().out
+
+
+def test_a_checkpoint_needs_no_pickled_code(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano, epochs=1)
+    trainer.run_training()
+    content = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=True)
+    assert content["trainer_name"] == "IGTVTrainerNano"
+    assert isinstance(content["logging"]["train_losses"][0], float)
+    assert content["init_args"]["configuration"] == "2d"
+
+
+def test_checkpointing_can_be_disabled(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano, epochs=1)
+    trainer.disable_checkpointing = True
+    trainer.run_training()
+    assert not list(Path(trainer.output_folder).glob("*.pth"))
+
+
+@pytest.mark.parametrize("dataset", [903, 904])
+def test_ignored_voxels_teach_nothing(make_trainer, odd_labels, dataset):
+    trainer = make_trainer(IGTVTrainerNano, dataset=dataset, fold="all", cross_entropy=True)
+    batch = started(trainer)
+    target = batch["target"]
+    ignored = target[:, -1].bool() if dataset == 904 else target[:, 0] == 2
+    assert ignored.any()
+    logits = trainer.network(batch["data"]).detach().requires_grad_()
+    trainer.loss(logits, target).backward()
+    heads = logits.grad.abs().sum(1)
+    assert not heads[ignored].any()
+    assert heads[~ignored].any()
+    assert np.isfinite(trainer.train_step(batch)["loss"])
+    assert trainer.validation_step(next(trainer.dataloader_val))["tp_hard"].shape == (
+        (2,) if dataset == 904 else (1,)
+    )
+
+
+def test_a_cascade_is_refused_before_anything_is_written(make_trainer, nnunet_world, tmp_path):
+    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
+    plans["configurations"]["3d_cascade_fullres"] = {
+        "inherits_from": "3d_fullres",
+        "previous_stage": "3d_lowres",
+    }
+    with pytest.raises(IGTVError, match="cascade"):
+        make_trainer(IGTVTrainerNano, configuration="3d_cascade_fullres", plans=plans)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_data_set_of_other_than_two_channels_is_refused(nnunet_world, make_trainer):
+    trainer = make_trainer(IGTVTrainerNano)
+    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
+    description = trainer.dataset_json | {"channel_names": {"0": "CT"}}
+    with pytest.raises(IGTVError, match=r"CT then PET.*has 1"):
+        type(trainer)(plans, "2d", 0, description, torch.device("cpu"))
+
+
+def test_planes_that_are_not_slices_are_pointed_out(make_trainer, nnunet_world, capsys):
+    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
+    plans["transpose_forward"], plans["transpose_backward"] = [1, 0, 2], [1, 0, 2]
+    make_trainer(IGTVTrainerNano, plans=plans)
+    assert "WARNING: a stack is made of planes along image axis 1" in capsys.readouterr().out

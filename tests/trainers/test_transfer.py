@@ -1,0 +1,144 @@
+"""Where the weights of a transfer come from, in this process; the commands are in tests/end_to_end."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+from nnunet_igtv.architectures import build_network
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers import (
+    GTVPretrainTrainerNano,
+    GTVPretrainTrainerNanoNoSIM,
+    IGTVTransferTrainerNano,
+    IGTVTransferTrainerNanoNoSIM,
+)
+
+
+@pytest.fixture
+def checkpoint(make_trainer, tmp_path):
+    """A function that saves the checkpoint of a GTV trainer's fresh network."""
+
+    def save(base=GTVPretrainTrainerNano):
+        trainer = make_trainer(base, dataset=901)
+        trainer.initialize()
+        path = tmp_path / f"{base.__name__}.pth"
+        trainer.save_checkpoint(str(path))
+        return path, trainer.network.state_dict()
+
+    return save
+
+
+def report_of(trainer):
+    report = json.loads((Path(trainer.output_folder) / "transfer_report.json").read_text())
+    return report, {entry["key"]: entry["status"] for entry in report["entries"]}
+
+
+def origins(trainer):
+    return {name: group["origin"] for group in trainer.optimizer.param_groups for name in group["names"]}
+
+
+def test_the_variable_takes_every_layer_that_fits(make_trainer, checkpoint, monkeypatch):
+    path, weights = checkpoint()
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.on_train_start()
+    assert all(torch.equal(trainer.network.state_dict()[key], weights[key]) for key in weights)
+    report, status = report_of(trainer)
+    assert report["source"] == str(path)
+    assert set(status.values()) == {"taken"}
+    assert set(origins(trainer).values()) == {"transferred"}
+
+
+def test_a_new_slice_interaction_is_named_and_learns_faster(make_trainer, checkpoint, monkeypatch):
+    path, weights = checkpoint(GTVPretrainTrainerNanoNoSIM)
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.on_train_start()
+    _, status = report_of(trainer)
+    new = {key for key, value in status.items() if value == "initial"}
+    assert new == {key for key in status if key.startswith("slice_interaction.")}
+    assert {name for name, origin in origins(trainer).items() if origin == "new"} == new
+    # untrained, the new module changes nothing: the network computes what the GTV network did
+    gtv = build_network("nano", 2, slice_interaction=False)
+    gtv.load_state_dict(weights)
+    x = torch.randn(1, 2, 3, 32, 32)
+    torch.testing.assert_close(trainer.network.eval()(x), gtv.eval()(x))
+
+
+def test_the_flag_is_noticed_and_reported(make_trainer, checkpoint):
+    path, weights = checkpoint()
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.initialize()
+    load_pretrained_weights(trainer.network, str(path))  # what nnUNetv2_train does for -pretrained_weights
+    trainer.on_train_start()
+    report, status = report_of(trainer)
+    assert report["source"] == "-pretrained_weights"
+    new = {key for key, value in status.items() if value == "initial"}
+    assert new == {key for key in weights if ".seg_layers." in key}
+    assert {name for name, origin in origins(trainer).items() if origin == "new"} == new
+
+
+def test_a_network_without_slice_interaction_takes_one_with_it_by_the_flag(make_trainer, checkpoint):
+    path, _ = checkpoint()
+    trainer = make_trainer(IGTVTransferTrainerNanoNoSIM)
+    trainer.initialize()
+    load_pretrained_weights(trainer.network, str(path))
+    trainer.on_train_start()
+    assert "slice_interaction" not in " ".join(report_of(trainer)[1])
+
+
+def test_where_the_strict_flag_refuses_the_log_names_what_helps(make_trainer, checkpoint, capsys):
+    path, _ = checkpoint(GTVPretrainTrainerNanoNoSIM)
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.initialize()
+    with pytest.raises(AssertionError, match="slice_interaction"):
+        load_pretrained_weights(trainer.network, str(path))
+    shown = capsys.readouterr().out
+    assert "nnunet-igtv import-weights" in shown
+    assert "nnUNet_igtv_gtv_weights" in shown
+
+
+def test_weights_of_another_size_are_refused_by_name(make_trainer, monkeypatch, tmp_path):
+    path = tmp_path / "tiny.pth"
+    torch.save({"network_weights": build_network("tiny", 2).state_dict()}, path)
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    with pytest.raises(IGTVError, match=r"tiny\.pth"):
+        trainer.on_train_start()
+    assert trainer.dataloader_train is None
+
+
+@pytest.mark.parametrize("initialised", [False, True])
+def test_without_weights_it_stops_before_the_data_are_touched(make_trainer, initialised):
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    if initialised:
+        trainer.initialize()
+    with pytest.raises(IGTVError, match=r"was given none.*-pretrained_weights.*IGTVTrainerNano"):
+        trainer.on_train_start()
+    assert trainer.dataloader_train is None
+
+
+def test_from_scratch_ignores_the_variable(make_trainer, monkeypatch):
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", "/nowhere.pth")
+    trainer = make_trainer(GTVPretrainTrainerNano, dataset=901)
+    trainer.on_train_start()
+    assert set(origins(trainer).values()) == {"new"}
+
+
+def test_what_was_new_stays_new_when_a_run_goes_on(make_trainer, checkpoint, monkeypatch):
+    path, _ = checkpoint(GTVPretrainTrainerNanoNoSIM)
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+    first = make_trainer(IGTVTransferTrainerNano)
+    first.on_train_start()
+    first.on_train_epoch_start()
+    first.train_step(next(first.dataloader_train))
+    latest = str(Path(first.output_folder) / "checkpoint_latest.pth")
+    first.save_checkpoint(latest)
+    monkeypatch.delenv("nnUNet_igtv_gtv_weights")
+    second = make_trainer(IGTVTransferTrainerNano, continuing=True)
+    second.load_checkpoint(latest)
+    second.on_train_start()  # asks for no weights
+    assert origins(second) == origins(first)

@@ -1,0 +1,90 @@
+"""A trainer's name says all that is different about it."""
+
+import re
+
+import pytest
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from nnunet_igtv import trainers
+from nnunet_igtv.env import FOLDER
+from nnunet_igtv.trainers import TRAINERS
+
+BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
+RECIPE = (
+    *("preset", "slice_interaction", "cross_entropy", "epochs", "iterations", "validation_iterations"),
+    *("checkpoint_every", "learning_rate", "decay", "transferred_factor", "mirror_axes"),
+)
+NAME = re.compile(
+    r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?(?P<sim>NoSIM)?(?P<loss>DiceCE)?(_(?P<n>\d+)epochs?)?"
+)
+
+
+def recipe(trainer):
+    return {key: getattr(trainer, key) for key in RECIPE}
+
+
+@pytest.mark.parametrize("name", list(TRAINERS))
+def test_a_variant_differs_in_what_its_name_says_and_in_nothing_else(name):
+    parts = NAME.fullmatch(name)
+    assert parts["base"] in BASES
+    expected = recipe(TRAINERS[parts["base"] + (parts["size"] or "")])
+    if parts["size"]:
+        changed = {"preset"}
+        if parts["size"] == "Nano":
+            changed |= {"epochs", "iterations", "validation_iterations", "checkpoint_every", "learning_rate"}
+        full = recipe(TRAINERS[parts["base"]])
+        assert {key for key in RECIPE if expected[key] != full[key]} == changed
+        assert expected["preset"] == parts["size"].lower()
+    if parts["sim"]:
+        expected["slice_interaction"] = False
+    if parts["loss"]:
+        expected["cross_entropy"] = True
+    if parts["n"]:
+        expected["epochs"] = int(parts["n"])
+    assert recipe(TRAINERS[name]) == expected
+    assert TRAINERS[name].__name__ == name
+    assert issubclass(TRAINERS[name], TRAINERS[parts["base"]])
+
+
+def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
+    suffixes = [
+        {name.removeprefix(base) for name in TRAINERS if NAME.fullmatch(name)["base"] == base}
+        for base in BASES
+    ]
+    assert suffixes[0] == suffixes[1] == suffixes[2]
+    assert {
+        "",
+        "Nano",
+        "Small",
+        "Base",
+        "NoSIM",
+        "DiceCE",
+        "NanoNoSIM",
+        "Nano_1epoch",
+        "_5epochs",
+    } <= suffixes[0]
+    assert recipe(TRAINERS[BASES[0]]) == recipe(TRAINERS[BASES[1]]) == recipe(TRAINERS[BASES[2]])
+
+
+def test_nnunet_finds_the_very_classes_of_the_installed_package(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(FOLDER))
+    for name in ("IGTVTransferTrainerNano_1epoch", "GTVPretrainTrainer"):
+        assert recursive_find_trainer_class_by_name(name) is getattr(trainers, name) is TRAINERS[name]
+
+
+def test_the_table_in_the_docs_names_every_part_of_a_name(request):
+    text = (request.config.rootpath / "docs" / "training.md").read_text()
+    for name in BASES:
+        assert f"`{name}`" in text
+    for suffix in (
+        "Nano",
+        "Small",
+        "Base",
+        "NoSIM",
+        "DiceCE",
+        "_1epoch",
+        "_5epochs",
+        "_100epochs",
+        "_250epochs",
+    ):
+        assert f"`…{suffix}`" in text
