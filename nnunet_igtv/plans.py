@@ -15,6 +15,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
+from nnunet_igtv.architectures.memory import training_bytes
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.errors import IGTVError
 
@@ -22,7 +23,6 @@ NETWORK = "nnunet_igtv.architectures.igtv_net.IGTVNet"
 SLICES = 3  # the smallest stack in which a slice has a neighbour on either side
 GPU_MEMORY_GB = 24.0
 SMALLEST_BATCH = 2  # nnU-Net's own minimum: one stack with and one without tumour
-TRAINING_BYTES_PER_PIXEL = {"nano": 4e3, "tiny": 40e3, "small": 60e3, "base": 80e3}
 LARGEST_BATCH = 4  # stacks of 3 slices: the 12 slices that nnU-Net plans for a 2D patch of 512 x 512
 
 
@@ -85,23 +85,30 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 def _as_stack(configuration: dict[str, Any], preset: str, slice_interaction: bool) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    slices, memory = _wishes(configuration)
+    slices, memory_gb = _wishes(configuration)
     patch = [slices, *map(int, configuration["patch_size"][-2:])]
-    kwargs = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
+    kwargs: dict[str, Any] = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
+    batch, kwargs["checkpointing"] = fitting(kwargs, patch, memory_gb)
     return configuration | {
         "patch_size": patch,
-        "batch_size": batch_size(preset, patch, memory),
+        "batch_size": batch,
         "batch_dice": True,  # most thin stacks hold no tumour, so Dice is taken over the batch, as in 2d
         "architecture": {"network_class_name": NETWORK, "arch_kwargs": kwargs, "_kw_requires_import": []},
     }
 
 
-def batch_size(preset: str, patch: list[int], memory_gb: float) -> int:
-    """Stacks per batch that fit the memory, within nnU-Net's minimum and our maximum."""
-    slices, height, width = patch
-    per_stack = TRAINING_BYTES_PER_PIXEL[preset] * slices * height * width
-    return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, memory_gb * 1e9 // per_stack)))
+def fitting(kwargs: dict[str, Any], patch: list[int], memory_gb: float) -> tuple[int, bool]:
+    """The largest batch that fits the memory, and whether it needs checkpointing (slower, much smaller).
+
+    Where not even the smallest batch fits, it is the smallest batch with checkpointing.
+    """
+    for checkpointing in (False, True):
+        fields = kwargs | {"checkpointing": checkpointing}
+        for batch in range(LARGEST_BATCH, SMALLEST_BATCH - 1, -1):
+            if training_bytes(fields, batch, *patch) <= memory_gb * 1e9:
+                return batch, checkpointing
+    return SMALLEST_BATCH, True
 
 
 def _wishes(configuration: dict[str, Any]) -> tuple[int, float]:
