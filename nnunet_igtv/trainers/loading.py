@@ -5,6 +5,8 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
+import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
@@ -17,10 +19,17 @@ WATCH_SECONDS = 1.0
 
 
 class StackLoader(nnUNetDataLoader):
-    """nnU-Net's loader of patches, whose workers end when the training process is gone (killed, say)."""
+    """nnU-Net's loader of patches, safe in a forked worker.
+
+    A worker ends when the training process is gone (killed, say). It computes in one thread: a second would
+    wait for ever for OpenMP threads that only the process it was forked from has. And PyTorch's random numbers,
+    which a fork inherits, follow NumPy's there, which batchgenerators has seeded for each worker.
+    """
 
     def set_thread_id(self, thread_id: int) -> None:
         super().set_thread_id(thread_id)
+        torch.set_num_threads(1)
+        torch.manual_seed(int(np.random.randint(2**31)))
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 

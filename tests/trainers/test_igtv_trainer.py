@@ -12,6 +12,7 @@ import torch
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNano
+from nnunet_igtv.trainers.augmentation import InPlaneBlurTransform
 
 
 def started(trainer):
@@ -145,6 +146,42 @@ def test_the_same_seed_gives_the_same_weights(make_trainer, monkeypatch, workers
             trainer.dataloader_val._finish()
     assert same(outcomes[0], outcomes[1])
     assert not same(outcomes[0], outcomes[2])
+
+
+@pytest.mark.parametrize("seed", ["", "3"])
+def test_workers_are_not_stuck_after_the_main_process_has_computed_in_threads(
+    make_trainer, monkeypatch, seed
+):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    monkeypatch.setenv("nnUNet_igtv_seed", seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.nn.functional.conv2d(torch.rand(8, 8, 200, 200), torch.rand(8, 8, 5, 5))  # starts OpenMP's threads
+    trainer = make_trainer(IGTVTrainerNano)
+    blur_always = InPlaneBlurTransform((0.5, 1.0), p_per_channel=1.0)
+    trainer.get_training_transforms = lambda *args, **kwargs: blur_always
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("stuck"))
+    signal.alarm(60)
+    try:
+        started(trainer)
+        [next(trainer.dataloader_train) for _ in range(10)]
+    finally:
+        signal.alarm(0)
+        torch.set_num_threads(threads)
+        trainer.dataloader_train._finish(timeout=1)
+        trainer.dataloader_val._finish(timeout=1)
+
+
+def test_each_worker_draws_its_own_random_numbers(make_trainer, monkeypatch):
+    monkeypatch.setenv("nnUNet_igtv_seed", "3")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    trainer = make_trainer(IGTVTrainerNano)
+    trainer.get_training_transforms = lambda *args, **kwargs: lambda **data: data | {"image": torch.rand(3)}
+    first = started(trainer)["data"]
+    second = next(trainer.dataloader_train)["data"]
+    assert not torch.equal(first, second)  # by turns from the two workers
+    trainer.dataloader_train._finish()
+    trainer.dataloader_val._finish()
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
