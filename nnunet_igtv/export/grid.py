@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_igtv.dataset_conversion.series import Geometry
+from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.errors import IGTVError
 
 _TOLERANCE = 0.02  # voxels; NIfTI keeps origins and directions in single precision

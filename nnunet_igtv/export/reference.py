@@ -9,13 +9,14 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.grid import onto_grid
 
 
-def reference_series(folder: str | Path, mask: sitk.Image) -> tuple[Series, sitk.Image]:
-    """The CT series under `folder` whose voxels are the mask's, and the mask on exactly that grid.
+def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series, sitk.Image]:
+    """The CT series (given, or under a folder) whose voxels are the mask's, and the mask on its grid.
 
     Raises:
         IGTVError: no CT series, none on the mask's grid, or several on it.
     """
-    found = find_series(folder, "CT")
+    folder = ct.folder if isinstance(ct, Series) else Path(ct)
+    found = [ct] if isinstance(ct, Series) else find_series(folder, "CT")
     if not found:
         raise IGTVError(
             "no CT series", file=folder, remedy="pass the folder of the CT that the case came from"

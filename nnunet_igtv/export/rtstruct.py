@@ -12,6 +12,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv import __version__
+from nnunet_igtv.dataset_conversion.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.contours import Contour, trace
 from nnunet_igtv.export.files import refuse_existing, write_dicom
@@ -47,7 +48,7 @@ class ReferencedImage(NamedTuple):
 
 def write_rtstruct(
     mask: sitk.Image,
-    ct_folder: str | Path,
+    ct_folder: str | Path | Series,
     output: str | Path,
     name: str = "IGTV",
     *,
@@ -58,7 +59,7 @@ def write_rtstruct(
 
     Args:
         mask: nonzero voxels are the structure; on the CT's voxels, its axes in any order and direction.
-        ct_folder: holds the CT series that the mask belongs to (and perhaps other series of the study).
+        ct_folder: holds the CT series that the mask belongs to (and perhaps others); or the series itself.
         output: the file to write; must not exist.
         name: the structure's name.
         colour: display colour, red, green, blue, 0 to 255.

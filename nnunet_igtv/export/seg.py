@@ -15,12 +15,14 @@ from nnunet_igtv.export.reference import reference_series
 from nnunet_igtv.export.uids import new_uid
 
 
-def write_seg(mask: sitk.Image, ct_folder: str | Path, output: str | Path, name: str = "IGTV") -> Path:
+def write_seg(
+    mask: sitk.Image, ct_folder: str | Path | Series, output: str | Path, name: str = "IGTV"
+) -> Path:
     """Write `mask` as the one segment `name` of a new binary DICOM-SEG file.
 
     Args:
         mask: nonzero voxels are the segment; on the CT's voxels, its axes in any order and direction.
-        ct_folder: holds the CT series that the mask belongs to.
+        ct_folder: holds the CT series that the mask belongs to; or the series itself.
         output: the file to write; must not exist.
         name: the segment's label.
 

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dataset_conversion.series import Geometry
+from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.export.files import write_dicom
 from nnunet_igtv.export.rtstruct import ReferencedImage, structure_set
 from nnunet_igtv.export.uids import derived_uid

@@ -6,7 +6,7 @@ from matplotlib.path import Path as Polygon
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 
-from nnunet_igtv.dataset_conversion.series import Geometry
+from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.export.files import write_dicom
 from nnunet_igtv.export.uids import derived_uid
 

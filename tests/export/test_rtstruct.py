@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from nnunet_igtv.dataset_conversion import read_structure
-from nnunet_igtv.dataset_conversion.series import Geometry
+from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
 from nnunet_igtv.export.uids import ROOT
