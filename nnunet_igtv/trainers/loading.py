@@ -22,7 +22,7 @@ class StackLoader(nnUNetDataLoader):
     """nnU-Net's loader of patches, safe in a forked worker.
 
     A worker ends when the training process is gone (killed, say). It computes in one thread: a second would
-    wait for ever for OpenMP threads that only the process it was forked from has. And PyTorch's random numbers,
+    wait for ever for OpenMP threads that only the process it was forked from has. PyTorch's random numbers,
     which a fork inherits, follow NumPy's there, which batchgenerators has seeded for each worker.
     """
 
