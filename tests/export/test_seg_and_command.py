@@ -7,7 +7,7 @@ from pydicom import dcmread
 
 from nnunet_igtv.cli import main
 from nnunet_igtv.dataset_conversion import read_structure
-from nnunet_igtv.export.seg import write_seg
+from nnunet_igtv.export import write_rtstruct, write_seg
 
 
 @pytest.fixture
@@ -67,3 +67,32 @@ def test_command_refuses_clearly(upright, write_ct, tmp_path, capsys):
     assert "cannot be read" in error
     assert "Traceback" not in error
     assert not (tmp_path / "rs.dcm").exists()
+
+
+def test_multi_frame_ct(ring, upright, write_ct, tmp_path):
+    """References name the frame, and both objects read back."""
+    highdicom = pytest.importorskip("highdicom")
+    from highdicom.legacy import LegacyConvertedEnhancedCTImage
+
+    single = write_ct(tmp_path / "single", upright)
+    slices = [dcmread(path) for path in sorted(single.iterdir())]  # against the order of positions
+    for image in slices:
+        image.ImageType, image.LossyImageCompression = ["ORIGINAL", "PRIMARY", "AXIAL"], "00"
+        image.StudyDescription, image.SeriesDescription, image.Manufacturer = "", "", ""
+    enhanced = LegacyConvertedEnhancedCTImage(
+        slices, highdicom.UID(), series_number=2, sop_instance_uid=highdicom.UID(), instance_number=1
+    )
+    ct = tmp_path / "multi"
+    ct.mkdir()
+    enhanced.save_as(ct / "ct.dcm")
+    image = upright.image(ring.astype(np.uint8))
+    rs = write_rtstruct(image, ct, tmp_path / "rs.dcm")
+    assert (sitk.GetArrayFromImage(read_structure(rs, "IGTV", image)) == ring).all()
+    contours = dcmread(rs).ROIContourSequence[0].ContourSequence
+    frames = {contour.ContourImageSequence[0].ReferencedFrameNumber for contour in contours}
+    positions = [
+        float(groups.PlanePositionSequence[0].ImagePositionPatient[2])
+        for groups in enhanced.PerFrameFunctionalGroupsSequence
+    ]
+    assert sorted(positions[frame - 1] for frame in frames) == [-94.0, -91.0, -88.0]
+    assert (read_seg(write_seg(image, ct, tmp_path / "seg.dcm"), ring.shape, upright) == ring).all()
