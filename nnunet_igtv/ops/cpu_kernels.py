@@ -311,9 +311,12 @@ def backward(states: int, softplus: bool) -> Callable[..., None]:
 
                 def reduce(t: Integer) -> None:
                     at = b_k + trace.load_index(walk + t * 4) * b_step
-                    for n in range(states):
+
+                    def one(n: Integer) -> None:
                         for lanes, out in ((lanes_B, dB), (lanes_C, dC)):
                             trace.store_sum(trace.load(lanes + t * wide + n * WIDE), out + at + n * FLOAT)
+
+                    trace.repeat(trace.integer(states), one)
 
                 trace.repeat(blocks, block)
                 trace.repeat(count, reduce)

@@ -43,8 +43,8 @@ class UnavailableError(RuntimeError):
 
 
 def _small_problem(device: torch.device) -> tuple[list[Any], Tensor]:
-    """Arguments of a cross scan of a 3 x 5 map, 20 channels, 4 states, and a gradient of its result."""
-    shapes = ((1, 15, 1, 20), (1, 15, 4, 20), (4, 20, 4), (1, 15, 4, 4), (1, 15, 4, 4), (4, 20), (4, 20))
+    """Arguments of a cross scan of a 3 x 5 map, 20 channels, 2 states, and a gradient of its result."""
+    shapes = ((1, 15, 1, 20), (1, 15, 4, 20), (4, 20, 2), (1, 15, 4, 2), (1, 15, 4, 2), (4, 20), (4, 20))
     waves = [
         torch.arange(float(torch.Size(s).numel())).mul(i + 1).sin().view(s) for i, s in enumerate(shapes)
     ]
