@@ -64,6 +64,8 @@ class Demo:
             # nnU-Net's defaults start eight exporters, each importing torch: too many for a small machine
             "nnUNet_n_proc_DA": str(min(cores, 4)),
             "nnUNet_def_n_proc": str(min(cores, 4)),
+            # threads that wait by spinning take whole cores from the workers beside them
+            "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
         }
@@ -190,7 +192,7 @@ class Demo:
 
     def follow(self, command: list[str], log: Path, bar: tqdm) -> int:
         """Run a command, its output kept in `log` and its latest line shown behind the progress bar."""
-        with log.open("a") as file:
+        with log.open("a", buffering=1) as file:  # line by line, for who follows it
             with subprocess.Popen(
                 command,
                 env=self.environment,
@@ -201,10 +203,14 @@ class Demo:
                 errors="replace",
             ) as process:
                 assert process.stdout is not None
-                for line in process.stdout:
-                    file.write(line)
-                    if line.strip():
-                        bar.set_postfix_str(line.strip()[:50], refresh=True)
+                try:
+                    for line in process.stdout:
+                        file.write(line)
+                        if line.strip():
+                            bar.set_postfix_str(line.strip()[:50], refresh=True)
+                except BaseException:  # interrupted: leave no training behind
+                    process.terminate()
+                    raise
             return process.returncode
 
 
