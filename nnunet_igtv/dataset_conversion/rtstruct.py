@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
@@ -156,12 +157,20 @@ def references(header: Dataset) -> tuple[frozenset[str], frozenset[str]]:
 
 def _points(contour: Dataset, file: Path) -> np.ndarray:
     try:
-        points = np.array(values_of(contour, "ContourData"), np.float64).reshape(-1, 3)
+        points = _numbers(contour).reshape(-1, 3)
     except (TypeError, ValueError) as error:
         raise IGTVError("contour data that are not triples of numbers", file=file) from error
     if not np.isfinite(points).all():
         raise IGTVError("contour data that are not finite", file=file)
     return points
+
+
+def _numbers(contour: Dataset) -> np.ndarray:
+    """Contour Data; from the bytes of the file where pydicom has not decoded them yet (ten times as fast)."""
+    element = contour.get_item("ContourData")
+    if isinstance(element, RawDataElement) and element.value:
+        return np.array(element.value.strip(b" \0").split(b"\\")).astype(np.float64)
+    return np.array(values_of(contour, "ContourData"), np.float64)
 
 
 # ------------------------------------------------------------------------------------------------ rasterising

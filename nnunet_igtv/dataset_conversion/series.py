@@ -23,6 +23,7 @@ from nnunet_igtv.dataset_conversion.pixels import planes
 from nnunet_igtv.errors import IGTVError
 
 NOT_AN_IMAGE = {"SEG", "RTDOSE", "RTIMAGE", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "DOC"}
+AXES_TOLERANCE = 1e-3  # of direction cosines and pixel spacings, which exports round
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 Slice = tuple[Path, int | None, Dataset]  # file, frame in it, header
@@ -167,23 +168,23 @@ def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:
 
     A stray few of another kind (scouts, reformatted views) are left out; two comparable groups are refused.
     """
-    groups: dict[tuple, list[Slice]] = {}
+    groups: list[tuple[np.ndarray, tuple, list[Slice]]] = []
     for item in slices:
         path, _, header = item
-        key = (
-            tuple(np.round(vector(header, "ImageOrientationPatient", 6, path), 3) + 0.0),
-            tuple(np.round(vector(header, "PixelSpacing", 2, path), 4)),
-            integer(header, "Rows", path),
-            integer(header, "Columns", path),
-            text(header, "FrameOfReferenceUID"),
-        )
-        groups.setdefault(key, []).append(item)
-    largest = max(groups.values(), key=len)
+        axes = [*vector(header, "ImageOrientationPatient", 6, path), *vector(header, "PixelSpacing", 2, path)]
+        rest = *(integer(header, n, path) for n in ("Rows", "Columns")), text(header, "FrameOfReferenceUID")
+        for known, same, members in groups:
+            if same == rest and np.abs(known - axes).max() < AXES_TOLERANCE:
+                members.append(item)
+                break
+        else:
+            groups.append((np.array(axes), rest, [item]))
+    largest = max((members for *_, members in groups), key=len)
     others = len(slices) - len(largest)
     if others * 2 > len(largest):
         raise IGTVError(
             f"one series holds {len(groups)} stacks of different orientation, matrix, pixel spacing or frame "
-            f"of reference ({', '.join(str(len(g)) for g in groups.values())} images)",
+            f"of reference ({', '.join(str(len(members)) for *_, members in groups)} images)",
             file=largest[0][0].parent,
             remedy="split the series",
         )

@@ -7,6 +7,7 @@ of reference and a patient id, or that refer to each other's series.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -83,6 +84,7 @@ def _entry(path: Path, header: Dataset) -> Entry:
 def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTVError]]:
     """Entries -> studies, and the errors of unreadable files that lie in no study's folder.
 
+    The order is fixed but says nothing: UIDs often begin with a date.
     An unreadable file belongs to every study that has files in the same folder.
     """
     parent: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -116,7 +118,7 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
                 study.unreadable.append(entry.error)
             if not near:
                 loose.append(entry.error)
-    return sorted(studies, key=lambda s: s.key), loose
+    return sorted(studies, key=lambda s: sha256(s.key.encode()).digest()), loose
 
 
 def read_study(files: Sequence[Path]) -> Study:

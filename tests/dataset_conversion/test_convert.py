@@ -61,6 +61,16 @@ def test_manifest_is_beside_the_dataset_and_private(cohort, raw, tmp_path):
     assert not any(secret in inside for secret in (b"MRN", b"Muster", b"folder", b"2020", b"1.2.826"))
 
 
+def test_structure_names_are_freed_of_the_patient(raw, patient, tmp_path):
+    study = patient("a")
+    study.rois[0].ROIName = "GTV Muster"
+    study.ct[0].PatientName = "Muster^Erika"
+    study.write(tmp_path / "in")
+    assert convert("dicom-rt", tmp_path / "in", "-d", 901, "--structure", "GTV.*") == 0
+    record = json.loads((raw / "Dataset901_GTV" / "conversion.json").read_text())
+    assert record["cases"]["GTV_0001"]["structure"] == ["GTV <patient>"]
+
+
 def test_dicom_rt_takes_a_pattern(cohort, raw, patient, tmp_path, capsys):
     study = patient("a")
     study.rois[0].ROIName = "GTV-1"

@@ -394,6 +394,12 @@ def itv_is_not_igtv(a, dicom):
     dicom.add_roi(a.rt[0], "PTV_IGTV", list(a.contours))
 
 
+@mutation()
+def structure_named_after_the_patient(a, dicom):
+    dicom.add_roi(a.rt[0], "Mustera", [])
+    a.rois[0].ROIName = "IGTV"
+
+
 @mutation(error="2 structures")
 def two_structures_of_that_name(a, dicom):
     dicom.add_roi(a.rt[0], "igtv", list(a.contours))

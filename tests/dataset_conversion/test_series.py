@@ -51,6 +51,15 @@ def test_steps_at_bed_borders_pass_and_missing_slices_do_not(tmp_path, patient):
         read_pet(tmp_path / "gap")
 
 
+def test_orientation_rounded_differently_from_slice_to_slice(tmp_path, patient):
+    study = patient()
+    for k, dataset in enumerate(study.ct):
+        tiny = 0.0005 + 0.00001 * (-1) ** k
+        dataset.ImageOrientationPatient = [1, tiny, 0, -tiny, 1, 0]
+    study.write(tmp_path)
+    assert read_ct(tmp_path).GetSize() == (24, 20, 10)
+
+
 def test_single_slice_takes_its_thickness(tmp_path, patient):
     study = patient()
     del study.ct[1:]
