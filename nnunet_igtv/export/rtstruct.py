@@ -75,9 +75,7 @@ def write_rtstruct(
     output = Path(output)
     refuse_existing(output)
     series, mask = reference_series(ct_folder, mask)
-    images = [
-        ReferencedImage.of(header, frame) for header, frame in zip(series.headers, series.frames, strict=True)
-    ]
+    images = [ReferencedImage.of(*image) for image in zip(series.headers, series.frames, strict=True)]
     if extend is None:
         dataset = structure_set(mask, series.headers[0], images, name, colour=colour)
     else:
@@ -152,9 +150,8 @@ def extended_structure_set(
             file=existing,
             remedy="pass the structure set of this CT, or write a new one",
         )
-    frames = [
-        frame.get("FrameOfReferenceUID") for frame in dataset.get("ReferencedFrameOfReferenceSequence", [])
-    ]
+    references = dataset.get("ReferencedFrameOfReferenceSequence", [])
+    frames = {frame.get("FrameOfReferenceUID"): frame for frame in references}
     if ct.FrameOfReferenceUID not in frames:
         raise IGTVError(
             "the structure set to extend has another frame of reference than the CT",
@@ -165,6 +162,7 @@ def extended_structure_set(
         raise IGTVError(
             f"the structure set holds a structure {name!r} already", file=existing, remedy="use --name"
         )
+    _refer_to_series(frames[ct.FrameOfReferenceUID], ct, images)
     _append_structure(dataset, trace(mask), ct, images, name, colour)
     _make_new_instance(dataset, new_uid, None)
     dataset.ApprovalStatus = "UNAPPROVED"
@@ -201,6 +199,15 @@ def _referenced_frame(ct: Dataset, images: Sequence[ReferencedImage]) -> Dataset
     frame.FrameOfReferenceUID = ct.FrameOfReferenceUID
     frame.RTReferencedStudySequence = DicomSequence([study])
     return frame
+
+
+def _refer_to_series(frame: Dataset, ct: Dataset, images: Sequence[ReferencedImage]) -> None:
+    """Add the CT series to a frame of reference's references, where it is not among them."""
+    studies = list(frame.get("RTReferencedStudySequence", []))
+    series = [item for study in studies for item in study.get("RTReferencedSeriesSequence", [])]
+    if ct.SeriesInstanceUID not in [item.get("SeriesInstanceUID") for item in series]:
+        studies += _referenced_frame(ct, images).RTReferencedStudySequence
+        frame.RTReferencedStudySequence = DicomSequence(studies)
 
 
 def _append_structure(

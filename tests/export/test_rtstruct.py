@@ -181,6 +181,18 @@ def test_existing_structures_are_carried_over_and_the_file_left_alone(upright, w
     assert old.read_bytes() == before
 
 
+def test_extending_refers_to_the_series_drawn_on(upright, write_ct, tmp_path):
+    first, second = (write_ct(tmp_path / name, upright, series=name) for name in "ab")
+    mask = upright.image(shapes()["ring with hole"].astype(np.uint8))
+    old = write_rtstruct(mask, first, tmp_path / "old.dcm", name="GTV")
+    for ct, expected in ((first, 1), (second, 2)):
+        new = dcmread(write_rtstruct(mask, ct, tmp_path / f"{expected}.dcm", extend=old))
+        (frame,) = new.ReferencedFrameOfReferenceSequence
+        series = [s for study in frame.RTReferencedStudySequence for s in study.RTReferencedSeriesSequence]
+        assert len(series) == expected
+        assert series[-1].SeriesInstanceUID == dcmread(next(ct.iterdir())).SeriesInstanceUID
+
+
 def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
     ct = write_ct(tmp_path / "ct", upright)
     mask = upright.image(shapes()["single voxel"].astype(np.uint8))
