@@ -387,10 +387,12 @@ def report(outcomes: Sequence[Outcome], items: Sequence[Item], loose: Sequence[I
     `loose` are errors of files that belong to no item.
     """
     failed = [o for o in outcomes if o.error]
-    for outcome in failed:
-        print(redact(str(outcome.error), outcome.item.secrets), file=sys.stderr)
-    for error in loose:
-        print(redact(str(error), frozenset().union(*(i.secrets for i in items))), file=sys.stderr)
+    everybody = frozenset().union(*(item.secrets for item in items))
+    for error, secrets in [*((o.error, o.item.secrets) for o in failed), *((e, everybody) for e in loose)]:
+        if error:
+            file = None if error.file is None else redact(str(error.file), secrets)
+            what = redact(error.what, secrets)
+            print(IGTVError(what, case=error.case, file=file, remedy=error.remedy), file=sys.stderr)
     converted = len(outcomes) - len(failed)
     kept = len(items) - len(outcomes)
     print(f"{converted} converted, {kept} already there, {len(failed) + len(loose)} failed")

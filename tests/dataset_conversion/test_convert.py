@@ -259,6 +259,16 @@ def test_a_cohort_in_one_flat_folder(tmp_path, raw, patient):
     assert len(cases(raw / "Dataset902_LUCID")) == 2
 
 
+def test_case_names_stay_readable_whatever_the_patient_is_called(raw, patient, tmp_path, capsys):
+    study = patient("a")
+    study.pet.clear()
+    for dataset in study.all:
+        dataset.PatientName = "Lucid^Remedy"
+    study.write(tmp_path / "in" / "Lucid")
+    assert convert("lucid", tmp_path / "in", "-d", 902) == 1
+    assert "LUCID_0001: no PET series in the study. Remedy: add the PET series" in capsys.readouterr().err
+
+
 def test_an_unreadable_file_of_nobody(cohort, raw, tmp_path, capsys):
     """It is named, without the patient whose folder it lies beside, and the others are converted."""
     folder = cohort("in", "a")
