@@ -9,9 +9,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.nifti import VALUES as VALUES
 from nnunet_igtv.dataset_conversion.nifti import Options, load_triple
-from nnunet_igtv.dataset_conversion.raw_dataset import Case, Item
+from nnunet_igtv.dataset_conversion.raw_dataset import Item
 from nnunet_igtv.errors import IGTVError
 
 HELP = "FDG-PET-CT-Lesions (autoPET): CTres.nii.gz, SUV.nii.gz, SEG.nii.gz"

@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion import ct_image, pet_image
+from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.files import list_files
-from nnunet_igtv.dataset_conversion.raw_dataset import Case, Item
+from nnunet_igtv.dataset_conversion.raw_dataset import Item
 from nnunet_igtv.dataset_conversion.resample import check_overlap, onto
 from nnunet_igtv.dataset_conversion.rtstruct import rasterise
 from nnunet_igtv.dataset_conversion.study import (

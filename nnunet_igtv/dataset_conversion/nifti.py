@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_igtv.dataset_conversion.raw_dataset import Case, Item
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.raw_dataset import Item
 from nnunet_igtv.dataset_conversion.resample import check_overlap, onto, same_grid
 from nnunet_igtv.errors import IGTVError
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_igtv.dataset_conversion.raw_dataset import Case, Item
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.raw_dataset import Item
 from nnunet_igtv.errors import IGTVError
 
 HELP = "PCLT20K: PNG slices of CT, PET and mask, with train.txt and test.txt"

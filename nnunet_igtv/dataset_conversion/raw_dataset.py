@@ -20,17 +20,15 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-import imagecodecs
-import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
+from nnunet_igtv.dataset_conversion.case import Case, case_files, write_case
 from nnunet_igtv.dataset_conversion.manifest import Manifest, Row, write_text
 from nnunet_igtv.dataset_conversion.splits import write_splits
 from nnunet_igtv.errors import IGTVError
 
-FOLDERS = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
 SCRATCH = ".unfinished"
 
 
@@ -47,19 +45,6 @@ class DatasetSpec:
     @property
     def folder_name(self) -> str:
         return f"Dataset{self.dataset_id:03d}_{self.name}"
-
-
-@dataclass
-class Case:
-    """One converted study on one grid. `provenance` holds no identity; `identity` goes to the manifest
-    only.
-    """
-
-    ct: sitk.Image
-    pet: sitk.Image
-    label: sitk.Image
-    provenance: dict[str, object] = field(default_factory=dict)
-    identity: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -285,16 +270,6 @@ class RawDataset:
         write_splits(training, self.folder)
 
 
-def case_files(folder: Path, case: str, split: str) -> list[Path]:
-    """CT, PET and label of a case; the label is written last, so that it marks a complete case."""
-    images, labels = FOLDERS[split]
-    return [
-        folder / images / f"{case}_0000.nii.gz",
-        folder / images / f"{case}_0001.nii.gz",
-        folder / labels / f"{case}.nii.gz",
-    ]
-
-
 def raw_root() -> Path:
     """nnU-Net's raw data folder, made if it is not there. Raises IGTVError if nnUNet_raw is not set."""
     root = os.environ.get("nnUNet_raw")  # noqa: SIM112 (nnU-Net's own name)
@@ -330,7 +305,7 @@ def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
             loaded = item.load()
-        _write(loaded, case_files(folder, case, split), folder / SCRATCH)
+        write_case(loaded, case_files(folder, case, split), folder / SCRATCH)
         return Outcome(item, case, _without(loaded.provenance, item.secrets), loaded.identity)
     except IGTVError as error:
         return Outcome(item, case, error=error.in_case(case))
@@ -347,38 +322,6 @@ def _without(provenance: dict[str, object], secrets: frozenset[str]) -> dict[str
         if isinstance(texts, list):
             clean[key] = [redact(text, secrets) for text in texts]
     return clean
-
-
-def _write(case: Case, targets: Sequence[Path], scratch: Path) -> None:
-    if not sitk.GetArrayViewFromImage(case.label).any() and not case.provenance.get("without_tumour"):
-        raise IGTVError("the label is empty")
-    images = (compact(case.ct), sitk.Cast(case.pet, sitk.sitkFloat32), sitk.Cast(case.label, sitk.sitkUInt8))
-    unfinished = [
-        scratch / target.name.replace(".nii.gz", f".{k}.nii.gz") for k, target in enumerate(targets)
-    ]
-    for image, path, target in zip(images, unfinished, targets, strict=True):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for key in image.GetMetaDataKeys():
-            image.EraseMetaData(key)
-        _write_nifti(image, path)
-    for path, target in zip(unfinished, targets, strict=True):
-        os.replace(path, target)
-
-
-def _write_nifti(image: sitk.Image, path: Path) -> None:
-    """A .nii.gz by libdeflate, which takes a third of zlib's time (the larger part of a conversion)."""
-    plain = path.with_suffix("")
-    sitk.WriteImage(image, str(plain))
-    path.write_bytes(imagecodecs.gzip_encode(plain.read_bytes(), level=1))
-    plain.unlink()
-
-
-def compact(image: sitk.Image) -> sitk.Image:
-    """As int16 if that loses nothing (CT mostly), else as float32."""
-    voxels = sitk.GetArrayViewFromImage(image)
-    if np.abs(voxels).max() < 2**15 and np.array_equal(voxels, np.rint(voxels)):
-        return sitk.Cast(image, sitk.sitkInt16)
-    return sitk.Cast(image, sitk.sitkFloat32)
 
 
 def report(outcomes: Sequence[Outcome], items: Sequence[Item], loose: Sequence[IGTVError] = ()) -> int:

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_igtv import cli
-from nnunet_igtv.dataset_conversion import raw_dataset
+from nnunet_igtv.dataset_conversion import case, raw_dataset
 from nnunet_igtv.dataset_conversion.splits import splits_by_patient
 
 
@@ -243,8 +243,8 @@ def test_splits_by_patient():
 def test_ct_is_stored_compactly_where_nothing_is_lost():
     whole = sitk.GetImageFromArray(np.array([[[-1024.0, 3071.0]]], np.float32))
     half = sitk.GetImageFromArray(np.array([[[-1024.5, 3071.0]]], np.float32))
-    assert raw_dataset.compact(whole).GetPixelID() == sitk.sitkInt16
-    assert raw_dataset.compact(half).GetPixelID() == sitk.sitkFloat32
+    assert case.compact(whole).GetPixelID() == sitk.sitkInt16
+    assert case.compact(half).GetPixelID() == sitk.sitkFloat32
 
 
 def test_a_cohort_in_one_flat_folder(tmp_path, raw, patient):
