@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +26,32 @@ _CASE = "STUDY"
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from nnunet_igtv.export import write_rtstruct, write_seg
-    from nnunet_igtv.export.files import refuse_existing
+    from nnunet_igtv.export.files import quiet, refuse_existing
+    from nnunet_igtv.export.rtstruct import read_extendable
+    from nnunet_igtv.export.seg import require_highdicom
 
     outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
     if arguments.seg:
+        require_highdicom()
         outputs["seg"] = arguments.output / "SEG.dcm"
     for output in outputs.values():
         refuse_existing(output)
     model = read_model(arguments.d, arguments.tr, arguments.p, arguments.c)
     name = arguments.name or model["structure"]
 
-    ct, pet = choose_series(arguments.study)
-    print(f"CT: {_described(ct)}\nPET: {_described(pet)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as scratch:
-        folder = Path(scratch)
-        write_input(ct, pet, folder / "input", model["file_ending"])
-        run_nnunet(folder / "input", folder / "output", arguments)
-        mask = _read_prediction(folder / "output" / (_CASE + model["file_ending"]), name)
-    write_rtstruct(mask, ct, outputs["rtstruct"], name, extend=arguments.extend)
-    if arguments.seg:
-        write_seg(mask, ct, outputs["seg"], name)
+    with quiet():
+        ct, pet = choose_series(arguments.study)
+        if arguments.extend:
+            read_extendable(arguments.extend, ct.headers[0], name)
+        print(f"CT: {_described(ct)}\nPET: {_described(pet)}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as scratch:
+            folder = Path(scratch)
+            write_input(ct, pet, folder / "input", model["file_ending"])
+            run_nnunet(folder / "input", folder / "output", arguments)
+            mask = _read_prediction(folder / "output" / (_CASE + model["file_ending"]), name)
+        write_rtstruct(mask, ct, outputs["rtstruct"], name, extend=arguments.extend)
+        if arguments.seg:
+            write_seg(mask, ct, outputs["seg"], name)
     for output in outputs.values():
         print(output)
     return 0
@@ -128,9 +133,7 @@ def choose_series(study: Path) -> tuple["Series", "Series"]:
     from nnunet_igtv.dataset_conversion.series import find_series
     from nnunet_igtv.dataset_conversion.study import rank
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
-        series = [s for s in find_series(study) if s.modality in ("CT", "PT")]
+    series = [s for s in find_series(study) if s.modality in ("CT", "PT")]
     if len({str(s.headers[0].get("PatientID", "")) for s in series}) > 1:
         raise IGTVError(
             "the folder holds several patients", file=study, remedy="pass the folder of one patient"

@@ -1,7 +1,6 @@
 """Mask -> RTSTRUCT that refers to the CT it was drawn on (DICOM PS3.3, A.19)."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from nnunet_igtv import __version__
 from nnunet_igtv.dataset_conversion.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.contours import Contour, trace
-from nnunet_igtv.export.files import refuse_existing, write_dicom
+from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
 from nnunet_igtv.export.reference import reference_series
 from nnunet_igtv.export.uids import new_uid
 
@@ -23,6 +22,7 @@ from nnunet_igtv.export.uids import new_uid
 _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 _STUDY = ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management SOP class, which readers expect here
+_STRUCTURES = ("StructureSetROISequence", "ROIContourSequence", "RTROIObservationsSequence")
 COLOUR = (255, 64, 64)
 
 
@@ -46,6 +46,7 @@ class ReferencedImage(NamedTuple):
         return item
 
 
+@quiet()
 def write_rtstruct(
     mask: sitk.Image,
     ct_folder: str | Path | Series,
@@ -120,9 +121,8 @@ def structure_set(
     dataset.FrameOfReferenceUID = ct.FrameOfReferenceUID
     dataset.PositionReferenceIndicator = ""
     dataset.ReferencedFrameOfReferenceSequence = DicomSequence([_referenced_frame(ct, images)])
-    dataset.StructureSetROISequence = DicomSequence()
-    dataset.ROIContourSequence = DicomSequence()
-    dataset.RTROIObservationsSequence = DicomSequence()
+    for keyword in _STRUCTURES:
+        setattr(dataset, keyword, DicomSequence())
     _append_structure(dataset, trace(mask), ct, images, name, colour)
     _make_new_instance(dataset, uid, now)
     return dataset
@@ -138,37 +138,42 @@ def extended_structure_set(
     colour: tuple[int, int, int] = COLOUR,
 ) -> Dataset:
     """A new structure set: all of `existing`'s structures and one more."""
-    try:
-        dataset = deepcopy(dcmread(existing))
-    except Exception as error:
-        raise IGTVError("the structure set to extend cannot be read", file=existing) from error
-    if dataset.get("SOPClassUID") != RTStructureSetStorage:
-        raise IGTVError("the file to extend is no RTSTRUCT", file=existing)
-    if any(dataset.get(keyword) != ct.get(keyword) for keyword in ("PatientID", "StudyInstanceUID")):
-        raise IGTVError(
-            "the structure set to extend belongs to another patient or study than the CT",
-            file=existing,
-            remedy="pass the structure set of this CT, or write a new one",
-        )
-    references = dataset.get("ReferencedFrameOfReferenceSequence", [])
-    frames = {frame.get("FrameOfReferenceUID"): frame for frame in references}
-    if ct.FrameOfReferenceUID not in frames:
-        raise IGTVError(
-            "the structure set to extend has another frame of reference than the CT",
-            file=existing,
-            remedy="pass the structure set of this CT, or write a new one",
-        )
-    if name in [str(roi.get("ROIName", "")) for roi in dataset.StructureSetROISequence]:
-        raise IGTVError(
-            f"the structure set holds a structure {name!r} already", file=existing, remedy="use --name"
-        )
-    _refer_to_series(frames[ct.FrameOfReferenceUID], ct, images)
+    dataset = read_extendable(existing, ct, name)
+    for frame in dataset.ReferencedFrameOfReferenceSequence:
+        if frame.get("FrameOfReferenceUID") == ct.FrameOfReferenceUID:
+            _refer_to_series(frame, ct, images)
+    for keyword in _STRUCTURES:
+        if keyword not in dataset:
+            setattr(dataset, keyword, DicomSequence())
     _append_structure(dataset, trace(mask), ct, images, name, colour)
     _make_new_instance(dataset, new_uid, None)
     dataset.ApprovalStatus = "UNAPPROVED"
     for keyword in ("ReviewDate", "ReviewTime", "ReviewerName"):
         if keyword in dataset:
             delattr(dataset, keyword)
+    return dataset
+
+
+def read_extendable(existing: str | Path, ct: Dataset, name: str) -> Dataset:
+    """A structure set that a structure `name` drawn on the CT can be added to. Raises IGTVError if not."""
+    try:
+        dataset = dcmread(existing)
+        names = [str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])]
+    except Exception as error:  # pydicom raises whatever the damage leads to
+        raise IGTVError("the structure set to extend cannot be read", file=existing) from error
+    remedy = "pass the structure set of this CT, or write a new one"
+    if dataset.get("SOPClassUID") != RTStructureSetStorage:
+        raise IGTVError("the file to extend is no RTSTRUCT", file=existing, remedy=remedy)
+    if any(dataset.get(keyword) != ct.get(keyword) for keyword in ("PatientID", "StudyInstanceUID")):
+        what = "the structure set to extend belongs to another patient or study than the CT"
+        raise IGTVError(what, file=existing, remedy=remedy)
+    frames = dataset.get("ReferencedFrameOfReferenceSequence", [])
+    if ct.FrameOfReferenceUID not in [frame.get("FrameOfReferenceUID") for frame in frames]:
+        what = "the structure set to extend has another frame of reference than the CT"
+        raise IGTVError(what, file=existing, remedy=remedy)
+    if name in names:
+        what = f"the structure set holds a structure {name!r} already"
+        raise IGTVError(what, file=existing, remedy="use --name")
     return dataset
 
 

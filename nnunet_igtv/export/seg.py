@@ -10,11 +10,12 @@ from pydicom import Dataset, dcmread
 from nnunet_igtv import __version__
 from nnunet_igtv.dataset_conversion.series import Series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.export.files import refuse_existing, write_dicom
+from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
 from nnunet_igtv.export.reference import reference_series
 from nnunet_igtv.export.uids import new_uid
 
 
+@quiet()
 def write_seg(
     mask: sitk.Image, ct_folder: str | Path | Series, output: str | Path, name: str = "IGTV"
 ) -> Path:
@@ -31,7 +32,7 @@ def write_seg(
     """
     output = Path(output)
     refuse_existing(output)
-    highdicom = _highdicom()
+    highdicom = require_highdicom()
     series, mask = reference_series(ct_folder, mask)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError("the mask is empty: there is nothing to write")
@@ -70,7 +71,8 @@ def write_seg(
     return output
 
 
-def _highdicom() -> Any:
+def require_highdicom() -> Any:
+    """The module highdicom. Raises IGTVError where it is not installed."""
     try:
         import highdicom
         import highdicom.seg

@@ -131,6 +131,9 @@ def test_refusals_before_any_work(study, results, threshold_for_nnunet, tmp_path
         dataset.save_as(path)
     assert "no frame of reference in common" in refused(capsys, moved, out)
 
+    old = study / "RTSTRUCT" / "RTSTRUCT.dcm"
+    assert "holds a structure 'IGTV' already" in refused(capsys, study, out, "--extend", str(old))
+
     description = json.loads((results / "dataset.json").read_text())
     for change, message in (
         ({"description": "8-bit grey levels (neither HU nor SUV)"}, "not trained on two channels"),

@@ -96,3 +96,18 @@ def test_multi_frame_ct(ring, upright, write_ct, tmp_path):
     ]
     assert sorted(positions[frame - 1] for frame in frames) == [-94.0, -91.0, -88.0]
     assert (read_seg(write_seg(image, ct, tmp_path / "seg.dcm"), ring.shape, upright) == ring).all()
+
+
+def test_no_warning_quotes_the_patient(ring, upright, write_ct, tmp_path, recwarn):
+    """Libraries complain about odd names and quote them; logs must not."""
+    pytest.importorskip("highdicom")
+    ct = write_ct(tmp_path / "ct", upright)
+    for path in ct.iterdir():
+        dataset = dcmread(path)
+        dataset.PatientName = "Onlyonename"
+        dataset.save_as(path)
+    mask = upright.image(ring.astype(np.uint8))
+    write_seg(mask, ct, tmp_path / "seg.dcm")
+    write_rtstruct(mask, ct, tmp_path / "rs.dcm")
+    assert dcmread(tmp_path / "seg.dcm").PatientName == "Onlyonename"
+    assert not [w for w in recwarn if "Onlyonename" in str(w.message)]
