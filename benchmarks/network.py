@@ -1,6 +1,6 @@
 """What the network costs: parameters, multiply-adds, time, memory; the share of the slice interaction.
 
-    python benchmarks/network.py presets    table: parameters, MACs, time and training memory
+    python benchmarks/network.py presets    table: parameters, MACs, times, memory by the formula
     python benchmarks/network.py sim        parameters and time of the slice interaction, as shares of tiny
     python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
 
@@ -36,7 +36,7 @@ from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.ops import active_backend
 
 RESULTS = Path(__file__).parent / "results"
-PATCH = (3, 192, 192)  # slices, rows, columns of a typical stack
+PATCH = (3, 128, 128)  # slices, rows, columns
 
 
 class LiveTensors(TorchDispatchMode):
@@ -81,16 +81,19 @@ def training_peak(fields: dict[str, Any], shape: tuple[int, int, int, int], half
     return 3 * weights + live.peak  # AdamW keeps two moments; gradients are among the live tensors
 
 
-def macs_per_slice(net: torch.nn.Module, slices: int, height: int, width: int) -> float:
-    """Multiply-adds of the forward pass, per slice."""
+def macs_per_slice(fields: dict[str, Any], slices: int, height: int, width: int) -> float:
+    """Multiply-adds of the forward pass, per slice, from a trace with fake tensors."""
     scan = torch.ops.nnunet_igtv.scan
 
     def scan_flops(x: Any, delta: Any, A: Any, *rest: Any, out_shape: Any = None, **_: Any) -> int:
         # per direction, pixel, channel and state: delta * A, its exponential, delta * x * B, decay and sum, C
         return 9 * math.prod(delta) * A[-1] + math.prod(delta)
 
-    with FlopCounterMode(display=False, custom_mapping={scan: scan_flops}) as counter, torch.no_grad():
-        net(torch.zeros(1, 2, slices, height, width))
+    counter = FlopCounterMode(display=False, custom_mapping={scan: scan_flops})
+    with FakeTensorMode(), torch.no_grad():
+        net, x = IGTVNet(2, 2, **fields).eval(), torch.zeros(1, 2, slices, height, width)
+        with counter:
+            net(x)
     return counter.get_total_flops() / 2 / slices
 
 
@@ -111,25 +114,21 @@ def training_step(net: torch.nn.Module, x: Tensor) -> Callable[[], None]:
 
 def presets(repeats: int) -> list[dict[str, Any]]:
     rows = []
-    for name, preset in tqdm(PRESETS.items()):
+    for name, preset in PRESETS.items():
         net = build_network(name, 2)
         x = torch.randn(1, 2, *PATCH)
+        training = cpu_seconds(training_step(net.train(), x), repeats) / PATCH[0]
         rows.append(
             {
                 "preset": name,
                 "parameters (M)": round(sum(p.numel() for p in net.parameters()) / 1e6, 1),
-                "GMACs per slice": round(macs_per_slice(net, *PATCH) / 1e9, 2),
-                "inference CPU s per slice": round(inference_seconds(net, x, repeats), 3),
-                "training CPU s per slice": round(
-                    cpu_seconds(training_step(net.train(), x), repeats) / PATCH[0], 3
-                ),
-                "training GB, batch 2": round(training_peak(preset.kwargs(), (2, *PATCH)) / 1e9, 2),
-                "bfloat16": round(training_peak(preset.kwargs(), (2, *PATCH), half=True) / 1e9, 2),
-                "checkpointing": round(
-                    training_peak(preset.kwargs() | {"checkpointing": True}, (2, *PATCH)) / 1e9, 2
-                ),
+                "GMACs per slice": round(macs_per_slice(preset.kwargs(), *PATCH) / 1e9, 2),
+                "inference, CPU s per slice": round(inference_seconds(net, x, repeats), 3),
+                "training, CPU s per slice": round(training, 3),
+                "training GB, 2 stacks": round(memory.training_bytes(preset.kwargs(), 2, *PATCH) / 1e9, 2),
             }
         )
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -140,23 +139,31 @@ def inference_seconds(net: torch.nn.Module, x: Tensor, repeats: int) -> float:
 
 
 def sim(repeats: int) -> list[dict[str, Any]]:
-    """With and without the module in turn, on the same weights: a busy machine disturbs both alike."""
-    net, x = build_network("tiny", 2), torch.randn(1, 2, 3, 128, 128)
+    """Inference by clocks around each part in one run; training with and without the module in turn."""
+    net, x = build_network("tiny", 2), torch.randn(1, 2, *PATCH)
     modules = net.slice_interaction
     weights = [sum(p.numel() for p in part.parameters()) for part in (modules, net)]
-    rows = [{"cost": "parameters", "share": round(weights[0] / weights[1], 4)}]
-    for cost in ("inference", "training"):
-        least = {True: math.inf, False: math.inf}
-        for _ in range(repeats):
-            for with_module in (True, False):
-                net.slice_interaction = modules if with_module else None
-                if cost == "inference":
-                    seconds = inference_seconds(net, x, 1)
-                else:
-                    seconds = cpu_seconds(training_step(net.train(), x), 1)
-                least[with_module] = min(least[with_module], seconds)
-        rows.append({"cost": f"{cost} time", "share": round(1 - least[False] / least[True], 4)})
-    return rows
+    spent = {"module": 0.0, "network": 0.0}
+
+    def clocked(part: torch.nn.Module, name: str) -> None:
+        part.register_forward_pre_hook(lambda *_: spent.update({name: spent[name] - time.process_time()}))
+        part.register_forward_hook(lambda *_: spent.update({name: spent[name] + time.process_time()}))
+
+    clocked(net, "network")
+    for module in modules:
+        clocked(module, "module")
+    for _ in range(repeats):
+        inference_seconds(net, x, 1)
+    inference = spent["module"] / spent["network"]
+    least = {True: math.inf, False: math.inf}
+    for _ in range(repeats):
+        for with_module in (True, False):
+            net.slice_interaction = modules if with_module else None
+            seconds = cpu_seconds(training_step(net.train(), x), 1)
+            least[with_module] = min(least[with_module], seconds)
+    training = 1 - least[False] / least[True]
+    shares = {"parameters": weights[0] / weights[1], "inference time": inference, "training time": training}
+    return [{"cost": cost, "share": round(share, 4)} for cost, share in shares.items()]
 
 
 def fit(repeats: int) -> list[dict[str, Any]]:
