@@ -138,3 +138,14 @@ def test_the_probe_leaves_inference_tensors_alone(no_choice):
     )
     y.sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_an_empty_background_leaves_arithmetic_as_it_was(no_choice):
+    """Values below 1e-38 count as zero inside the kernel, and inside it only."""
+    x, others = torch.zeros(1, 1, 64, 16), torch.ones(1, 1, 64, 4, 2)
+    x[:, :, 0] = 1e-36
+    zeros = torch.zeros(4, 16)
+    y = cross_scan(x, torch.zeros(1, 1, 64, 4, 16), -torch.ones(4, 16, 2), others, others, zeros, zeros)
+    assert y[0, 0, 0].min() > 0
+    assert y[0, 0, -1].abs().max() == 0
+    assert float(torch.tensor(1e-38) * 0.01) > 0
