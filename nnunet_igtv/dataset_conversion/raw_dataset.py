@@ -13,8 +13,8 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -153,13 +153,16 @@ class RawDataset:
         todo = [(self._row(item), item) for item in items]
         todo = [(row, item) for row, item in todo if not self._done(row)]
         outcomes: list[Outcome] = []
+
+        def note(outcome: Outcome) -> None:
+            self._note(outcome)
+            outcomes.append(outcome)
+
         created = not self.folder.exists()
         (self.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
         try:
             self._save()
-            for outcome in self._run(todo, jobs):
-                self._note(outcome)
-                outcomes.append(outcome)
+            self._run(todo, jobs, note)
         finally:
             shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
             if created and not any(self._complete(row) for row in self.manifest.rows.values()):
@@ -189,31 +192,28 @@ class RawDataset:
         self.manifest.rows[item.key] = row
         return row
 
-    def _run(self, todo: list[tuple[Row, Item]], jobs: int) -> Iterator[Outcome]:
+    def _run(self, todo: list[tuple[Row, Item]], jobs: int, note: Callable[[Outcome], None]) -> None:
+        """Convert all; `note` is called with each outcome, also of what was under way at an interruption."""
         with tqdm(total=len(todo), desc=f"converting to {self.spec.folder_name}", unit="case") as bar:
             if jobs <= 1 or len(todo) <= 1:
                 for row, item in todo:
-                    yield _convert(item, row.case, self.folder, self.split)
+                    note(_convert(item, row.case, self.folder, self.split))
                     bar.update()
                 return
             pool = ProcessPoolExecutor(min(jobs, len(todo)), get_context("spawn"), _start_worker)
+            futures = {
+                pool.submit(_convert, item, row.case, self.folder, self.split): (row, item)
+                for row, item in todo
+            }
             try:
-                futures = {
-                    pool.submit(_convert, item, row.case, self.folder, self.split): (row, item)
-                    for row, item in todo
-                }
-                for future in as_completed(futures):
-                    row, item = futures[future]
-                    try:
-                        yield future.result()
-                    except BrokenProcessPool:
-                        error = IGTVError(
-                            "a worker process died (out of memory?)", remedy="run again with a smaller -j"
-                        )
-                        yield Outcome(item, row.case, error=error.in_case(row.case))
+                for future in as_completed(list(futures)):
+                    note(_result(future, *futures.pop(future)))
                     bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
+                for future, (row, item) in futures.items():
+                    if not future.cancelled():
+                        note(_result(future, row, item))
 
     def _note(self, outcome: Outcome) -> None:
         row = self.manifest.rows[outcome.item.key]
@@ -297,6 +297,14 @@ def _start_worker() -> None:
     )  # the parent sees to interruption; cases under way are finished
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # they quote file names
+
+
+def _result(future: Future[Outcome], row: Row, item: Item) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        error = IGTVError("a worker process died (out of memory?)", remedy="run again with a smaller -j")
+        return Outcome(item, row.case, error=error.in_case(row.case))
 
 
 def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:

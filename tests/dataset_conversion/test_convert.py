@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from functools import partial
 
 import numpy as np
 import pytest
@@ -129,6 +130,16 @@ def test_an_interrupted_run_goes_on(cohort, raw, monkeypatch, capsys):
     assert convert("lucid", folder, "-d", 902, "-j", 1) == 0
     assert "2 converted, 1 already there, 0 failed" in capsys.readouterr().out
     assert len(cases(dataset)) == 3
+
+
+def test_a_worker_that_dies_ends_in_an_error(raw, tmp_path, capsys):
+    spec = raw_dataset.DatasetSpec(7, "X", "GTV", "values", "")
+    dataset = raw_dataset.RawDataset(spec, "source", {}, tmp_path)
+    dying = [raw_dataset.Item(name, name, tmp_path, partial(os._exit, 3)) for name in ("a", "b")]
+    outcomes = dataset.convert(dying, jobs=2)
+    assert raw_dataset.report(outcomes, dying) == 1
+    assert capsys.readouterr().err.count("a worker process died") == 2
+    assert list(raw.iterdir()) == []
 
 
 def test_a_failed_study_is_tried_again_under_its_number(cohort, raw, patient, tmp_path, capsys):
