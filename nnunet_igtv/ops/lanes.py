@@ -234,17 +234,17 @@ def _tiny_values_as_zero(builder: ir.IRBuilder) -> Iterator[None]:
     if not llvm.get_process_triple().startswith("x86_64"):
         yield
         return
-    nothing, pointer = ir.VoidType(), _i32.as_pointer()
+    nothing, pointer = ir.VoidType(), ir.IntType(8).as_pointer()
     store, load = (
         ir.Function(builder.module, ir.FunctionType(nothing, [pointer]), f"llvm.x86.sse.{name}")
         for name in ("stmxcsr", "ldmxcsr")
     )
     before, during = builder.alloca(_i32), builder.alloca(_i32)
-    builder.call(store, [before])
+    builder.call(store, [builder.bitcast(before, pointer)])
     builder.store(builder.or_(builder.load(before), ir.Constant(_i32, 0x8040)), during)
-    builder.call(load, [during])
+    builder.call(load, [builder.bitcast(during, pointer)])
     yield
-    builder.call(load, [before])
+    builder.call(load, [builder.bitcast(before, pointer)])
 
 
 _engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
