@@ -41,7 +41,8 @@ class IGTVTransferTrainer(IGTVTrainer):
         super().initialize()
         if not self.resumed and WEIGHTS_VARIABLE not in os.environ:
             self.print_to_log_file(
-                "If -pretrained_weights refuses a file (it wants every layer but the head): "
+                "If -pretrained_weights refuses a file (it wants every layer but the head, and a file from a GPU "
+                "only on a GPU): "
                 f"`nnunet-igtv import-weights` makes one it takes, and {WEIGHTS_VARIABLE} takes what fits",
                 add_timestamp=False,
             )
