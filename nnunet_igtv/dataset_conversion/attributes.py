@@ -10,12 +10,20 @@ from pydicom.multival import MultiValue
 from nnunet_igtv.errors import IGTVError
 
 
-def attribute(header: Dataset, name: str) -> Any:
-    """The value of an attribute; None for one that is absent or undecodable."""
+def attribute(header: Dataset, name: str | tuple[int, int]) -> Any:
+    """The value of an attribute (for a tag, its element); None for one that is absent or undecodable."""
     try:
         return header.get(name)
     except Exception:
         return None
+
+
+def is_absent(header: Dataset, name: str) -> bool:
+    """Whether an attribute is missing or empty; not so for one that is there and undecodable."""
+    try:
+        return name not in header or bool(header[name].is_empty)
+    except Exception:
+        return False
 
 
 def text(header: Dataset, name: str) -> str:
@@ -54,6 +62,6 @@ def integer(header: Dataset, name: str, path: Path) -> int:
 
 
 def number(header: Dataset, name: str, path: Path, default: float) -> float:
-    if name not in header or header[name].is_empty:
+    if is_absent(header, name):
         return default
     return float(vector(header, name, 1, path)[0])

@@ -68,7 +68,7 @@ def inspect(path: str | Path) -> dict:
             for s in series
         ],
         "structure_sets": [
-            {"study": studies[str(s.header.get("StudyInstanceUID", ""))]}
+            {"study": studies[text(s.header, "StudyInstanceUID")]}
             | _structure_set(s, root, series, ids, frames)
             for s in sets
         ],
@@ -143,7 +143,7 @@ def _structure_set(
     grid = next((s for s in sorted(belongs, key=lambda s: s.modality != "CT") if not s.fault), None)
     return {
         "file": _name(structures.file, root),
-        "label": str(structures.header.get("StructureSetLabel", "")),
+        "label": text(structures.header, "StructureSetLabel"),
         "frames_of_reference": sorted(filter(None, (frames[uid] for uid in structures.frames_of_reference))),
         "series": [ids[id(s)] for s in belongs],
         "named_series_present": bool(named),

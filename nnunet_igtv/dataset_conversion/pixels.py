@@ -9,7 +9,7 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dataset_conversion.attributes import integer, number
+from nnunet_igtv.dataset_conversion.attributes import integer, number, text
 from nnunet_igtv.errors import IGTVError
 
 
@@ -25,7 +25,7 @@ def planes(
         if decoded is None or decoded[0] != path:
             decoded = (path, *_decode(path))
         _, pixels, rescaled = decoded
-        if header.get("SamplesPerPixel", 1) != 1:
+        if text(header, "SamplesPerPixel") not in ("", "1"):
             raise IGTVError("a colour image", file=path, remedy="take it out of the series")
         stack = pixels if pixels.ndim > 2 else pixels[None]
         if not (0 <= (frame or 0) < len(stack)) or (frame is None and len(stack) > 1):

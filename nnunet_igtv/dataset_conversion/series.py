@@ -136,10 +136,22 @@ def _is_image(header: Dataset) -> bool:
 
 
 def _stack(group: Sequence[tuple[Path, Dataset]]) -> Series:
-    """One SeriesInstanceUID -> one stack: leave out localizers and duplicates, sort along the normal,
-    check.
-    """
+    """One SeriesInstanceUID -> one stack: without localizers and duplicates, sorted, checked."""
     notes: list[str] = []
+    slices: list[Slice] = [(path, None, header) for path, header in group]
+    try:
+        slices = _slices(group, notes)
+        slices = _largest_group(slices, notes)
+        slices = _sorted_without_duplicates(slices, notes)
+        geometry_of([s[2] for s in slices], [s[0] for s in slices])
+        fault = None
+    except IGTVError as error:
+        fault = error
+    return Series([s[2] for s in slices], [s[0] for s in slices], [s[1] for s in slices], notes, fault)
+
+
+def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Slice]:
+    """The slices of a stack, frames as slices, without localizers and secondary captures."""
     slices: list[Slice] = []
     for path, header in group:
         if text(header, "SOPClassUID").startswith(SECONDARY_CAPTURE):
@@ -147,20 +159,15 @@ def _stack(group: Sequence[tuple[Path, Dataset]]) -> Series:
         elif "LOCALIZER" in [str(v).upper() for v in values_of(header, "ImageType")]:
             notes.append("left out a localizer image")
         else:
-            slices += [(path, frame, flat) for frame, flat in flat_headers(header)]
+            try:
+                slices += [(path, frame, flat) for frame, flat in flat_headers(header)]
+            except Exception as error:  # pydicom decodes late
+                raise IGTVError(
+                    "the functional groups of a multi-frame file are damaged", file=path
+                ) from error
     if not slices:
-        slices = [(path, frame, flat) for path, header in group for frame, flat in flat_headers(header)]
-        fault = IGTVError("the series holds localizers or secondary captures only", file=slices[0][0])
-        return Series([s[2] for s in slices], [s[0] for s in slices], [s[1] for s in slices], fault=fault)
-    try:
-        slices = _largest_group(slices, notes)
-        slices = _sorted_without_duplicates(slices, notes)
-        headers, files = [s[2] for s in slices], [s[0] for s in slices]
-        series = Series(headers, files, [s[1] for s in slices], notes)
-        geometry_of(headers, files)
-        return series
-    except IGTVError as fault:
-        return Series([s[2] for s in slices], [s[0] for s in slices], [s[1] for s in slices], notes, fault)
+        raise IGTVError("the series holds localizers or secondary captures only", file=group[0][0])
+    return slices
 
 
 def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:

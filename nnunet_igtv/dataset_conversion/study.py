@@ -125,7 +125,9 @@ def read_study(files: Sequence[Path]) -> Study:
     """The series and structure sets in some files. Raises IGTVError for a file that cannot be read."""
     headers = [(path, header) for path in files if (header := read_header(path)) is not None]
     sets = [structure_set(path, h) for path, h in headers if text(h, "Modality") == "RTSTRUCT"]
-    unique = {str(s.header.get("SOPInstanceUID", s.file)): s for s in sets}  # copies of one file count once
+    unique = {
+        text(s.header, "SOPInstanceUID") or str(s.file): s for s in sets
+    }  # copies of one file count once
     return Study(group_series(headers), list(unique.values()))
 
 
@@ -186,11 +188,11 @@ def choose(study: Study, pattern: str, union: bool = False, trust_frames: bool =
         )
     pet = min(aligned or pets, key=rank)
     left_out = [
-        {"modality": s.modality, "series_number": s.headers[0].get("SeriesNumber"), "slices": len(s.files)}
+        {"modality": s.modality, "series_number": s.number, "slices": len(s.files)}
         for s in study.series
         if s is not ct and s is not pet
     ]
-    files = [str(s.header.get("SOPInstanceUID", "")) for s, _ in chosen]
+    files = [text(s.header, "SOPInstanceUID") for s, _ in chosen]
     return Choice(ct, pet, rois, files, left_out)
 
 

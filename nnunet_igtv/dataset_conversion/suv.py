@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dataset_conversion.attributes import attribute, values_of
+from nnunet_igtv.dataset_conversion.attributes import attribute, is_absent, values_of
 from nnunet_igtv.errors import IGTVError
 
 DAY = timedelta(days=1)
@@ -130,7 +130,7 @@ def _reference_times(
         if earliest - series < DAY / 2:
             return [series] * len(headers), "series time"
         warnings.append("series time is over half a day before the acquisition: not used")
-    scan = _parse_datetime(_text(headers[0].get((0x0009, 0x100D))), headers[0])
+    scan = _parse_datetime(_text(attribute(headers[0], (0x0009, 0x100D))), headers[0])
     if scan and abs(earliest - scan) < DAY / 2:
         return [scan] * len(headers), "GE scan time (0009,100D)"
     offsets = [_number(h, "FrameReferenceTime", 0.0) / 1000 for h in headers]
@@ -303,7 +303,7 @@ def _same(headers: Sequence[Dataset], name: str) -> str:
 
 def _number(header: Dataset, name: str, default: float) -> float:
     text = _text(attribute(header, name))
-    if not text and (name not in header or header[name].is_empty):
+    if not text and is_absent(header, name):
         return default
     try:
         value = float(text)
@@ -317,7 +317,7 @@ def _number(header: Dataset, name: str, default: float) -> float:
 def _private(header: Dataset, tag: tuple[int, int]) -> float:
     """A private number; 0 if absent. Implicit VR leaves it as bytes."""
     try:
-        value = float(_text(header.get(tag)))
+        value = float(_text(attribute(header, tag)))
     except ValueError:
         return 0.0
     return value if np.isfinite(value) else 0.0
