@@ -675,5 +675,34 @@ def test_hostile_input(name, tmp_path, raw, read, patient, dicom, capfd):
     assert pet[5, 1, 1] / factor == pytest.approx(wanted, abs=max(tolerance, 1e-6 * wanted))
 
 
+@pytest.mark.parametrize("seed", [43, 70, 103, 7, 8, 9])
+def test_random_damage_never_harms_the_other_patient(seed, tmp_path, raw, patient, capfd):
+    """A few bytes of three headers overwritten: refused by name, or converted all the same."""
+    rng = np.random.default_rng(seed)
+    patient("a").write(tmp_path / "cohort" / "one")
+    patient("bb").write(tmp_path / "cohort" / "two")
+    files = sorted((tmp_path / "cohort" / "one").rglob("*.dcm"))
+    for file in rng.choice(len(files), 3, replace=False):
+        content = bytearray(files[file].read_bytes())
+        for position in rng.integers(132, min(len(content), 1800), 4):
+            content[position] = rng.integers(256)
+        files[file].write_bytes(content)
+    status = main(["lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"])
+    printed = capfd.readouterr().err
+    converted = len(list((raw / "Dataset900_LUCID" / "labelsTr").iterdir()))
+    assert converted == (2 if status == 0 else 1)
+    assert "unexpected" not in printed
+
+
+def test_unknown_value_representation(tmp_path, raw, patient, capfd):
+    patient("a").write(tmp_path / "cohort")
+    file = tmp_path / "cohort" / "CT" / "003.dcm"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00Uq"))
+    assert content != file.read_bytes()
+    assert main(["lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"]) == 1
+    assert "Rows is missing or is not 1 finite number" in capfd.readouterr().err
+
+
 def test_at_least_forty():
     assert len(MUTATIONS) >= 40
