@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from nnunet_igtv.env import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.evaluation.command import main as evaluate
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 
@@ -126,16 +127,17 @@ class Demo:
         yield self.train(IGTV, self.scratch)
         yield self.predict(self.transfer)
         yield self.predict(self.scratch)
+
+    def evaluation(self) -> list[str]:
+        """Arguments of `nnunet-igtv evaluate`: both models beside each other on the new patients."""
         test = self.raw / "Dataset902_PhantomIGTV"
         models = [
             f"from scratch={self.predictions(self.scratch)}",
             f"transferred={self.predictions(self.transfer)}",
         ]
         folders = ["--truth", str(test / "labelsTs"), "--images", str(test / "imagesTs")]
-        yield Step(
-            "evaluate",
-            ["nnunet-igtv", "evaluate", *folders, "--prediction", *models, "--output", str(self.output)],
-        )
+        title = ["--title", "IGTV of breathing phantoms"]
+        return [*folders, "--prediction", *models, "--output", str(self.output), *title]
 
     def contours(self) -> Iterator[Step]:
         """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
@@ -234,6 +236,7 @@ def main(argv: list[str]) -> int:
     output, device = arguments.pop("output"), arguments.pop("device")
     demo = Demo(output, Size(**arguments), device)
     demo.run()
-    print((demo.output / "metrics.txt").read_text())
-    print(f"report:   {output / 'report.html'}\ncontours: {output / 'rtstruct'}")
-    return 0
+    print(shlex.join(["nnunet-igtv", "evaluate", *demo.evaluation()]))
+    status = evaluate(demo.evaluation())
+    print(f"contours: {output / 'rtstruct'}")
+    return status
