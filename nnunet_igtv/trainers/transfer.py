@@ -41,8 +41,8 @@ class IGTVTransferTrainer(IGTVTrainer):
         super().initialize()
         if not self.resumed and WEIGHTS_VARIABLE not in os.environ:
             self.print_to_log_file(
-                "If -pretrained_weights refuses a file (it wants every layer but the head, and a file from a GPU "
-                "only on a GPU): "
+                "If -pretrained_weights refuses a file (it wants every layer but the head, and takes a file "
+                "from a GPU on a GPU only): "
                 f"`nnunet-igtv import-weights` makes one it takes, and {WEIGHTS_VARIABLE} takes what fits",
                 add_timestamp=False,
             )
