@@ -36,6 +36,12 @@ class Size:
     matrix: int = 96
     schedule: str = ""  # a suffix of the trainers' names, such as "_1epoch"; empty: the Nano trainers' own
 
+    def __post_init__(self) -> None:
+        if min(self.gtv_patients, self.igtv_patients) < 5:
+            raise IGTVError(
+                "nnU-Net splits a cohort into five folds", remedy="make it 5 patients or more in each cohort"
+            )
+
 
 @dataclass(frozen=True)
 class Step:
@@ -102,8 +108,7 @@ class Demo:
 
     def phantom(self, cohort: str, kind: str, patients: int, seed: int) -> Step:
         size = ["--patients", str(patients), "--seed", str(seed), "--matrix", str(self.size.matrix)]
-        # thicker than a pixel, or nnU-Net takes another axis for the slices
-        where = ["--slices", "24", "--output", str(self.dicom(cohort))]
+        where = ["--output", str(self.dicom(cohort))]
         return Step(f"phantom-{cohort}", ["nnunet-igtv", "phantom", "--kind", kind, *size, *where])
 
     def dicom(self, cohort: str) -> Path:

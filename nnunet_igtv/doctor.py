@@ -45,7 +45,7 @@ def check_versions() -> list[Finding]:
     """Python, this package, and the packages whose versions matter."""
     findings = [Finding("Python", f"{platform.python_version()} ({sys.executable})")]
     findings.append(Finding("nnunet-igtv", __version__))
-    for package in ("nnunetv2", "torch", "torchvision", "numba"):
+    for package in ("nnunetv2", "torch", "torchvision", "llvmlite"):
         try:
             findings.append(Finding(package, version(package)))
         except PackageNotFoundError:

@@ -21,10 +21,16 @@ def main(argv: list[str]) -> int:
         "--matrix", type=_positive, default=96, metavar="M", help="CT pixels per edge of 384 mm (default: 96)"
     )
     parser.add_argument(
-        "--slices", type=_positive, default=36, metavar="N", help="CT slices over 108 mm (default: 36)"
+        "--slices",
+        type=_positive,
+        metavar="N",
+        help="CT slices over 108 mm (default: a quarter of --matrix, slices a little thicker than a pixel)",
     )
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args(argv)
+    if arguments.slices is None:
+        # nnU-Net takes the axis of the largest spacing for the slices
+        arguments.slices = max(8, arguments.matrix // 4)
     if arguments.matrix < 24 or arguments.slices < 8:
         parser.error("at least 24 pixels and 8 slices are needed to hold a tumour")
 
