@@ -10,18 +10,15 @@ import argparse
 import json
 import os
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from nnunet_igtv.env import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.command import main as evaluate
+from nnunet_igtv.steps import Runner, Step
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 
@@ -43,21 +40,11 @@ class Size:
             )
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command of the demo; `again` replaces it where an interrupted run left something to go on from."""
-
-    name: str
-    command: list[str]
-    again: Callable[[], list[str] | None] = lambda: None
-
-
 class Demo:
     def __init__(self, output: Path, size: Size, device: str) -> None:
         self.output, self.size, self.device = output.resolve(), size, device
         self.raw = self.output / "nnUNet_raw"
         self.results = self.output / "nnUNet_results"
-        self.logs = self.output / "logs"
         self.pretrain, self.transfer, self.scratch = (
             f"{role}Nano{size.schedule}"
             for role in ("GTVPretrainTrainer", "IGTVTransferTrainer", "IGTVTrainer")
@@ -71,7 +58,8 @@ class Demo:
             # nnU-Net's defaults start eight exporters, each importing torch: too many for a small machine
             "nnUNet_n_proc_DA": str(min(cores, 4)),
             "nnUNet_def_n_proc": str(min(cores, 4)),
-            # threads that wait by spinning take whole cores from the workers beside them
+            # two trainings run beside each other; threads that wait by spinning would starve them
+            "OMP_NUM_THREADS": str(max(1, cores // 2)),
             "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
@@ -114,7 +102,8 @@ class Demo:
     def dicom(self, cohort: str) -> Path:
         return self.output / "dicom" / cohort
 
-    def steps(self) -> Iterator[Step]:
+    def preparation(self) -> Iterator[Step]:
+        """From nothing to preprocessed data."""
         size, convert = self.size, ["nnunet-igtv", "convert"]
         yield self.phantom("gtv", "gtv", size.gtv_patients, seed=1)
         yield self.phantom("igtv", "igtv", size.igtv_patients, seed=2)
@@ -126,11 +115,17 @@ class Demo:
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
         plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2", "-npfp", "2"]
         yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
+
+    def transferred(self) -> Iterator[Step]:
+        """GTV weights, the IGTV network that starts from them, and its predictions."""
         yield self.train(GTV, self.pretrain)
         pretrained = self.fold(GTV, self.pretrain) / "checkpoint_final.pth"
         yield self.train(IGTV, self.transfer, "-pretrained_weights", str(pretrained))
-        yield self.train(IGTV, self.scratch)
         yield self.predict(self.transfer)
+
+    def from_scratch(self) -> Iterator[Step]:
+        """The same network without GTV weights, for comparison."""
+        yield self.train(IGTV, self.scratch)
         yield self.predict(self.scratch)
 
     def evaluation(self) -> list[str]:
@@ -149,21 +144,18 @@ class Demo:
         for case, study in cases_of(self.raw / "Dataset902_PhantomIGTV_manifest.csv", split="test").items():
             prediction = self.predictions(self.transfer) / f"{case}.nii.gz"
             rtstruct = self.output / "rtstruct" / f"{case}.dcm"
-            paths = [str(prediction), "--ct", str(self.dicom("new") / study), "--output", str(rtstruct)]
+            paths = [str(prediction), "--ct", study, "--output", str(rtstruct)]
             yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
 
     def run(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.output.mkdir(parents=True, exist_ok=True)
         self.keep_to_one_size()
-        steps = list(self.steps())
-        with tqdm(total=len(steps), unit="step", dynamic_ncols=True) as bar:
-            for number, step in enumerate(steps, start=1):
-                bar.set_description(step.name)
-                self.do(step, number, bar)
-                bar.update()
-            for step in self.contours():
-                bar.set_description(step.name)
-                self.do(step, len(steps) + 1, bar)
+        preparation, lanes = list(self.preparation()), [list(self.transferred()), list(self.from_scratch())]
+        total = len(preparation) + sum(map(len, lanes)) + self.size.test_patients
+        with Runner(self.output / "logs", self.environment, total) as runner:
+            runner.run(preparation)
+            runner.run(*lanes)
+            runner.run(self.contours())
 
     def keep_to_one_size(self) -> None:
         """Refuse to mix two sizes in one folder: a resumed demo must be the demo that was begun."""
@@ -176,49 +168,6 @@ class Demo:
                 remedy="choose another --output, or delete this one",
             )
         record.write_text(json.dumps(size) + "\n")
-
-    def do(self, step: Step, number: int, bar: tqdm) -> None:
-        stamp = self.logs / f"{step.name}.done"
-        if stamp.exists():
-            return
-        command = step.again() or step.command
-        log = self.logs / f"{number:02d}-{step.name}.log"
-        bar.write(f"[{number:2d}] {shlex.join(command)}")
-        began = time.monotonic()
-        status = self.follow(command, log, bar)
-        if status != 0:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise IGTVError(
-                f"step {step.name} ended with status {status}; its last lines:\n{tail}\n",
-                file=log,
-                remedy="mend the cause and run the same command again: finished steps are kept",
-            )
-        seconds = time.monotonic() - began
-        stamp.write_text(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
-        bar.write(f"     {seconds:.0f} s")
-
-    def follow(self, command: list[str], log: Path, bar: tqdm) -> int:
-        """Run a command, its output kept in `log` and its latest line shown behind the progress bar."""
-        with log.open("a", buffering=1) as file:  # line by line, for who follows it
-            with subprocess.Popen(
-                command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process:
-                assert process.stdout is not None
-                try:
-                    for line in process.stdout:
-                        file.write(line)
-                        if line.strip():
-                            bar.set_postfix_str(line.strip()[:50], refresh=True)
-                except BaseException:  # interrupted: leave no training behind
-                    process.terminate()
-                    raise
-            return process.returncode
 
 
 def cases_of(manifest: Path, split: str) -> dict[str, str]:
