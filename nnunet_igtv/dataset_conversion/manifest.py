@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunet_igtv.errors import IGTVError
+
 COLUMNS = ("case", "status", "split", "source", "patient", "key", "input", "study", "fold")
 DETAILS = ("suv_rule", "suv_factor", "structure", "warnings")
 IDENTITY = ("ct_series", "pet_series", "structure_set")
@@ -33,14 +35,26 @@ class Row:
 
 
 class Manifest:
-    """The rows of a manifest file, by key; empty if there is no file yet."""
+    """The rows of a manifest file, by key; empty if there is no file yet.
+
+    Raises:
+        IGTVError: the file is no manifest of this version.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, Row] = {}
         if path.is_file():
             with open(path, newline="", encoding="utf-8") as stream:
-                for cells in csv.DictReader(stream):
+                table = csv.DictReader(stream)
+                missing = {*COLUMNS, *DETAILS, *IDENTITY, "message"} - set(table.fieldnames or ())
+                if missing:
+                    raise IGTVError(
+                        f"this manifest lacks the columns {', '.join(sorted(missing))}",
+                        file=path.name,
+                        remedy="it was edited or made by another version: move it and its dataset away",
+                    )
+                for cells in table:
                     case, status, split, source, patient, key, given, study, fold = (
                         cells[c] for c in COLUMNS
                     )

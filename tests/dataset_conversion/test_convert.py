@@ -62,6 +62,15 @@ def test_manifest_is_beside_the_dataset_and_private(cohort, raw, tmp_path):
     assert not any(secret in inside for secret in (b"MRN", b"Muster", b"folder", b"2020", b"1.2.826"))
 
 
+def test_a_manifest_of_another_version_is_named(cohort, raw, capsys):
+    folder = cohort("in", "a")
+    convert("lucid", folder, "-d", 902)
+    manifest = raw / "Dataset902_LUCID_manifest.csv"
+    manifest.write_text("case,status\nLUCID_0001,converted\n")
+    assert convert("lucid", folder, "-d", 902) == 1
+    assert "lacks the columns" in capsys.readouterr().err
+
+
 def test_structure_names_are_freed_of_the_patient(raw, patient, tmp_path):
     study = patient("a")
     study.rois[0].ROIName = "GTV Muster"
