@@ -2,6 +2,7 @@
 
     python benchmarks/network.py presets    table: parameters, MACs, times, memory by the formula
     python benchmarks/network.py sim        parameters and time of the slice interaction, as shares of tiny
+    python benchmarks/network.py times      training time of many shapes, and a line fitted to it
     python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
 
 Each writes results/network-NAME.csv. Memory is that of all live tensors, counted allocation by allocation
@@ -166,6 +167,30 @@ def sim(repeats: int) -> list[dict[str, Any]]:
     return [{"cost": cost, "share": round(share, 4)} for cost, share in shares.items()]
 
 
+def times(repeats: int) -> list[dict[str, Any]]:
+    """Training time of many shapes, and a line through it: fixed seconds + seconds per megapixel."""
+    shapes = [(2, 1, 96, 96), (2, 3, 96, 96), (2, 3, 128, 128), (4, 3, 128, 128), (2, 3, 192, 160)]
+    rows = []
+    for name in ("nano", "tiny"):
+        net = build_network(name, 2).train()
+        mine = []
+        for B, S, H, W in tqdm(shapes, desc=name):
+            seconds = cpu_seconds(training_step(net, torch.randn(B, 2, S, H, W)), repeats)
+            mine.append(
+                {"preset": name, "shape (B, S, H, W)": f"{B}x{S}x{H}x{W}", "CPU s": round(seconds, 3)}
+            )
+        pixels = np.array([math.prod(shape) / 1e6 for shape in shapes])
+        seconds = np.array([row["CPU s"] for row in mine])
+        (fixed, rate), _ = nnls(
+            np.stack([np.ones_like(pixels), pixels], 1) / seconds[:, None], np.ones(len(pixels))
+        )
+        for row, predicted in zip(mine, fixed + rate * pixels, strict=True):
+            row |= {"predicted CPU s": round(predicted, 3), "error": round(predicted / row["CPU s"] - 1, 3)}
+        print(f"{name}: {fixed:.3f} s + {rate:.2f} s per megapixel (stacks x slices x H x W)")
+        rows += mine
+    return rows
+
+
 def fit(repeats: int) -> list[dict[str, Any]]:
     """Measured and predicted training memory; prints multiples fitted anew to the relative errors."""
     shapes = [(1, 1, 128, 128), (2, 3, 96, 96), (2, 3, 128, 192), (1, 5, 192, 160)]
@@ -204,12 +229,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("presets", "sim", "memory"))
+    parser.add_argument("what", choices=("presets", "sim", "times", "memory"))
     parser.add_argument("--repeats", type=int, default=3, help="runs per timing; the least counts")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.machine()}, torch {torch.__version__}, scan: {active_backend('cpu')}")
-    rows = {"presets": presets, "sim": sim, "memory": fit}[arguments.what](arguments.repeats)
+    rows = {"presets": presets, "sim": sim, "times": times, "memory": fit}[arguments.what](arguments.repeats)
     with open(RESULTS / f"network-{arguments.what}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

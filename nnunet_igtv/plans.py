@@ -12,6 +12,7 @@ A configuration that already names our network is taken as it stands, whatever t
 """
 
 import json
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -20,7 +21,8 @@ from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.errors import IGTVError
 
 NETWORK = "nnunet_igtv.architectures.igtv_net.IGTVNet"
-SLICES = 3  # the smallest stack in which a slice has a neighbour on either side
+# 3 is the smallest stack in which a slice has a neighbour on either side; smaller ones only to fit the memory
+SLICES = (3, 2, 1)
 GPU_MEMORY_GB = 24.0
 SMALLEST_BATCH = 2  # nnU-Net's own minimum: one stack with and one without tumour
 LARGEST_BATCH = 4  # stacks of 3 slices: the 12 slices that nnU-Net plans for a 2D patch of 512 x 512
@@ -85,37 +87,41 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 def _as_stack(configuration: dict[str, Any], preset: str, slice_interaction: bool) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    slices, memory_gb = _wishes(configuration)
-    patch = [slices, *map(int, configuration["patch_size"][-2:])]
+    stacks, memory_gb = _wishes(configuration)
+    plane = [*map(int, configuration["patch_size"][-2:])]
     kwargs: dict[str, Any] = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
-    batch, kwargs["checkpointing"] = fitting(kwargs, patch, memory_gb)
+    slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb)
     return configuration | {
-        "patch_size": patch,
+        "patch_size": [slices, *plane],
         "batch_size": batch,
         "batch_dice": True,  # most thin stacks hold no tumour, so Dice is taken over the batch, as in 2d
         "architecture": {"network_class_name": NETWORK, "arch_kwargs": kwargs, "_kw_requires_import": []},
     }
 
 
-def fitting(kwargs: dict[str, Any], patch: list[int], memory_gb: float) -> tuple[int, bool]:
-    """The largest batch that fits the memory, and whether it needs checkpointing (slower, much smaller).
+def fitting(
+    kwargs: dict[str, Any], stacks: Sequence[int], plane: Sequence[int], memory_gb: float
+) -> tuple[int, int, bool]:
+    """Slices per stack, stacks per batch, and whether they need checkpointing (slower, much smaller).
 
-    Where not even the smallest batch fits, it is the smallest batch with checkpointing.
+    The first of `stacks` of which the smallest batch fits the memory, in the largest batch that does; where
+    none does, the last, in the smallest batch and with checkpointing.
     """
-    for checkpointing in (False, True):
-        fields = kwargs | {"checkpointing": checkpointing}
-        for batch in range(LARGEST_BATCH, SMALLEST_BATCH - 1, -1):
-            if training_bytes(fields, batch, *patch) <= memory_gb * 1e9:
-                return batch, checkpointing
-    return SMALLEST_BATCH, True
+    for slices in stacks:
+        for checkpointing in (False, True):
+            fields = kwargs | {"checkpointing": checkpointing}
+            for batch in range(LARGEST_BATCH, SMALLEST_BATCH - 1, -1):
+                if training_bytes(fields, batch, slices, *plane) <= memory_gb * 1e9:
+                    return slices, batch, checkpointing
+    return stacks[-1], SMALLEST_BATCH, True
 
 
-def _wishes(configuration: dict[str, Any]) -> tuple[int, float]:
-    """Slices per stack and GB of GPU memory: what the plans file asks for, else the defaults."""
+def _wishes(configuration: dict[str, Any]) -> tuple[Sequence[int], float]:
+    """Slices per stack, best first, and GB of GPU memory: what the plans file asks for, else the defaults."""
     wishes = configuration.get("igtv", {})
     unknown = sorted(set(wishes) - {"slices", "gpu_memory_target_in_gb"})
-    slices, memory = wishes.get("slices", SLICES), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
+    slices, memory = wishes.get("slices", SLICES[0]), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
     if (
         unknown
         or not isinstance(slices, int)
@@ -127,4 +133,4 @@ def _wishes(configuration: dict[str, Any]) -> tuple[int, float]:
             f'the plans\' entry "igtv": {json.dumps(wishes)} is not understood',
             remedy='write "igtv": {"slices": a whole number >= 1, "gpu_memory_target_in_gb": a number > 0}',
         )
-    return slices, float(memory)
+    return (slices,) if "slices" in wishes else SLICES, float(memory)

@@ -123,6 +123,15 @@ def test_checkpointing_comes_before_a_batch_that_does_not_fit(plans):
     assert tight["batch_size"] >= 2
 
 
+def test_a_stack_shrinks_only_where_nothing_else_fits_the_memory(plans):
+    found = {}
+    for memory in (24, 6, 1):
+        plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": memory}
+        chosen = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+        found[memory] = (chosen["patch_size"][0], chosen["batch_size"])
+    assert found == {24: (3, found[24][1]), 6: (2, 2), 1: (1, 2)}
+
+
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_no_batch_is_below_two(plans, preset):
     sizes = []
