@@ -26,7 +26,7 @@ class Nano:
     """The smallest network, and a run of a few minutes on two CPU cores."""
 
     preset = "nano"
-    epochs, iterations, validation_iterations = 16, 25, 5
+    epochs, iterations, validation_iterations = 14, 25, 5
     checkpoint_every = 1
     learning_rate = 2e-3
 
