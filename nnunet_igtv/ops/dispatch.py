@@ -19,7 +19,7 @@ from . import reference
 
 VARIABLE = "nnUNet_igtv_scan"
 NAMES = ("cpu", "triton", "mamba_ssm", "reference")
-# mamba-ssm's kernel first where a user has built it: it is proven on GPUs, ours in Triton's interpreter
+# mamba-ssm's kernel first where a user has built it: it is proven on GPUs, ours in Triton's interpreter only
 _BEST_FIRST = {"cpu": ("cpu", "reference"), "cuda": ("mamba_ssm", "triton", "reference")}
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
