@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phantom": ("nnunet_igtv.phantom.command", "write a breathing PET/CT phantom cohort as DICOM"),
     "inspect": ("nnunet_igtv.dataset_conversion.inspect", "list what a folder of DICOM holds"),
     "convert": ("nnunet_igtv.dataset_conversion.command", "convert PET/CT studies to an nnU-Net raw dataset"),
+    "train": ("nnunet_igtv.train", "train as nnUNetv2_train does, also under torchrun"),
     "import-weights": ("nnunet_igtv.weights.command", "make a checkpoint that -pretrained_weights accepts"),
     "export": ("nnunet_igtv.export.command", "write a prediction as RTSTRUCT or DICOM-SEG"),
     "predict-dicom": ("nnunet_igtv.predict_dicom", "contour one DICOM study: study in, RTSTRUCT out"),

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
@@ -16,13 +15,14 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+from nnunet_igtv.trainers.distributed import DistributedTrainer
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.optimisation import WarmUpCosine, new_parameters, parameter_groups
 
 LARGEST_GRADIENT_NORM = 1.0
 
 
-class IGTVTrainer(nnUNetTrainer):
+class IGTVTrainer(DistributedTrainer):
     """Trains the network from scratch.
 
     A variant is a subclass that sets some of the attributes below and nothing else; `variants.py` lists them.
@@ -71,14 +71,6 @@ class IGTVTrainer(nnUNetTrainer):
         self.iteration = 0
 
     # ------------------------------------------------------------------ network, loss, optimiser
-
-    @property
-    def bare_network(self) -> nn.Module:
-        """The network without the wrappers of DDP and torch.compile."""
-        network: Any = self.network
-        if self.is_ddp:
-            network = network.module
-        return getattr(network, "_orig_mod", network)
 
     def initialize(self) -> None:
         if self.seed is not None:
@@ -210,7 +202,7 @@ class IGTVTrainer(nnUNetTrainer):
         if self.grad_scaler is None:
             loss.backward()
             if not torch.isfinite(self._clip()):
-                raise _not_finite("gradient", batch["keys"])
+                raise _not_finite("gradient", self.of_all_ranks(batch["keys"]))
             self.optimizer.step()
         else:
             self.grad_scaler.scale(loss).backward()
@@ -233,11 +225,11 @@ class IGTVTrainer(nnUNetTrainer):
             statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if half else []
             with torch.autocast("cuda") if half else nullcontext():
                 loss = self.loss(self.network(data), target)
-            if torch.isfinite(loss):
+            if self.everywhere(torch.isfinite(loss)):
                 return loss
             for buffer, before in statistics:  # a NaN must not stay in the running means of the norms
                 buffer.copy_(before)
-        raise _not_finite("loss", cases)
+        raise _not_finite("loss", self.of_all_ranks(cases))
 
     # ------------------------------------------------------------------ checkpoints
 

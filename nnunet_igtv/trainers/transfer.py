@@ -10,11 +10,11 @@ import torch
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
 from nnunet_igtv.weights import TransferReport, load_pretrained
+from nnunet_igtv.weights.strict import HEAD
 from nnunet_igtv.weights.transfer import INITIAL, TAKEN, Entry
 
 WEIGHTS_VARIABLE = "nnUNet_igtv_gtv_weights"
 REPORT = "transfer_report.json"
-HEAD = ".seg_layers."  # nnU-Net's own loader leaves out keys that contain this, and takes all others
 
 
 class IGTVTransferTrainer(IGTVTrainer):
