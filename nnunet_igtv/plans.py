@@ -6,8 +6,8 @@ the rest. Only what a plan says about the network changes here. What it says abo
 entries in `2d`, resampling, normalisation, `data_identifier`) stays, so that the preprocessed data stay
 valid: in `2d` they keep their native slice spacing, which is the natural configuration for a stack.
 
-Two keys of a configuration may be set in the plans file, as in nnU-Net's own workflow of editing plans:
-    "igtv": {"slices": 5, "gpu_memory_target_in_gb": 80}
+Three keys of a configuration may be set in the plans file, as in nnU-Net's own workflow of editing plans:
+    "igtv": {"slices": 5, "gpu_memory_target_in_gb": 80, "batch_size": 8}
 A configuration that already names our network is taken as it stands, whatever the trainer's name says.
 """
 
@@ -87,14 +87,14 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 def _as_stack(configuration: dict[str, Any], preset: str, slice_interaction: bool) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    stacks, memory_gb = _wishes(configuration)
+    stacks, memory_gb, wanted_batch = _wishes(configuration)
     plane = [*map(int, configuration["patch_size"][-2:])]
     kwargs: dict[str, Any] = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
     slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb)
     return configuration | {
         "patch_size": [slices, *plane],
-        "batch_size": batch,
+        "batch_size": wanted_batch or batch,
         "batch_dice": True,  # most thin stacks hold no tumour, so Dice is taken over the batch, as in 2d
         "architecture": {"network_class_name": NETWORK, "arch_kwargs": kwargs, "_kw_requires_import": []},
     }
@@ -117,20 +117,24 @@ def fitting(
     return stacks[-1], SMALLEST_BATCH, True
 
 
-def _wishes(configuration: dict[str, Any]) -> tuple[Sequence[int], float]:
-    """Slices per stack, best first, and GB of GPU memory: what the plans file asks for, else the defaults."""
+def _wishes(configuration: dict[str, Any]) -> tuple[Sequence[int], float, int | None]:
+    """Slices per stack, best first, GB of GPU memory, and stacks per batch over all devices (None = as many
+    as fit one device): what the plans file asks for, else the defaults."""
     wishes = configuration.get("igtv", {})
-    unknown = sorted(set(wishes) - {"slices", "gpu_memory_target_in_gb"})
+    unknown = sorted(set(wishes) - {"slices", "gpu_memory_target_in_gb", "batch_size"})
     slices, memory = wishes.get("slices", SLICES[0]), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
+    batch = wishes.get("batch_size")
     if (
         unknown
         or not isinstance(slices, int)
         or slices < 1
         or not isinstance(memory, int | float)
         or memory <= 0
+        or not (batch is None or (isinstance(batch, int) and batch >= SMALLEST_BATCH))
     ):
         raise IGTVError(
             f'the plans\' entry "igtv": {json.dumps(wishes)} is not understood',
-            remedy='write "igtv": {"slices": a whole number >= 1, "gpu_memory_target_in_gb": a number > 0}',
+            remedy='write "igtv": {"slices": a whole number >= 1, "gpu_memory_target_in_gb": a number > 0, '
+            f'"batch_size": a whole number >= {SMALLEST_BATCH}}}',
         )
-    return (slices,) if "slices" in wishes else SLICES, float(memory)
+    return (slices,) if "slices" in wishes else SLICES, float(memory), batch

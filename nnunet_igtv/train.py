@@ -7,6 +7,7 @@ It calls nnU-Net's own functions in nnU-Net's order. torchrun starts one process
 
 import argparse
 import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def _require_what_is_named(arguments: argparse.Namespace) -> None:
         raise IGTVError(f"not set: {', '.join(unset)}", remedy="export nnU-Net's variables")
     try:
         name = maybe_convert_to_dataset_name(arguments.dataset)
-        trainer = recursive_find_trainer_class_by_name(arguments.tr)
+        with contextlib.redirect_stdout(io.StringIO()):  # where it searches, which nnU-Net will say again
+            trainer = recursive_find_trainer_class_by_name(arguments.tr)
     except (RuntimeError, ValueError) as error:
         raise IGTVError(str(error)) from error
     if not issubclass(trainer, IGTVTrainer):

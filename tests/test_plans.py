@@ -110,6 +110,15 @@ def test_a_user_chooses_slices_and_memory_in_the_plans_file(plans):
     assert roomy["batch_size"] > tight["batch_size"] == 2
 
 
+def test_a_user_chooses_the_batch_for_all_devices_and_the_rest_stays(plans):
+    usual = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    plans["configurations"]["2d"]["igtv"] = {"batch_size": 16}
+    wide = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    assert wide.pop("igtv")
+    assert wide == usual | {"batch_size": 16}
+    assert usual["batch_size"] != 16
+
+
 def test_checkpointing_comes_before_a_batch_that_does_not_fit(plans):
     plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": 200}
     roomy = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
@@ -164,6 +173,7 @@ def test_a_plan_that_names_our_network_is_used_as_it_stands(plans):
         ),
         (lambda c: c["2d"].update(igtv={"slices": 0}), "2d", "tiny", "igtv"),
         (lambda c: c["2d"].update(igtv={"slice": 5}), "2d", "tiny", "igtv"),
+        (lambda c: c["2d"].update(igtv={"batch_size": 1}), "2d", "tiny", "batch_size"),
         (lambda c: c["2d"].update(igtv={"gpu_memory_target_in_gb": "24"}), "2d", "tiny", "igtv"),
     ],
 )

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable
 from hashlib import sha256
+from inspect import signature
 from typing import Any
 
 import torch
@@ -17,6 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
+
+# the second is the older name, which newer versions of PyTorch warn of
+BUFFER_SYNC = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
 
 
 class DistributedTrainer(nnUNetTrainer):
@@ -78,10 +86,11 @@ class DistributedTrainer(nnUNetTrainer):
         if isinstance(network, DistributedDataParallel):
             network = network.module
         # the norms keep the buffers equal; a broadcast would hang where one process runs forward more often
+        options: dict[str, Any] = {BUFFER_SYNC: False}
         self.network = DistributedDataParallel(
             network,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
+            **options,
         )
 
     # ------------------------------------------------------------------ agreement

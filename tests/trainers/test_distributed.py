@@ -1,0 +1,96 @@
+"""The trainer in two processes of a gloo group; the commands under torchrun are in tests/end_to_end."""
+
+import json
+from pathlib import Path
+
+import pytest
+from nnunetv2.run.run_training import find_free_network_port
+from torch import multiprocessing
+
+
+@pytest.fixture(scope="module")
+def found(nnunet_world, tmp_path_factory):
+    """What every check of two_ranks.py found: by its name, then by rank."""
+    output, data = tmp_path_factory.mktemp("two_ranks"), nnunet_world.preprocessed(902)
+    settings = {
+        "nnUNet_results": str(output / "results"),
+        "nnUNet_n_proc_DA": "0",
+        "nnUNet_igtv_seed": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (nnunet_world.environment | settings).items():
+            patch.setenv(name, value)
+        patch.syspath_prepend(Path(__file__).parent)  # for the processes too
+        import two_ranks
+
+        arguments = (find_free_network_port(), data / "nnUNetPlans.json", data / "dataset.json", output)
+        multiprocessing.spawn(two_ranks.main, args=arguments, nprocs=2)
+    ranks = [json.loads((output / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+    assert not list((output / "results").rglob("IGTVTrainerOdd*"))  # what was refused left nothing
+    return {name.removeprefix("check_"): [rank[name] for rank in ranks] for name in ranks[0]}
+
+
+def test_norms_over_two_processes_are_those_of_the_whole_batch(found):
+    for rank in found["norms"]:
+        assert rank.pop("keys")
+        assert max(rank.values()) < 1e-5, rank
+
+
+def test_a_trainer_on_the_cpu_is_set_up_for_its_share(found):
+    zero, one = found["initialise"]
+    for rank in (zero, one):
+        assert rank["device"] == "cpu"
+        assert rank["scaler"]
+        assert rank["batch"] == 2  # of 4
+        assert rank["dice over all"]
+        assert rank["plain norms"] == 0
+    assert (zero["oversample"], one["oversample"]) == (0.0, 0.5)  # together: the last third of the batch
+    assert zero["digest"] == one["digest"]
+
+
+def test_nan_in_one_process_stops_both_with_the_same_words(found):
+    zero, one = found["nan_in_one_process"]
+    assert zero == one
+    assert zero["weights kept"]
+    assert "case_00, case_01, case_10, case_11: the loss is NaN" in zero["error"]
+
+
+def test_a_loss_that_overflowed_in_one_process_is_computed_again_in_both(found):
+    zero, one = found["retry"]
+    assert zero["calls"] == one["calls"] == 2
+    assert zero["loss"] == one["loss"]
+    assert zero["gradients"] == one["gradients"] > 0  # averaged, though two forwards came before one backward
+
+
+def test_rank_0_alone_makes_the_split_and_tells_it(found):
+    assert found["split"] == [[["case_000", "case_001", "case_002"], ["case_003"]]] * 2
+
+
+def test_rank_0_alone_writes_the_results_folder(found):
+    zero, one = found["start"]
+    assert zero["writes elsewhere"] == [False]
+    assert one["writes elsewhere"] == [True]
+    for rank in (zero, one):
+        assert rank["folder again"]
+        assert rank["plans"]
+
+
+@pytest.mark.parametrize("what", ["other_epoch", "other_weights"])
+def test_processes_that_would_start_from_different_points_are_stopped(found, what):
+    zero, one = found[what]
+    assert zero == one
+    assert "did not read the same checkpoint or weights" in zero
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(found):
+    for message in found["odd_batch"]:
+        assert "a batch of 3 stacks cannot be shared equally by 2 processes" in message
+        assert "start 1 or 3" in message
+        assert '"igtv": {"batch_size": 4}' in message
+
+
+def test_layers_that_stop_and_start_learning_are_told_by_wrapping_again(found):
+    zero, one = found["wrapped_again"]
+    assert zero == one
+    assert zero["learnt"] == [False, True, False]

@@ -1,0 +1,221 @@
+"""What two processes find, each started with `main` as `nnUNetv2_train -num_gpus 2` starts its own.
+
+`main` runs every `check_…` below and writes what they return to OUTPUT/rank_0.json and OUTPUT/rank_1.json,
+for test_distributed.py to judge.
+"""
+
+import copy
+import json
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed, nn
+
+from nnunet_igtv.architectures.cross_modal import BatchNorm
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers import IGTVTrainerNano
+from nnunet_igtv.trainers.synced_norm import synchronise_norms
+
+CPU = torch.device("cpu")
+
+
+class IGTVTrainerTwoRanks(IGTVTrainerNano):
+    epochs, iterations, validation_iterations = 1, 2, 1
+
+
+class Setting:
+    def __init__(self, rank, plans, description):
+        self.rank, self.plans, self.description = rank, plans, description
+
+    def trainer(self, base=IGTVTrainerTwoRanks, **changes):
+        plans = copy.deepcopy(self.plans) | {"continue_training": False}
+        plans["configurations"]["2d"]["igtv"] = changes
+        return base(plans, "2d", 0, self.description, CPU)
+
+    def batch(self, trainer):
+        patch = trainer.configuration_manager.patch_size
+        generator = torch.Generator().manual_seed(self.rank)
+        data = torch.randn(trainer.batch_size, 2, *patch, generator=generator)
+        target = (data[:, 1:] > 1).float()
+        return {"data": data, "target": target, "keys": [f"case_{self.rank}{i}" for i in range(len(data))]}
+
+
+def difference(a, b):
+    return (a - b).abs().max().item()
+
+
+def digest(module):
+    return sum(tensor.double().abs().sum().item() for tensor in module.state_dict().values())
+
+
+def refusal(action):
+    try:
+        action()
+    except IGTVError as error:
+        return str(error)
+    return None
+
+
+def check_norms(setting):
+    """A synchronised norm on halves of a batch, against the plain one on the whole of it."""
+    torch.manual_seed(0)
+    x, wanted = torch.randn(4, 3, 5, 6) * 3 + 1, torch.randn(4, 3, 5, 6)
+    plain = nn.Sequential(BatchNorm(3))
+    with torch.no_grad():
+        plain[0].weight.uniform_(0.5, 2)
+        plain[0].bias.uniform_(-1, 1)
+    synced = copy.deepcopy(plain)
+    synchronise_norms(synced, CPU)
+    whole, half = x.clone().requires_grad_(), x[2 * setting.rank :][:2].clone().requires_grad_()
+    (plain(whole) * wanted).sum().backward()
+    (synced(half) * wanted[2 * setting.rank :][:2]).sum().backward()
+    own = slice(2 * setting.rank, 2 * setting.rank + 2)
+    weights = synced[0].weight.grad.clone()
+    distributed.all_reduce(weights)
+    found = {
+        "input gradient": difference(half.grad, whole.grad[own]),
+        "weight gradient": difference(weights, plain[0].weight.grad),
+        "keys": list(synced.state_dict()) == list(plain.state_dict()),
+    }
+    for name, buffer in synced.named_buffers():
+        found[name] = difference(buffer.double(), plain.get_buffer(name).double())
+    found["evaluation"] = difference(synced.eval()(half), plain.eval()(x)[own])
+    one_each = torch.full((1, 3, 1, 1), 2.0 * setting.rank)  # one value per channel and process: 0 and 2
+    weight, bias = synced[0].weight, synced[0].bias
+    found["one value"] = difference(
+        synced.train()(one_each).flatten(), weight * (2 * setting.rank - 1) + bias
+    )
+    return found
+
+
+def check_initialise(setting):
+    trainer = setting.trainer()
+    trainer.initialize()
+    return {
+        "device": str(trainer.device),
+        "scaler": trainer.grad_scaler is None,
+        "batch": trainer.batch_size,
+        "oversample": trainer.oversample_foreground_percent,
+        "dice over all": trainer.loss.dc.ddp,
+        "digest": digest(trainer.bare_network),  # without a seed
+        "plain norms": sum(isinstance(module, BatchNorm) for module in trainer.network.modules()),
+    }
+
+
+def check_nan_in_one_process(setting):
+    trainer = setting.trainer()
+    trainer.initialize()
+    trainer.on_train_epoch_start()
+    batch = setting.batch(trainer)
+    if setting.rank == 1:
+        batch["data"][0, 0, 0, 0, 0] = float("nan")
+    before = [parameter.clone() for parameter in trainer.network.parameters()]
+    error = refusal(lambda: trainer.train_step(batch))
+    same = all(map(torch.equal, before, trainer.network.parameters()))
+    return {"error": error, "weights kept": same}
+
+
+def check_retry(setting):
+    """Half precision (switched off here) overflows in one process: both compute once more, and go on."""
+    trainer = setting.trainer()
+    trainer.initialize()
+    trainer.on_train_epoch_start()
+    batch, calls, loss = setting.batch(trainer), [], trainer.loss
+
+    def overflowing(output, target):
+        calls.append(1)
+        value = loss(output, target)
+        return value * float("inf") if setting.rank == 1 and len(calls) == 1 else value
+
+    trainer.loss, trainer.device = overflowing, torch.device("cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = trainer._finite_loss(batch["data"], batch["target"], batch["keys"])
+    trainer.device = CPU
+    value.backward()
+    gradients = [parameter.grad.abs().sum().item() for parameter in trainer.network.parameters()]
+    return {"calls": len(calls), "loss": value.item(), "gradients": sum(gradients)}
+
+
+def check_split(setting):
+    """The file of the split is for rank 0 alone to make."""
+    stock = nnUNetTrainer.do_split
+    if setting.rank == 1:
+        nnUNetTrainer.do_split = None
+    try:
+        return setting.trainer().do_split()
+    finally:
+        nnUNetTrainer.do_split = stock
+
+
+def check_start(setting):
+    """What a run's start writes, and who."""
+    trainer = setting.trainer()
+    folder, foreign = trainer.output_folder_base, []
+    stock = nnUNetTrainer.on_train_start
+
+    def watched(self):
+        foreign.append(self.output_folder_base != folder)
+        stock(self)
+
+    nnUNetTrainer.on_train_start = watched
+    try:
+        trainer.on_train_start()
+    finally:
+        nnUNetTrainer.on_train_start = stock
+    distributed.barrier()
+    return {
+        "writes elsewhere": foreign,
+        "folder again": trainer.output_folder_base == folder,
+        "plans": (Path(folder) / "plans.json").is_file(),
+    }
+
+
+def check_other_epoch(setting):
+    trainer = setting.trainer()
+    trainer.current_epoch = setting.rank
+    return refusal(trainer.on_train_start)
+
+
+def check_other_weights(setting):
+    trainer = setting.trainer()
+    trainer.initialize()
+    if setting.rank == 1:
+        with torch.no_grad():
+            next(trainer.bare_network.parameters()).view(-1)[0] += 1e-3
+    return refusal(trainer.on_train_start)
+
+
+def check_odd_batch(setting):
+    return refusal(lambda: setting.trainer(type("IGTVTrainerOdd", (IGTVTrainerNano,), {}), batch_size=3))
+
+
+def check_wrapped_again(setting):
+    """An encoder that stops learning, and learns again, is told to DDP by wrapping again."""
+    trainer = setting.trainer()
+    trainer.initialize()
+    encoder, learnt = trainer.bare_network.encoder, []
+    for learns in (False, True, False):
+        trainer.on_train_epoch_start()
+        encoder.requires_grad_(learns)
+        trainer.wrap_network()
+        before = digest(encoder)
+        for _ in range(2):
+            trainer.train_step(setting.batch(trainer))
+        learnt.append(digest(encoder) != before)
+    return {"learnt": learnt, "digest": digest(trainer.bare_network)}
+
+
+def main(rank, port, plans, description, output):
+    torch.set_num_threads(1)
+    store = f"tcp://localhost:{port}"
+    patience = timedelta(seconds=60)  # out of step, they would wait for each other
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
+    setting = Setting(rank, json.loads(Path(plans).read_text()), json.loads(Path(description).read_text()))
+    checks = {name: check for name, check in globals().items() if name.startswith("check_")}
+    found = {name: check(setting) for name, check in checks.items()}
+    (Path(output) / f"rank_{rank}.json").write_text(json.dumps(found))
+    distributed.destroy_process_group()
