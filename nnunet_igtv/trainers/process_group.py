@@ -19,32 +19,41 @@ class ProcessGroup:
     Args:
         kind: "cpu" (processes talk by gloo), "cuda" (by nccl) or "mps" (one process only).
 
+    Attributes:
+        rank: of this process among all; `local_rank` among those of its machine.
+        size: how many processes there are, on all machines.
+        device: of this process, inside the `with` statement.
+
     Raises:
-        IGTVError: no such device here, or torchrun's variables are not understood.
+        IGTVError: torchrun's variables are not understood, the processes do not meet, or no device is left.
     """
 
+    device: torch.device
+
     def __init__(self, kind: str) -> None:
-        self.size, self.rank, local_rank = (_number(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
-        self.size = max(self.size, 1)
+        self.kind = kind
+        self.rank, self.local_rank, size = (_number(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+        self.size = max(size, 1)
+        self._store: distributed.Store | None = None
         missing = [name for name in TORCHRUN if not os.environ.get(name)]
         if self.size > 1 and missing:
             raise IGTVError(
                 f"WORLD_SIZE={self.size}, but {', '.join(missing)} is not set",
                 remedy="start several processes with torchrun; for one, unset WORLD_SIZE",
             )
-        self.device = _device(kind, local_rank, self.size)
-        self._store: distributed.Store | None = None
 
     def __enter__(self) -> "ProcessGroup":
         if self.size == 1:
+            self.device = own_device(self.kind, self.local_rank, self.size)
             return self
-        on_gpu = self.device.type == "cuda"
-        if on_gpu:
-            torch.cuda.set_device(self.device)
         try:
             self._store, *_ = next(
                 distributed.rendezvous("env://", self.rank, self.size, timeout=LONGEST_WAIT)
             )
+            self.device = own_device(self.kind, self.local_rank, self.size)
+            on_gpu = self.device.type == "cuda"
+            if on_gpu:
+                torch.cuda.set_device(self.device)
             distributed.init_process_group(
                 "nccl" if on_gpu else "gloo",
                 store=self._store,
@@ -91,7 +100,12 @@ def _number(name: str) -> int:
     return int(text)
 
 
-def _device(kind: str, local_rank: int, processes: int) -> torch.device:
+def own_device(kind: str, local_rank: int, processes: int) -> torch.device:
+    """The device of the process with that rank on its machine.
+
+    Raises:
+        IGTVError: there is none for it.
+    """
     if kind == "mps" and processes > 1:
         raise IGTVError("several processes cannot share mps", remedy="start one, or use -device cpu")
     if kind != "cuda":

@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from nnunetv2.run.run_training import find_free_network_port
 from torch import multiprocessing
+
+from nnunet_igtv.architectures import build_network
+from nnunet_igtv.architectures.cross_modal import BatchNorm
+from nnunet_igtv.trainers.synced_norm import synchronise_norms
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,13 @@ def test_layers_that_stop_and_start_learning_are_told_by_wrapping_again(found):
     zero, one = found["wrapped_again"]
     assert zero == one
     assert zero["learnt"] == [False, True, False]
+
+
+def test_on_gpus_the_norms_become_pytorchs_own():
+    network = build_network("nano", 2)
+    keys, parameters = list(network.state_dict()), list(network.parameters())
+    norms = sum(isinstance(module, BatchNorm) for module in network.modules())
+    synchronise_norms(network, torch.device("cuda"))
+    assert sum(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules()) == norms > 0
+    assert list(network.state_dict()) == keys
+    assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
