@@ -1,11 +1,12 @@
 """`nnunet-igtv train` in two processes under the real torchrun, on the CPU, against the same in one.
 
-The two-process run is a transfer whose rank 1 is killed after its first checkpoint, and that is gone on with.
-The one-process run is not interrupted. Both see the same samples (see distributed_trainers). They differ by
-the order in which float32 sums are taken, and by what AdamW makes of that: it divides each gradient by its
-own size, so that a parameter whose gradient is rounding alone (a bias before a norm) may step either way.
-Hence the losses are compared closely, and the weights by the size of the difference as a whole, relative to
-the way that training moved them.
+The two-process run is a transfer whose rank 1 is killed after its first checkpoint. It is gone on with as if on
+two machines: by two torchruns of one process each, which meet. The one-process run is not interrupted.
+
+Both see the same samples (see distributed_trainers). They differ by the order in which float32 sums are taken,
+and by what AdamW makes of that: it divides each gradient by its own size, so that a parameter whose gradient
+is rounding alone (a bias before a norm) may step either way. Hence the losses are compared closely, and the
+weights by the size of the difference as a whole, relative to the way that training moved them.
 """
 
 import json
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.run.run_training import find_free_network_port
 
 from nnunet_igtv import cli
 from nnunet_igtv.architectures import build_network
@@ -39,9 +41,15 @@ LOSS_TOLERANCE = 5e-4  # found: 2e-5 after 6 steps; without norms over both proc
 WEIGHT_TOLERANCE = 0.05  # of the way that training moved them
 
 
-def torchrun(*arguments):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+def torchrun(*arguments, options=("--nproc-per-node", "2")):
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options]
     return [*launcher, "-m", "nnunet_igtv.cli", *train(*arguments)]
+
+
+def torchrun_on_two_machines(*arguments):
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{find_free_network_port()}"]
+    options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-id", "igtv", *meeting]
+    return torchrun(*arguments, options=options)
 
 
 def train(*arguments):
@@ -98,10 +106,20 @@ def killed(world, weights):
 
 
 @pytest.fixture(scope="module")
-def two(world, killed):
-    """The fold of the two-process run, gone on with to its end, and the output of that."""
-    done = world.run(*torchrun("-tr", TRANSFER, "--c", "--npz"), environment=SETTINGS)
-    return world.fold(905, TRANSFER), done.stdout
+def two(world, killed, tmp_path_factory):
+    """The fold of the two-process run, gone on with to its end, and the output of both "machines"."""
+    command = torchrun_on_two_machines("-tr", TRANSFER, "--c", "--npz")
+    log = tmp_path_factory.mktemp("two_machines") / "log.txt"
+    with log.open("w") as file:
+        other = subprocess.Popen(
+            command, env=world.environment | SETTINGS, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            done = world.run(*command, environment=SETTINGS)
+            assert other.wait(timeout=60) == 0, log.read_text()[-4000:]
+        finally:
+            other.kill()
+    return world.fold(905, TRANSFER), done.stdout + log.read_text()
 
 
 @pytest.fixture(scope="module")

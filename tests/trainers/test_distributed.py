@@ -101,6 +101,13 @@ def test_layers_that_stop_and_start_learning_are_told_by_wrapping_again(found):
     assert zero["learnt"] == [False, True, False]
 
 
+def test_the_first_to_fail_speaks_and_a_lost_process_is_told_from_an_error_of_ones_own(found):
+    zero, one = found["failing"]
+    assert sorted([zero["first"], one["first"]]) == [False, True]
+    assert zero["lost"]
+    assert zero["own"]
+
+
 def test_on_gpus_the_norms_become_pytorchs_own():
     network = build_network("nano", 2)
     keys, parameters = list(network.state_dict()), list(network.parameters())

@@ -6,6 +6,7 @@ for test_distributed.py to judge.
 
 import copy
 import json
+import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import distributed, nn
 
 from nnunet_igtv.architectures.cross_modal import BatchNorm
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers import IGTVTrainerNano
+from nnunet_igtv.trainers import IGTVTrainerNano, process_group
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 
 CPU = torch.device("cpu")
@@ -211,11 +212,20 @@ def check_wrapped_again(setting):
 
 def main(rank, port, plans, description, output):
     torch.set_num_threads(1)
-    store = f"tcp://localhost:{port}"
-    patience = timedelta(seconds=60)  # out of step, they would wait for each other
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
+    torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in torchrun.items()}, MASTER_ADDR="localhost")
+    process_group.LONGEST_WAIT = timedelta(seconds=60)  # out of step, they would wait for each other
     setting = Setting(rank, json.loads(Path(plans).read_text()), json.loads(Path(description).read_text()))
     checks = {name: check for name, check in globals().items() if name.startswith("check_")}
-    found = {name: check(setting) for name, check in checks.items()}
-    (Path(output) / f"rank_{rank}.json").write_text(json.dumps(found))
-    distributed.destroy_process_group()
+    with process_group.ProcessGroup("cpu") as group:
+        found = {name: check(setting) for name, check in checks.items()}
+        found["failing"] = {"first": group.first_to_fail()}
+        distributed.barrier()
+        if rank == 0:
+            try:
+                distributed.barrier()  # with a process that is gone
+            except RuntimeError as error:
+                found["failing"]["lost"] = group.lost_another(error)
+                found["failing"]["own"] = not group.lost_another(RuntimeError("of another kind"))
+        (Path(output) / f"rank_{rank}.json").write_text(json.dumps(found))
+        os._exit(0)
