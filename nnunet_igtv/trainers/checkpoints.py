@@ -19,10 +19,12 @@ UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueE
 def written_whole(filename: str) -> Iterator[str]:
     """A name beside `filename` to write to; on success it takes the place of `filename`, else it is removed.
 
+    The name is always the same: what a killed run left there is overwritten by the next.
+
     Raises:
         IGTVError: it could not be written (a full disk, say); what was at `filename` is still there.
     """
-    temporary = f"{filename}.{os.getpid()}.tmp"
+    temporary = f"{filename}.tmp"
     try:
         yield temporary
         with open(temporary, "rb+") as file:
