@@ -17,7 +17,7 @@ from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
-from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.optimisation import WarmUpCosine, new_parameters, parameter_groups
 
@@ -272,8 +272,8 @@ class IGTVTrainer(nnUNetTrainer):
         self._best_ema = plain(self._best_ema)
         logged = self.logger.local_logger
         logged.my_fantastic_logging = plain(logged.my_fantastic_logging)
-        with written_whole(filename) as temporary:
-            super().save_checkpoint(temporary)
+        with checkpoint_written(filename) as beside:
+            super().save_checkpoint(beside)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Goes on from a checkpoint; with --c, from the best one where the latest is broken."""

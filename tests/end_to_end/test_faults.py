@@ -28,7 +28,7 @@ def test_a_run_survives_a_kill_within_a_checkpoint_and_another_within_the_valida
 
     # half of the second epoch's checkpoint is written
     assert train(nnunet_world, killed_while="writing", check=False).returncode == -signal.SIGKILL
-    assert list(fold.glob("*.tmp"))
+    assert list(fold.glob(".*.partial"))
     kept = content(latest)
     assert kept["current_epoch"] == 1
 
@@ -37,7 +37,7 @@ def test_a_run_survives_a_kill_within_a_checkpoint_and_another_within_the_valida
     assert killed.returncode == -signal.SIGKILL
     assert "Epoch 1" in killed.stdout
     assert "Epoch 0" not in killed.stdout
-    assert not list(fold.glob("*.tmp"))  # what the first kill left is gone
+    assert not list(fold.glob(".*.partial"))  # what the first kill left is gone
     losses = content(final)["logging"]["train_losses"]
     assert len(losses) == 3
     assert losses[:1] == kept["logging"]["train_losses"]

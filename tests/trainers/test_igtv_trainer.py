@@ -277,6 +277,35 @@ def test_a_checkpoint_needs_no_pickled_code(make_trainer):
     assert content["init_args"]["configuration"] == "2d"
 
 
+def test_nnunets_other_loggers_get_every_epoch_also_after_an_interruption(make_trainer):
+    class Recorder:  # in place of Weights & Biases
+        def __init__(self):
+            self.logged, self.config = [], {}
+
+        def update_config(self, config):
+            self.config |= config
+
+        def log(self, key, value, step):
+            self.logged.append((key, step, float(value)))
+
+    first, recorder = make_trainer(IGTVTrainerNano), Recorder()
+    first.logger.loggers.append(recorder)
+    first.run_training()
+    for key in ("train_losses", "val_losses", "mean_fg_dice", "ema_fg_dice", "lrs"):
+        values = first.logger.get_value(key, step=None)
+        assert [entry for entry in recorder.logged if entry[0] == key] == [
+            (key, step, pytest.approx(value, nan_ok=True)) for step, value in enumerate(values)
+        ]
+    assert recorder.config["hparas"]["batch_size"] == first.batch_size
+    second = make_trainer(IGTVTrainerNano, epochs=3, continuing=True)
+    second.load_checkpoint(str(Path(first.output_folder) / "checkpoint_final.pth"))
+    again = Recorder()
+    second.logger.loggers.append(again)
+    second.run_training()
+    assert {step for _, step, _ in again.logged} == {2}
+    assert len(second.logger.get_value("train_losses", step=None)) == 3
+
+
 def test_checkpointing_can_be_disabled(make_trainer):
     trainer = make_trainer(IGTVTrainerNano, epochs=1)
     trainer.disable_checkpointing = True
