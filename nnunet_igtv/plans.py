@@ -29,7 +29,11 @@ LARGEST_BATCH = 4  # stacks of 3 slices: the 12 slices that nnU-Net plans for a 
 
 
 def rewrite_plans(
-    plans: dict[str, Any], configuration: str, preset: str, slice_interaction: bool
+    plans: dict[str, Any],
+    configuration: str,
+    preset: str,
+    slice_interaction: bool,
+    auxiliary_heads: bool = False,
 ) -> dict[str, Any]:
     """The same plans with `configuration` turned into 2.5D; everything else is copied.
 
@@ -40,6 +44,7 @@ def rewrite_plans(
         configuration: its configuration to rewrite, `2d`, `3d_fullres` or another without a cascade.
         preset: name of the network's size, a key of `PRESETS`.
         slice_interaction: whether the network has its slice interaction module.
+        auxiliary_heads: whether it has the heads that deep supervision trains.
 
     Raises:
         IGTVError: unknown configuration or preset, inheritance in a circle, a cascade, a bad "igtv" entry.
@@ -52,7 +57,7 @@ def rewrite_plans(
             remedy="train the configuration 2d or 3d_fullres",
         )
     if not is_stack_plan(resolved):
-        resolved = _as_stack(resolved, preset, slice_interaction)
+        resolved = _as_stack(resolved, preset, slice_interaction, auxiliary_heads)
     plans["configurations"][configuration] = resolved
     return plans
 
@@ -84,12 +89,15 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
     return resolved
 
 
-def _as_stack(configuration: dict[str, Any], preset: str, slice_interaction: bool) -> dict[str, Any]:
+def _as_stack(
+    configuration: dict[str, Any], preset: str, slice_interaction: bool, auxiliary_heads: bool
+) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     stacks, memory_gb, wanted_batch = _wishes(configuration)
     plane = [*map(int, configuration["patch_size"][-2:])]
-    kwargs: dict[str, Any] = PRESETS[preset].kwargs() | {"slice_interaction": slice_interaction}
+    parts = {"slice_interaction": slice_interaction, "auxiliary_heads": auxiliary_heads}
+    kwargs: dict[str, Any] = PRESETS[preset].kwargs() | parts
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
     slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb)
     return configuration | {

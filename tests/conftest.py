@@ -18,7 +18,11 @@ import SimpleITK as sitk
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_igtv.env import FOLDER
+
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees about the patient's axis
+# the package's trainers, and those of a few steps that the tests need
+TRAINERS = os.pathsep.join([str(FOLDER), str(Path(__file__).parent / "end_to_end" / "trainers")])
 SPLIT = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
 LABELS = {"background": 0, "tumour": 1}
 
@@ -37,9 +41,9 @@ class NnunetWorld:
         folders = {f"nnUNet_{name}": str(self.folder(name)) for name in ("raw", "preprocessed", "results")}
         one_each = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-        return os.environ | folders | one_each | path
+        return os.environ | folders | one_each | path | {"nnUNet_extTrainer": TRAINERS}
 
-    def run(self, *command, environment=None, check=True):
+    def run(self, *command, environment=None, check=True, timeout=300):
         """The finished command, its two streams in one `stdout`."""
         done = subprocess.run(
             [str(part) for part in command],
@@ -48,15 +52,36 @@ class NnunetWorld:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=timeout,
         )
         assert not check or done.returncode == 0, done.stdout[-4000:]
         return done
 
-    def add_dataset(self, name, cases, configurations=("2d",), labels=LABELS, seed=0, relabel=None, **extra):
+    @staticmethod
+    def training(dataset, trainer, *extra, configuration="2d", fold=0):
+        """The command that trains on the CPU."""
+        return ["nnUNetv2_train", dataset, configuration, fold, "-tr", trainer, "-device", "cpu", *extra]
+
+    def run_together(self, *commands, environment=None):
+        """Several of nnU-Net's commands, one after the other, in one process: nnU-Net is imported once."""
+        program = (
+            "import json, sys\n"
+            "from importlib.metadata import entry_points\n"
+            "scripts = {script.name: script for script in entry_points(group='console_scripts')}\n"
+            "for sys.argv in json.loads(sys.argv[1]):\n"
+            "    print('$', *sys.argv, flush=True)\n"
+            "    scripts[sys.argv[0]].load()()\n"
+        )
+        lines = json.dumps([[str(part) for part in command] for command in commands])
+        return self.run(sys.executable, "-c", program, lines, environment=environment, timeout=1200)
+
+    def add_dataset(
+        self, name, cases, configurations=("2d",), labels=LABELS, seed=0, relabel=None, splits=SPLIT, **extra
+    ):
         """A raw data set that is preprocessed here and now with the plans of Dataset901_GTV.
 
         Args:
+            splits: the folds, or None to let nnU-Net make its own.
             relabel: changes each label array `(z, y, x)` in place before it is written.
         """
         raw, preprocessed = self.folder("raw") / name, self.folder("preprocessed") / name
@@ -67,7 +92,8 @@ class NnunetWorld:
         shutil.copy(planned / "dataset_fingerprint.json", preprocessed)
         shutil.copy(raw / "dataset.json", preprocessed)
         (preprocessed / "nnUNetPlans.json").write_text(json.dumps(plans))
-        (preprocessed / "splits_final.json").write_text(json.dumps(SPLIT))
+        if splits is not None:
+            (preprocessed / "splits_final.json").write_text(json.dumps(splits))
         manager = PlansManager(plans)
         for configuration in map(manager.get_configuration, configurations):
             folder = preprocessed / configuration.data_identifier

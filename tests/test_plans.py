@@ -41,8 +41,9 @@ def test_a_plan_becomes_a_stack_of_three_slices_of_the_planned_size(plans, confi
     assert rewritten["patch_size"] == [3, *planned["patch_size"][-2:]]
     assert rewritten["architecture"]["network_class_name"] == NETWORK
     kwargs = rewritten["architecture"]["arch_kwargs"]
-    assert kwargs.items() >= (PRESETS["tiny"].kwargs() | {"slice_interaction": True}).items()
-    assert kwargs.keys() == PRESETS["tiny"].kwargs().keys() | {"slice_interaction", "checkpointing"}
+    parts = {"slice_interaction": True, "auxiliary_heads": False}
+    assert kwargs.items() >= (PRESETS["tiny"].kwargs() | parts).items()
+    assert kwargs.keys() == PRESETS["tiny"].kwargs().keys() | parts.keys() | {"checkpointing"}
 
 
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])

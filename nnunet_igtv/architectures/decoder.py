@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
 from nnunet_igtv.architectures.vss import SS2D
 
+OUTPUT_STRIDES = (1, 4, 8, 16)  # of the logits, in pixels of the slice: the result, then the auxiliary heads
+
 
 class ChannelAttention(nn.Module):
     """Gate per channel from the map's mean and maximum: (M, H, W, C) -> (M, H, W, C)."""
@@ -94,7 +96,7 @@ class Decoder(nn.Module):
 
     `seg_layers` holds the heads, finest first: nnU-Net's loader of pretrained weights leaves keys with that
     name alone, and its trainer switches `deep_supervision`. The heads of the coarser scales (1/4, 1/8, 1/16)
-    exist only in a network built with deep supervision.
+    exist only in a network built with auxiliary heads.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Decoder(nn.Module):
         expansion: int,
         drop_path: float,
         num_classes: int,
-        deep_supervision: bool,
+        auxiliary_heads: bool,
     ) -> None:
         super().__init__()
         widths = [4 * width, 2 * width, width]
@@ -118,9 +120,9 @@ class Decoder(nn.Module):
         self.upsamples = nn.ModuleList(Upsample(stage_width) for stage_width in widths[:-1])
         self.norm = nn.LayerNorm(width)
         self.up = FinalUpsample(width)
-        head_widths = [width, *widths[::-1]] if deep_supervision else [width]
+        head_widths = [width, *widths[::-1]] if auxiliary_heads else [width]
         self.seg_layers = nn.ModuleList(nn.Linear(w, num_classes, bias=False) for w in head_widths)
-        self.deep_supervision = deep_supervision
+        self.deep_supervision = False  # whether the auxiliary heads are asked
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Logits (M, H, W, classes), finest first; one entry unless deep supervision is on."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
-from nnunet_igtv.architectures.decoder import Decoder
+from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES, Decoder
 from nnunet_igtv.architectures.encoder import VMambaEncoder
 from nnunet_igtv.architectures.layers import Blocks
 from nnunet_igtv.architectures.presets import PRESETS
@@ -38,8 +38,9 @@ class IGTVNet(nn.Module):
         input_channels: 2; nnU-Net passes the number of channels of the dataset.
         num_classes: classes with background, or regions.
         slice_interaction: with the slice interaction module; without it slices are independent.
-        deep_supervision: with further heads at 1/4, 1/8 and 1/16 of the size. While
-            `decoder.deep_supervision` is true, the result is a list of logits, finest first.
+        auxiliary_heads: with further heads at 1/4, 1/8 and 1/16 of the size, for deep supervision.
+        deep_supervision: ask them: the result is a list of logits, finest first. nnU-Net passes it, true in
+            training and false at prediction, and switches it later as `decoder.deep_supervision`.
         checkpointing: recompute the activations of every block in the backward pass: less memory, more time.
 
     The other arguments are the fields of `presets.Preset`.
@@ -64,6 +65,7 @@ class IGTVNet(nn.Module):
         encoder_drop_path: float,
         decoder_drop_path: float,
         slice_interaction: bool = True,
+        auxiliary_heads: bool = False,
         deep_supervision: bool = False,
         checkpointing: bool = False,
     ) -> None:
@@ -83,8 +85,9 @@ class IGTVNet(nn.Module):
             nn.ModuleList(SliceInteraction(w) for w in widths) if slice_interaction else None
         )
         self.decoder = Decoder(
-            width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, deep_supervision
+            width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, auxiliary_heads
         )
+        self.decoder.deep_supervision = deep_supervision and auxiliary_heads
         for module in self.modules():
             if isinstance(module, Blocks):
                 module.checkpointing = checkpointing
@@ -104,8 +107,8 @@ class IGTVNet(nn.Module):
                 for sim, m in zip(self.slice_interaction, fused, strict=True)
             ]
         logits = [
-            y.unflatten(0, (B, S)).permute(0, 4, 1, 2, 3)[..., : round(H / scale), : round(W / scale)]
-            for y, scale in zip(self.decoder(fused), (1, 4, 8, 16), strict=False)
+            y.unflatten(0, (B, S)).permute(0, 4, 1, 2, 3)[..., : round(H / stride), : round(W / stride)]
+            for y, stride in zip(self.decoder(fused), OUTPUT_STRIDES, strict=False)
         ]
         return logits if self.decoder.deep_supervision else logits[0]
 

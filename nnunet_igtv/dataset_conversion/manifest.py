@@ -4,11 +4,11 @@ owner.
 
 import csv
 import io
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.whole import write_text
 
 COLUMNS = ("case", "status", "split", "source", "patient", "key", "input", "study", "fold")
 DETAILS = ("suv_rule", "suv_factor", "structure", "warnings")
@@ -77,17 +77,3 @@ class Manifest:
 
 def _cell(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all; it never has wider permissions than `mode`."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(
-            os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8"
-        ) as stream:
-            stream.write(text)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise

@@ -25,9 +25,10 @@ from tqdm import tqdm
 
 from nnunet_igtv import __version__
 from nnunet_igtv.dataset_conversion.case import Case, case_files, write_case
-from nnunet_igtv.dataset_conversion.manifest import Manifest, Row, write_text
+from nnunet_igtv.dataset_conversion.manifest import Manifest, Row
 from nnunet_igtv.dataset_conversion.splits import write_splits
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.whole import write_text
 
 SCRATCH = ".unfinished"
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_igtv.dataset_conversion.manifest import Row, write_text
+from nnunet_igtv.dataset_conversion.manifest import Row
+from nnunet_igtv.whole import write_text
 
 FOLDS = 5
 

@@ -1,7 +1,6 @@
 """The evaluation as one self-contained HTML file: no script, no font, nothing fetched."""
 
 import math
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from nnunet_igtv.evaluation.cases import Case
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.pictures import MODEL_COLOURS, TRUTH_COLOUR, Row, pictures
 from nnunet_igtv.evaluation.results import Results, shown
+from nnunet_igtv.whole import write_text
 
 PICTURED = 16  # cases; of more, as many from the worst to the best
 
@@ -50,9 +50,7 @@ def write_report(results: Results, cases: list[Case], output: Path, title: str) 
         + "\n".join(sections)
         + f'\n<p class="soft foot">nnunet-igtv {__version__}</p>\n</body></html>\n'
     )
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, output)
+    write_text(output, page)
 
 
 def _count(number: int, what: str) -> str:

@@ -1,6 +1,7 @@
 """Scores of one or several models on the same cases, and their means."""
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_igtv.evaluation.metrics import METRICS
+from nnunet_igtv.whole import write_text
 
 _IN_TABLE = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "difference_ml")
 
@@ -100,17 +102,18 @@ class Results:
         }
 
     def write_json(self, path: Path) -> None:
-        path.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
     def write_csv(self, path: Path) -> None:
         """One row per model and case; empty where a metric is undefined."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["model", "case", *METRICS])
-            for model in self.models:
-                for case, values in self.scores[model].items():
-                    cells = [f"{v:.6g}" if math.isfinite(v) else "" for v in values.values()]
-                    writer.writerow([model, case, *cells])
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["model", "case", *METRICS])
+        for model in self.models:
+            for case, values in self.scores[model].items():
+                cells = [f"{v:.6g}" if math.isfinite(v) else "" for v in values.values()]
+                writer.writerow([model, case, *cells])
+        write_text(path, text.getvalue())
 
 
 def shown(value: float, metric: str) -> str:

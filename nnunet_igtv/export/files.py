@@ -1,6 +1,5 @@
 """Writing DICOM files: whole or not at all, and never over another file."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from nnunet_igtv.whole import written_whole
 
 
 @contextmanager
@@ -39,9 +39,5 @@ def write_dicom(dataset: Dataset, output: Path) -> None:
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
+    with written_whole(output) as beside:
         dataset.save_as(beside, enforce_file_format=True)
-        os.replace(beside, output)
-    finally:
-        beside.unlink(missing_ok=True)

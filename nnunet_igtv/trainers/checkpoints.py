@@ -1,6 +1,5 @@
 """Checkpoints that are there whole or not at all, and that need no pickled code to be read."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,31 +10,27 @@ import numpy as np
 import torch
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.whole import written_whole
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
 
 
 @contextmanager
-def written_whole(filename: str) -> Iterator[str]:
-    """A name beside `filename` to write to; on success it takes the place of `filename`, else it is removed.
+def checkpoint_written(filename: str) -> Iterator[str]:
+    """A name to write a checkpoint to, which takes the place of `filename` when it is complete.
 
     Raises:
         IGTVError: it could not be written (a full disk, say); what was at `filename` is still there.
     """
-    temporary = f"{filename}.{os.getpid()}.tmp"
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, filename)
+        with written_whole(filename) as beside:
+            yield str(beside)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise IGTVError(
             f"the checkpoint could not be written ({error}); the one before it is kept",
             file=filename,
             remedy="make room on the disk, then go on with --c",
         ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -13,18 +13,22 @@ from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import distributed, nn
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 
-# the second is the older name, which newer versions of PyTorch warn of
-BUFFER_SYNC = next(
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in signature(DistributedDataParallel).parameters
-)
+# The norms keep the buffers equal; a broadcast would hang where one process runs forward more often.
+# The second is the older name, which newer versions of PyTorch warn of.
+NO_BUFFER_SYNC: dict[str, Any] = {
+    next(
+        name
+        for name in ("forward_sync_buffers", "broadcast_buffers")
+        if name in signature(DistributedDataParallel).parameters
+    ): False
+}
 
 
 class DistributedTrainer(nnUNetTrainer):
@@ -58,7 +62,7 @@ class DistributedTrainer(nnUNetTrainer):
     # ------------------------------------------------------------------ network
 
     @property
-    def bare_network(self) -> nn.Module:
+    def bare_network(self) -> IGTVNet:
         """The network without the wrappers of DDP and torch.compile."""
         network = self.network
         if isinstance(network, DistributedDataParallel):
@@ -72,26 +76,12 @@ class DistributedTrainer(nnUNetTrainer):
         if together:
             self._set_batch_size_and_oversample()
             synchronise_norms(self.bare_network, self.device)
-            self.wrap_network()
+            self.network = DistributedDataParallel(
+                self.network,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                **NO_BUFFER_SYNC,
+            )
             self.loss = self._build_loss()
-
-    def wrap_network(self) -> None:
-        """Lets DDP average the gradients of the parameters that learn now; call it again when others do.
-
-        Every process then has the weights of rank 0. Nothing to do in one process.
-        """
-        if not self.is_ddp:
-            return
-        network = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        # the norms keep the buffers equal; a broadcast would hang where one process runs forward more often
-        options: dict[str, Any] = {BUFFER_SYNC: False}
-        self.network = DistributedDataParallel(
-            network,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            **options,
-        )
 
     # ------------------------------------------------------------------ agreement
 

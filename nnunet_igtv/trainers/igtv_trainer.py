@@ -11,15 +11,17 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
+from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
-from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 from nnunet_igtv.trainers.distributed import DistributedTrainer
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.optimisation import WarmUpCosine, new_parameters, parameter_groups
 
 LARGEST_GRADIENT_NORM = 1.0
+Target = torch.Tensor | list[torch.Tensor]  # a list, finest first, with deep supervision
 
 
 class IGTVTrainer(DistributedTrainer):
@@ -31,12 +33,14 @@ class IGTVTrainer(DistributedTrainer):
 
     preset = "tiny"
     slice_interaction = True
+    deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
     cross_entropy = False  # Dice alone, as in the paper; else nnU-Net's Dice + cross-entropy
     epochs = 1000
     iterations, validation_iterations = 250, 50
     checkpoint_every = 10
     learning_rate, decay = 5e-4, 1e-2
     transferred_factor = 0.1  # learning rate of transferred layers, relative to new ones
+    frozen_share = 0.0  # of the run, at its beginning, in which a transferred encoder does not learn
     mirror_axes: tuple[int, ...] = (1, 2)  # of the stack (S, H, W), in training and at prediction
 
     def __init__(
@@ -48,7 +52,9 @@ class IGTVTrainer(DistributedTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
     ) -> None:
         _require_ct_and_pet(dataset_json)
-        plans = rewrite_plans(plans, configuration, self.preset, self.slice_interaction)
+        plans = rewrite_plans(
+            plans, configuration, self.preset, self.slice_interaction, self.deep_supervision
+        )
         plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
         self.continuing = plans["continue_training"]
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -63,7 +69,9 @@ class IGTVTrainer(DistributedTrainer):
         self.num_val_iterations_per_epoch = self.validation_iterations
         self.save_every = self.checkpoint_every
         self.initial_lr, self.weight_decay = self.learning_rate, self.decay
-        self.enable_deep_supervision = False
+        # a plan that names our network is used as it stands, with or without auxiliary heads
+        network = self.configuration_manager.network_arch_init_kwargs
+        self.enable_deep_supervision = network.get("auxiliary_heads", False)
         self.dataset_class: Any = None
         self._best_ema: Any = None
         self.seed = seed_from_environment()
@@ -78,16 +86,31 @@ class IGTVTrainer(DistributedTrainer):
         super().initialize()
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Nothing to switch: the network has one output, at full resolution."""
+        """Whether the network gives the logits of its auxiliary heads too; never where it has none."""
+        self.bare_network.decoder.deep_supervision = enabled and self.enable_deep_supervision
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        """Sizes of the targets relative to the stack (S, H, W): the slices stay, their planes shrink."""
+        if not self.enable_deep_supervision:
+            return None
+        return [[1.0, 1 / stride, 1 / stride] for stride in OUTPUT_STRIDES]
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()  # knows regions, the ignore label and the Dice over a batch
         if not self.cross_entropy:
-            loss.weight_ce = 0
+            getattr(
+                loss, "loss", loss
+            ).weight_ce = 0  # inside the wrapper of deep supervision, where it is on
         return loss
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpCosine]:
-        groups = parameter_groups(self.bare_network, self.fresh, self.initial_lr, self.transferred_factor)
+        groups = parameter_groups(
+            self.bare_network,
+            self.fresh,
+            self.initial_lr,
+            self.transferred_factor,
+            self.frozen_share * self.num_epochs,
+        )
         optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
         return optimizer, WarmUpCosine(optimizer, self.num_epochs)
 
@@ -196,7 +219,7 @@ class IGTVTrainer(DistributedTrainer):
         self.lr_scheduler.step(self.current_epoch + self.iteration / self.num_iterations_per_epoch)
         self.iteration += 1
         data = batch["data"].to(self.device, non_blocking=True)
-        target = batch["target"].to(self.device, non_blocking=True)
+        target = _on(self.device, batch["target"])
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._finite_loss(data, target, batch["keys"])
         if self.grad_scaler is None:
@@ -215,7 +238,7 @@ class IGTVTrainer(DistributedTrainer):
     def _clip(self) -> torch.Tensor:
         return nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT_NORM)
 
-    def _finite_loss(self, data: torch.Tensor, target: torch.Tensor, cases: Sequence[str]) -> torch.Tensor:
+    def _finite_loss(self, data: torch.Tensor, target: Target, cases: Sequence[str]) -> torch.Tensor:
         """The loss; where half precision made it NaN or infinite, once more in single precision.
 
         Raises:
@@ -240,8 +263,8 @@ class IGTVTrainer(DistributedTrainer):
         self._best_ema = plain(self._best_ema)
         logged = self.logger.local_logger
         logged.my_fantastic_logging = plain(logged.my_fantastic_logging)
-        with written_whole(filename) as temporary:
-            super().save_checkpoint(temporary)
+        with checkpoint_written(filename) as beside:
+            super().save_checkpoint(beside)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Goes on from a checkpoint; with --c, from the best one where the latest is broken."""
@@ -262,6 +285,12 @@ def _require_ct_and_pet(dataset_json: dict) -> None:
             f"the network reads two channels, CT then PET; the data set has {len(channels)}: {channels}",
             remedy="convert the data with `nnunet-igtv convert`",
         )
+
+
+def _on(device: torch.device, target: Target) -> Target:
+    if isinstance(target, list):
+        return [scale.to(device, non_blocking=True) for scale in target]
+    return target.to(device, non_blocking=True)
 
 
 def _not_finite(what: str, cases: Sequence[str]) -> IGTVError:

@@ -1,4 +1,4 @@
-"""AdamW with two learning rates, and the schedule that they follow."""
+"""AdamW's learning rates, for new and transferred layers, and the schedule that they follow."""
 
 import math
 from collections.abc import Container, Iterator
@@ -11,9 +11,13 @@ WARM_UP_FRACTION, LONGEST_WARM_UP = 0.05, 10.0  # of the epochs; in epochs
 
 
 def parameter_groups(
-    network: nn.Module, new: Container[str] | None, learning_rate: float, transferred_factor: float
+    network: nn.Module,
+    new: Container[str] | None,
+    learning_rate: float,
+    transferred_factor: float,
+    frozen_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Parameters by origin (new or transferred) and by whether they decay; empty groups are left out.
+    """Parameters by origin (new or transferred), start, and whether they decay; empty groups are left out.
 
     Matrices and kernels decay; biases, norms, scales and the state matrices of the scans do not. Each group
     names its parameters, so that the optimiser state in a checkpoint says which they were.
@@ -21,19 +25,22 @@ def parameter_groups(
     Args:
         new: names of the parameters that start from scratch; None = all of them.
         learning_rate: of the new parameters; the transferred ones learn at `transferred_factor` of it.
+        frozen_epochs: how long the transferred part of the encoder stays as it came.
     """
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         is_new = new is None or name in new
         last = name.rsplit(".", 1)[-1]
         decays = parameter.ndim > 1 and last.endswith("weight") and "norm" not in last
+        start = frozen_epochs if name.startswith("encoder.") and not is_new else 0.0
         group = groups.setdefault(
-            (not is_new, not decays),
+            (not is_new, start, not decays),
             {
                 "params": [],
                 "names": [],
                 "origin": "new" if is_new else "transferred",
                 "lr": learning_rate * (1.0 if is_new else transferred_factor),
+                "start": start,
             }
             | ({} if decays else {"weight_decay": 0.0}),
         )
@@ -49,20 +56,26 @@ def new_parameters(optimizer_state: dict[str, Any]) -> set[str]:
 
 
 class WarmUpCosine:
-    """Linear warm-up, then half a cosine to zero, as a function of the (fractional) epoch."""
+    """Linear warm-up, then half a cosine to zero, as a function of the (fractional) epoch.
+
+    A group with a later `start` has a learning rate of zero until then, which leaves its weights untouched
+    (AdamW's decay follows the rate), and its warm-up there. Its gradients are still computed: what that
+    costs is little over a run, and DistributedDataParallel and torch.compile see the same network throughout.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, epochs: int) -> None:
         self.optimizer, self.epochs = optimizer, epochs
         self.warm_up = min(LONGEST_WARM_UP, WARM_UP_FRACTION * epochs)
-        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.rates = [(group["lr"], group.get("start", 0.0)) for group in optimizer.param_groups]
 
-    def factor(self, epoch: float) -> float:
-        """The share of its learning rate that a parameter has at `epoch`."""
-        if epoch < self.warm_up:
-            return max(epoch / self.warm_up, 0.01)
-        progress = (epoch - self.warm_up) / max(self.epochs - self.warm_up, 1e-9)
-        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    def factor(self, epoch: float, start: float = 0.0) -> float:
+        """The share of its learning rate that a parameter has at `epoch` if it learns from `start` on."""
+        if epoch < start:
+            return 0.0
+        ramp = min(max((epoch - start) / self.warm_up, 0.01), 1.0)
+        progress = max(epoch - self.warm_up, 0.0) / max(self.epochs - self.warm_up, 1e-9)
+        return ramp * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def step(self, epoch: float) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.factor(epoch)
+        for group, (rate, start) in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.factor(epoch, start)

@@ -12,6 +12,7 @@ from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
 from nnunet_igtv.weights import TransferReport, load_pretrained
 from nnunet_igtv.weights.strict import HEAD
 from nnunet_igtv.weights.transfer import INITIAL, TAKEN, Entry
+from nnunet_igtv.whole import write_text
 
 WEIGHTS_VARIABLE = "nnUNet_igtv_gtv_weights"
 REPORT = "transfer_report.json"
@@ -84,7 +85,7 @@ class IGTVTransferTrainer(IGTVTrainer):
         self.print_to_log_file(f"GTV weights from {source}\n{report.table()}", add_timestamp=False)
         if self.local_rank == 0:
             record = {"source": source, "command": sys.argv} | report.to_dict()
-            (Path(self.output_folder) / REPORT).write_text(json.dumps(record, indent=2) + "\n")
+            write_text(Path(self.output_folder) / REPORT, json.dumps(record, indent=2) + "\n")
 
     def _loaded_by_nnunet(self) -> TransferReport | None:
         """What `-pretrained_weights` loaded before the training started; None if the flag was not given.

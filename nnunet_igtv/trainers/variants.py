@@ -8,6 +8,8 @@ IGTVTransferTrainer    from GTV weights
 …Nano …Small …Base     another size of the network than `tiny`; Nano has a short schedule for CPUs too
 …NoSIM                 without the slice interaction module
 …DiceCE                Dice + cross-entropy instead of Dice alone
+…DeepSupervision       heads at 1/4, 1/8 and 1/16 of the size are trained too
+…FrozenEncoder         (transfer only) the encoder stays as it came for the first tenth of the run
 …_Nepochs              another number of epochs
 """
 
@@ -47,6 +49,14 @@ class DiceCE:
     cross_entropy = True
 
 
+class DeepSupervision:
+    deep_supervision = True
+
+
+class FrozenEncoder:
+    frozen_share = 0.1
+
+
 class OneEpoch:
     epochs = 1
 
@@ -81,6 +91,9 @@ class IGTVTrainerNoSIM(NoSIM, IGTVTrainer): ...
 class IGTVTrainerDiceCE(DiceCE, IGTVTrainer): ...
 
 
+class IGTVTrainerDeepSupervision(DeepSupervision, IGTVTrainer): ...
+
+
 class IGTVTrainer_1epoch(OneEpoch, IGTVTrainer): ...
 
 
@@ -97,6 +110,9 @@ class IGTVTrainerNanoNoSIM(NoSIM, IGTVTrainerNano): ...
 
 
 class IGTVTrainerNanoDiceCE(DiceCE, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNanoDeepSupervision(DeepSupervision, IGTVTrainerNano): ...
 
 
 class IGTVTrainerNano_1epoch(OneEpoch, IGTVTrainerNano): ...
@@ -123,6 +139,9 @@ class GTVPretrainTrainerNoSIM(NoSIM, GTVPretrainTrainer): ...
 class GTVPretrainTrainerDiceCE(DiceCE, GTVPretrainTrainer): ...
 
 
+class GTVPretrainTrainerDeepSupervision(DeepSupervision, GTVPretrainTrainer): ...
+
+
 class GTVPretrainTrainer_1epoch(OneEpoch, GTVPretrainTrainer): ...
 
 
@@ -139,6 +158,9 @@ class GTVPretrainTrainerNanoNoSIM(NoSIM, GTVPretrainTrainerNano): ...
 
 
 class GTVPretrainTrainerNanoDiceCE(DiceCE, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNanoDeepSupervision(DeepSupervision, GTVPretrainTrainerNano): ...
 
 
 class GTVPretrainTrainerNano_1epoch(OneEpoch, GTVPretrainTrainerNano): ...
@@ -165,6 +187,12 @@ class IGTVTransferTrainerNoSIM(NoSIM, IGTVTransferTrainer): ...
 class IGTVTransferTrainerDiceCE(DiceCE, IGTVTransferTrainer): ...
 
 
+class IGTVTransferTrainerDeepSupervision(DeepSupervision, IGTVTransferTrainer): ...
+
+
+class IGTVTransferTrainerFrozenEncoder(FrozenEncoder, IGTVTransferTrainer): ...
+
+
 class IGTVTransferTrainer_1epoch(OneEpoch, IGTVTransferTrainer): ...
 
 
@@ -181,6 +209,12 @@ class IGTVTransferTrainerNanoNoSIM(NoSIM, IGTVTransferTrainerNano): ...
 
 
 class IGTVTransferTrainerNanoDiceCE(DiceCE, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoDeepSupervision(DeepSupervision, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoFrozenEncoder(FrozenEncoder, IGTVTransferTrainerNano): ...
 
 
 class IGTVTransferTrainerNano_1epoch(OneEpoch, IGTVTransferTrainerNano): ...

@@ -1,12 +1,12 @@
 """`nnunet-igtv import-weights`: a foreign checkpoint becomes one for `nnUNetv2_train -pretrained_weights`."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.whole import written_whole
 
 
 def main(argv: list[str]) -> int:
@@ -62,12 +62,8 @@ def import_weights(source: Path, output: Path, preset: str | None = None, classe
     report = load_pretrained(network, state)
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        torch.save({"network_weights": weights, "preset": name, "source": report.kind}, partial)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(output) as beside:
+        torch.save({"network_weights": weights, "preset": name, "source": report.kind}, beside)
     return f"preset: {name or 'none, an architecture of its own'}\n{report.table()}\nwritten: {output}"
 
 

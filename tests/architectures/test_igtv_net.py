@@ -117,7 +117,7 @@ def test_no_shape_of_a_weight_depends_on_the_input(small_net, noise):
 
 
 def test_deep_supervision_gives_a_list_of_logits_while_it_is_on(small_net, noise):
-    net, x = small_net(deep_supervision=True), noise(1, 2, 2, 64, 32).float()
+    net, x = small_net(auxiliary_heads=True, deep_supervision=True), noise(1, 2, 2, 64, 32).float()
     with torch.no_grad():
         outputs = net(x)
         net.decoder.deep_supervision = False
@@ -128,6 +128,14 @@ def test_deep_supervision_gives_a_list_of_logits_while_it_is_on(small_net, noise
     assert {key for key in net.state_dict() if key not in plain} == {
         f"decoder.seg_layers.{i}.weight" for i in (1, 2, 3)
     }
+
+
+def test_prediction_builds_the_network_that_deep_supervision_trained(small_net, noise):
+    trained = small_net(auxiliary_heads=True, deep_supervision=True)
+    net, x = small_net(auxiliary_heads=True, deep_supervision=False, fresh=True), noise(1, 2, 2, 32, 32)
+    net.load_state_dict(trained.state_dict())  # strictly, as nnU-Net's predictor does
+    with torch.no_grad():
+        assert torch.equal(net(x.float()), trained(x.float())[0])
 
 
 def test_every_parameter_learns(small_net, noise):

@@ -1,7 +1,6 @@
 """nnU-Net's own commands, unmodified, with this package's trainers, on the CPU."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -12,17 +11,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_igtv.env import FOLDER
-
 pytestmark = pytest.mark.e2e
 
-TRAINERS = os.pathsep.join([str(FOLDER), str(Path(__file__).parent / "trainers")])
 PRETRAIN, TRANSFER = "GTVPretrainTrainerFewSteps", "IGTVTransferTrainerFewSteps"
 
 
 def train(world, dataset, trainer, *extra, configuration="2d", check=True, **environment):
-    command = ["nnUNetv2_train", dataset, configuration, 0, "-tr", trainer, "-device", "cpu", *extra]
-    return world.run(*command, environment={"nnUNet_extTrainer": TRAINERS} | environment, check=check)
+    command = world.training(dataset, trainer, *extra, configuration=configuration)
+    return world.run(*command, environment=environment, check=check)
 
 
 def content(checkpoint):
@@ -38,12 +34,11 @@ def pretrained(nnunet_world):
 @pytest.fixture(scope="module")
 def transferred(nnunet_world, pretrained):
     """The fold of a transfer that was killed after its first epoch and gone on with."""
-    command = ["nnUNetv2_train", "902", "2d", "0", "-tr", TRANSFER, "-device", "cpu"]
-    environment = nnunet_world.environment | {"nnUNet_extTrainer": TRAINERS}
+    command = nnunet_world.training(902, TRANSFER, "-pretrained_weights", pretrained)
     fold = nnunet_world.fold(902, TRANSFER)
     with subprocess.Popen(
-        [*command, "-pretrained_weights", str(pretrained)],
-        env=environment,
+        list(map(str, command)),
+        env=nnunet_world.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as run:
@@ -136,10 +131,7 @@ def test_predictions_have_the_geometry_of_their_input(nnunet_world, transferred,
     toy_case(images, None, "one_slice", seed=8, shape=(1, 32, 40))
     toy_case(images, None, "two_slices", seed=9, shape=(2, 40, 32))
     model = ["-d", 902, "-c", "2d", "-f", 0, "-tr", TRANSFER, "-device", "cpu"]
-    nnunet_world.run(
-        *["nnUNetv2_predict", *model, "-i", images, "-o", output, "-npp", 1, "-nps", 1],
-        environment={"nnUNet_extTrainer": TRAINERS},
-    )
+    nnunet_world.run("nnUNetv2_predict", *model, "-i", images, "-o", output, "-npp", 1, "-nps", 1)
     for case in ("oblique", "one_slice", "two_slices"):
         ct = sitk.ReadImage(str(images / f"{case}_0000.nii.gz"))
         prediction = sitk.ReadImage(str(output / f"{case}.nii.gz"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers.checkpoints import plain, readable, written_whole
+from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def test_plain_values_need_no_pickled_code(tmp_path):
 
 
 def write_half(path, failure):
-    with written_whole(str(path)) as temporary, open(temporary, "wb") as file:
+    with checkpoint_written(str(path)) as beside, open(beside, "wb") as file:
         file.write(b"half a checkp")
         raise failure
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers import IGTVTrainerNano
+from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoDeepSupervision
 from nnunet_igtv.trainers.augmentation import InPlaneBlurTransform
 
 
@@ -83,6 +83,42 @@ def test_without_cross_entropy_the_loss_is_minus_dice(make_trainer):
     assert losses[False] == pytest.approx([-1, 0], abs=1e-3)
     assert losses[True][0] == pytest.approx(-1, abs=1e-3)
     assert losses[True][1] > 40
+
+
+@pytest.mark.parametrize("cross_entropy", [False, True])
+def test_deep_supervision_trains_the_coarser_heads(make_trainer, cross_entropy):
+    trainer = make_trainer(IGTVTrainerNanoDeepSupervision, cross_entropy=cross_entropy)
+    batch = started(trainer)
+    slices, *plane = trainer.configuration_manager.patch_size
+    sizes = [(slices, *(round(side / stride) for side in plane)) for stride in (1, 4, 8, 16)]
+    assert [tuple(target.shape[2:]) for target in batch["target"]] == sizes
+    assert [tuple(logits.shape[2:]) for logits in trainer.network(batch["data"])] == sizes
+    before = parameters(trainer)
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(4)]
+    assert losses[-1] < losses[0]
+    moved = {
+        name for name, parameter in parameters(trainer).items() if not torch.equal(parameter, before[name])
+    }
+    heads = [f"decoder.seg_layers.{i}.weight" for i in range(4)]
+    # nnU-Net gives the coarsest output no weight
+    assert [head in moved for head in heads] == [True, True, True, False]
+    assert trainer.validation_step(next(trainer.dataloader_val))["tp_hard"].shape == (1,)
+
+
+def test_deep_supervision_is_as_the_plan_says_and_off_at_prediction(make_trainer):
+    trained = make_trainer(IGTVTrainerNanoDeepSupervision)
+    trained.initialize()
+    # the results' plan decides, as on --c, whatever the trainer's own setting
+    trainer = make_trainer(IGTVTrainerNano, plans=trained.plans_manager.plans)
+    assert trainer.enable_deep_supervision
+    arguments = (trainer.plans_manager, trainer.configuration_manager, 2, 2)
+    network = trainer.build_network_architecture(*arguments, enable_deep_supervision=False)
+    network.load_state_dict(trained.network.state_dict())  # strictly, as nnU-Net's predictor does
+    assert network(torch.zeros(1, 2, 3, 32, 32)).shape == (1, 2, 3, 32, 32)
+    plain = make_trainer(IGTVTrainerNano)
+    plain.initialize()
+    plain.set_deep_supervision_enabled(True)  # which nnU-Net does after every validation
+    assert isinstance(plain.network(torch.zeros(1, 2, 1, 32, 32)), torch.Tensor)
 
 
 def test_a_step_learns_and_follows_the_schedule(make_trainer):
@@ -239,6 +275,35 @@ def test_a_checkpoint_needs_no_pickled_code(make_trainer):
     assert content["trainer_name"] == "IGTVTrainerNano"
     assert isinstance(content["logging"]["train_losses"][0], float)
     assert content["init_args"]["configuration"] == "2d"
+
+
+def test_nnunets_other_loggers_get_every_epoch_also_after_an_interruption(make_trainer):
+    class Recorder:  # in place of Weights & Biases
+        def __init__(self):
+            self.logged, self.config = [], {}
+
+        def update_config(self, config):
+            self.config |= config
+
+        def log(self, key, value, step):
+            self.logged.append((key, step, float(value)))
+
+    first, recorder = make_trainer(IGTVTrainerNano), Recorder()
+    first.logger.loggers.append(recorder)
+    first.run_training()
+    for key in ("train_losses", "val_losses", "mean_fg_dice", "ema_fg_dice", "lrs"):
+        values = first.logger.get_value(key, step=None)
+        assert [entry for entry in recorder.logged if entry[0] == key] == [
+            (key, step, pytest.approx(value, nan_ok=True)) for step, value in enumerate(values)
+        ]
+    assert recorder.config["hparas"]["batch_size"] == first.batch_size
+    second = make_trainer(IGTVTrainerNano, epochs=3, continuing=True)
+    second.load_checkpoint(str(Path(first.output_folder) / "checkpoint_final.pth"))
+    again = Recorder()
+    second.logger.loggers.append(again)
+    second.run_training()
+    assert {step for _, step, _ in again.logged} == {2}
+    assert len(second.logger.get_value("train_losses", step=None)) == 3
 
 
 def test_checkpointing_can_be_disabled(make_trainer):

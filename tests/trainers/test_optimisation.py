@@ -16,6 +16,7 @@ def test_every_parameter_is_in_exactly_one_group(network):
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in network.named_parameters())
     for group in groups:
+        assert group["start"] == 0
         assert group["lr"] == pytest.approx(1e-3 if group["origin"] == "new" else 1e-4)
         assert (set(group["names"]) <= new) == (group["origin"] == "new")
 
@@ -39,6 +40,37 @@ def test_a_checkpoints_optimiser_state_says_what_was_new(network):
     new = {"decoder.seg_layers.0.weight", "encoder.patch_embed.conv.bias"}
     optimizer = torch.optim.AdamW(parameter_groups(network, new, 1e-3, 0.1))
     assert new_parameters(optimizer.state_dict()) == new
+
+
+def test_only_the_transferred_part_of_the_encoder_starts_later(network):
+    new = {"encoder.patch_embed.conv.bias", "decoder.seg_layers.0.weight"}
+    late = {
+        name
+        for group in parameter_groups(network, new, 1e-3, 0.1, 5)
+        for name in group["names"]
+        if group["start"]
+    }
+    assert late == {
+        name for name, _ in network.named_parameters() if name.startswith("encoder.") and name not in new
+    }
+
+
+def test_a_group_that_starts_later_keeps_its_weights_until_then(network):
+    frozen, free = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer = torch.optim.AdamW(
+        [{"params": [frozen], "start": 4.0}, {"params": [free]}], 0.1, weight_decay=1.0
+    )
+    schedule = WarmUpCosine(optimizer, 40)
+    for step in range(8):
+        schedule.step(step / 2)
+        (frozen * free).sum().backward()
+        optimizer.step()
+    assert torch.equal(frozen, torch.ones(3))
+    assert not torch.equal(free, torch.ones(3))
+    assert schedule.factor(4, 4) < schedule.factor(5, 4) < schedule.factor(6, 4) == schedule.factor(6)
+    schedule.step(5)
+    optimizer.step()
+    assert not torch.equal(frozen, torch.ones(3))
 
 
 @pytest.mark.law

@@ -13,6 +13,8 @@ from nnunet_igtv.trainers import (
     GTVPretrainTrainerNano,
     GTVPretrainTrainerNanoNoSIM,
     IGTVTransferTrainerNano,
+    IGTVTransferTrainerNanoDeepSupervision,
+    IGTVTransferTrainerNanoFrozenEncoder,
     IGTVTransferTrainerNanoNoSIM,
 )
 
@@ -142,3 +144,46 @@ def test_what_was_new_stays_new_when_a_run_goes_on(make_trainer, checkpoint, mon
     second.load_checkpoint(latest)
     second.on_train_start()  # asks for no weights
     assert origins(second) == origins(first)
+
+
+def test_weights_without_auxiliary_heads_pass_the_flag_into_deep_supervision(make_trainer, checkpoint):
+    path, _ = checkpoint()
+    trainer = make_trainer(IGTVTransferTrainerNanoDeepSupervision)
+    trainer.initialize()
+    load_pretrained_weights(trainer.network, str(path))
+    trainer.on_train_start()
+    new = {key for key, value in report_of(trainer)[1].items() if value == "initial"}
+    assert new == {f"decoder.seg_layers.{i}.weight" for i in range(4)}
+
+
+def test_a_frozen_encoder_stays_as_it_came_and_then_learns_also_across_an_interruption(
+    make_trainer, checkpoint, monkeypatch
+):
+    path, source = checkpoint(GTVPretrainTrainerNanoNoSIM)
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+    base, frozen_for_two = IGTVTransferTrainerNanoFrozenEncoder, {"epochs": 8, "frozen_share": 0.25}
+    first = make_trainer(base, **frozen_for_two)
+    first.on_train_start()
+
+    def train(trainer, epoch):
+        trainer.current_epoch = epoch
+        trainer.on_train_epoch_start()
+        for _ in range(trainer.num_iterations_per_epoch):
+            trainer.train_step(next(trainer.dataloader_train))
+        state = trainer.network.state_dict()
+        changed = {
+            key
+            for key in source
+            if source[key].is_floating_point() and not torch.equal(state[key], source[key])
+        }
+        assert any(key.startswith("decoder.") for key in changed)
+        return {key for key in changed if key.startswith("encoder.")}
+
+    assert not train(first, 0)
+    latest = str(Path(first.output_folder) / "checkpoint_latest.pth")
+    first.save_checkpoint(latest)
+    second = make_trainer(base, continuing=True, **frozen_for_two)
+    second.load_checkpoint(latest)
+    second.on_train_start()
+    assert not train(second, 1)
+    assert train(second, 2)

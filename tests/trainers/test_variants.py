@@ -9,13 +9,21 @@ from nnunet_igtv import trainers
 from nnunet_igtv.env import FOLDER
 from nnunet_igtv.trainers import TRAINERS
 
+PARTS = {
+    "NoSIM": {"slice_interaction": False},
+    "DiceCE": {"cross_entropy": True},
+    "DeepSupervision": {"deep_supervision": True},
+    "FrozenEncoder": {"frozen_share": 0.1},
+}
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
-    *("preset", "slice_interaction", "cross_entropy", "epochs", "iterations", "validation_iterations"),
-    *("checkpoint_every", "learning_rate", "decay", "transferred_factor", "mirror_axes"),
+    *("preset", "slice_interaction", "deep_supervision", "cross_entropy"),
+    *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
+    *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
-    r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?(?P<sim>NoSIM)?(?P<loss>DiceCE)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
+    r"(?P<part>NoSIM|DiceCE|DeepSupervision|FrozenEncoder)?(_(?P<n>\d+)epochs?)?"
 )
 
 
@@ -35,10 +43,7 @@ def test_a_variant_differs_in_what_its_name_says_and_in_nothing_else(name):
         full = recipe(TRAINERS[parts["base"]])
         assert {key for key in RECIPE if expected[key] != full[key]} == changed
         assert expected["preset"] == parts["size"].lower()
-    if parts["sim"]:
-        expected["slice_interaction"] = False
-    if parts["loss"]:
-        expected["cross_entropy"] = True
+    expected |= PARTS.get(parts["part"], {})
     if parts["n"]:
         expected["epochs"] = int(parts["n"])
     assert recipe(TRAINERS[name]) == expected
@@ -51,7 +56,9 @@ def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
         {name.removeprefix(base) for name in TRAINERS if NAME.fullmatch(name)["base"] == base}
         for base in BASES
     ]
-    assert suffixes[0] == suffixes[1] == suffixes[2]
+    assert suffixes[0] == suffixes[1]
+    assert suffixes[2] - suffixes[0] == {"FrozenEncoder", "NanoFrozenEncoder"}  # what has no encoder to keep
+    assert suffixes[0] < suffixes[2]
     assert {
         "",
         "Nano",
@@ -82,6 +89,8 @@ def test_the_table_in_the_docs_names_every_part_of_a_name(request):
         "Base",
         "NoSIM",
         "DiceCE",
+        "DeepSupervision",
+        "FrozenEncoder",
         "_1epoch",
         "_5epochs",
         "_100epochs",

@@ -19,6 +19,7 @@ from nnunet_igtv.architectures.cross_modal import BatchNorm
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNano, process_group
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
+from nnunet_igtv.trainers.variants import DeepSupervision
 
 CPU = torch.device("cpu")
 
@@ -194,20 +195,13 @@ def check_odd_batch(setting):
     return refusal(lambda: setting.trainer(type("IGTVTrainerOdd", (IGTVTrainerNano,), {}), batch_size=3))
 
 
-def check_wrapped_again(setting):
-    """An encoder that stops learning, and learns again, is told to DDP by wrapping again."""
-    trainer = setting.trainer()
-    trainer.initialize()
-    encoder, learnt = trainer.bare_network.encoder, []
-    for learns in (False, True, False):
-        trainer.on_train_epoch_start()
-        encoder.requires_grad_(learns)
-        trainer.wrap_network()
-        before = digest(encoder)
-        for _ in range(2):
-            trainer.train_step(setting.batch(trainer))
-        learnt.append(digest(encoder) != before)
-    return {"learnt": learnt, "digest": digest(trainer.bare_network)}
+def check_deep_supervision(setting):
+    """Every head gets a gradient, the one of the least weight too: DDP stops at a parameter without one."""
+    trainer = setting.trainer(type("IGTVTrainerHeads", (DeepSupervision, IGTVTrainerTwoRanks), {}))
+    trainer.on_train_start()
+    trainer.on_train_epoch_start()
+    losses = [float(trainer.train_step(next(trainer.dataloader_train))["loss"]) for _ in range(2)]
+    return {"losses": losses, "digest": digest(trainer.bare_network)}
 
 
 def main(rank, port, plans, description, output):

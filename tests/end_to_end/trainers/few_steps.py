@@ -1,16 +1,63 @@
 """Trainers of a few steps, found by nnU-Net in this folder beside the package's own."""
 
-from nnunet_igtv.trainers import GTVPretrainTrainerNano, IGTVTrainerNano, IGTVTransferTrainerNano
+import os
+import signal
+from pathlib import Path
+from unittest import mock
+
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunet_igtv.trainers import (
+    GTVPretrainTrainerNano,
+    IGTVTrainerNano,
+    IGTVTrainerNanoDeepSupervision,
+    IGTVTransferTrainerNano,
+)
 
 
 class FewSteps:
     epochs, iterations, validation_iterations = 3, 2, 1
 
 
+class OneStep:
+    epochs, iterations, validation_iterations = 1, 1, 1
+
+
 class GTVPretrainTrainerFewSteps(FewSteps, GTVPretrainTrainerNano): ...
 
 
-class IGTVTrainerFewSteps(FewSteps, IGTVTrainerNano): ...
-
-
 class IGTVTransferTrainerFewSteps(FewSteps, IGTVTransferTrainerNano): ...
+
+
+class IGTVTrainerOneStep(OneStep, IGTVTrainerNano): ...
+
+
+class IGTVTrainerOneStepDeepSupervision(OneStep, IGTVTrainerNanoDeepSupervision): ...
+
+
+class IGTVTrainerMortal(FewSteps, IGTVTrainerNano):
+    """Is killed, as by SIGKILL, half-way through what the variable KILLED_WHILE says."""
+
+    def save_checkpoint(self, filename):
+        if os.environ.get("KILLED_WHILE") != "writing" or self.current_epoch == 0:
+            return super().save_checkpoint(filename)
+        save = torch.save
+
+        def save_half(content, target):
+            save(content, target)
+            os.truncate(target, Path(target).stat().st_size // 2)
+            _die()
+
+        with mock.patch("torch.save", save_half):
+            return super().save_checkpoint(filename)
+
+    def perform_actual_validation(self, save_probabilities=False):
+        if os.environ.get("KILLED_WHILE") != "validating":
+            return super().perform_actual_validation(save_probabilities)
+        with mock.patch.object(nnUNetPredictor, "predict_sliding_window_return_logits", _die):
+            return super().perform_actual_validation(save_probabilities)
+
+
+def _die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
