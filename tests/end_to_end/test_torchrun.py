@@ -37,7 +37,8 @@ SETTINGS = {
     "nnUNet_igtv_gtv_weights": "",
     "OMP_NUM_THREADS": "1",
 }
-LOSS_TOLERANCE = 5e-4  # found: 2e-5 after 6 steps; without norms over both processes: 1e-2
+# Found: 2e-5, and 1 %. With norms over each process's own batch instead: 1e-2, and 74 %.
+LOSS_TOLERANCE = 5e-4  # the loss is minus the Dice
 WEIGHT_TOLERANCE = 0.05  # of the way that training moved them
 
 
@@ -53,7 +54,7 @@ def torchrun_on_two_machines(*arguments):
 
 
 def train(*arguments):
-    return ["train", "905", "2d", "0", "-device", "cpu", *map(str, arguments)]
+    return ["train", "906", "2d", "0", "-device", "cpu", *map(str, arguments)]
 
 
 def rank_of(process):
@@ -63,9 +64,9 @@ def rank_of(process):
 
 @pytest.fixture(scope="module")
 def world(nnunet_world):
-    """With Dataset905 of six cases, which no one has split yet."""
-    nnunet_world.add_dataset("Dataset905_Distributed", cases=6, seed=50)
-    (nnunet_world.preprocessed(905) / "splits_final.json").unlink()
+    """With Dataset906 of six cases, which no one has split yet."""
+    nnunet_world.add_dataset("Dataset906_Distributed", cases=6, seed=50)
+    (nnunet_world.preprocessed(906) / "splits_final.json").unlink()
     return nnunet_world
 
 
@@ -81,7 +82,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def killed(world, weights):
     """Exit status and output of the run whose rank 1 was killed, how long it took to end, its checkpoint."""
-    fold = world.fold(905, TRANSFER)
+    fold = world.fold(906, TRANSFER)
     with subprocess.Popen(
         torchrun("-tr", TRANSFER, "-pretrained_weights", weights),
         env=world.environment | SETTINGS,
@@ -119,7 +120,7 @@ def two(world, killed, tmp_path_factory):
             assert other.wait(timeout=60) == 0, log.read_text()[-4000:]
         finally:
             other.kill()
-    return world.fold(905, TRANSFER), done.stdout + log.read_text()
+    return world.fold(906, TRANSFER), done.stdout + log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def one(world, weights, two, tmp_path_factory):
             patch.setenv(name, value)
         patch.setattr(torch, "set_num_threads", lambda number: None)  # a test among others leaves them alone
         assert cli.main(train("-tr", TRANSFER, "-pretrained_weights", weights)) == 0
-    return results / world.fold(905, TRANSFER).relative_to(world.folder("results"))
+    return results / world.fold(906, TRANSFER).relative_to(world.folder("results"))
 
 
 def content(fold):
@@ -180,7 +181,7 @@ def test_the_weights_are_those_of_one_process(one, two, weights):
 
 
 def test_the_validation_is_complete_and_agrees(one, two, world):
-    splits = json.loads((world.preprocessed(905) / "splits_final.json").read_text())  # which rank 0 made
+    splits = json.loads((world.preprocessed(906) / "splits_final.json").read_text())  # which rank 0 made
     cases = splits[0]["val"]
     assert len(cases) == 2  # one for each process
     summaries = [json.loads((fold / "validation" / "summary.json").read_text()) for fold in (one, two[0])]

@@ -11,6 +11,7 @@ from torch import multiprocessing
 
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.cross_modal import BatchNorm
+from nnunet_igtv.trainers.distributed import _own
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 
 
@@ -117,3 +118,10 @@ def test_on_gpus_the_norms_become_pytorchs_own():
     assert sum(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules()) == norms > 0
     assert list(network.state_dict()) == keys
     assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
+
+
+def test_a_gpu_is_the_one_given_or_the_one_that_nnunet_has_chosen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)  # set by nnUNetv2_train -num_gpus
+    assert _own(torch.device("cuda")) == torch.device("cuda", 3)
+    assert _own(torch.device("cuda", 1)) == torch.device("cuda", 1)  # by nnunet-igtv train
+    assert _own(torch.device("cpu")) == torch.device("cpu")
