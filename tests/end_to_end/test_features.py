@@ -115,23 +115,39 @@ def test_npz_holds_the_probabilities_of_every_class(transferred):
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-2)
 
 
-def test_val_repeats_the_validation_and_nothing_else(nnunet_world, transferred):
+@pytest.fixture(scope="module")
+def afterwards(nnunet_world, transferred, pretrained, toy_case, oblique, tmp_path_factory):
+    """What follows a finished transfer: another validation, a prediction, the transfer in `3d_fullres`.
+
+    Returns the log, the checkpoint as it was before, and the folders of the images and the predictions.
+    """
     fold, *_ = transferred
     before = (fold / "checkpoint_final.pth").read_bytes()
     (fold / "validation" / "summary.json").unlink()
-    log = train(nnunet_world, 902, TRANSFER, "--val").stdout
-    assert (fold / "validation" / "summary.json").exists()
-    assert "Epoch 0" not in log
-    assert (fold / "checkpoint_final.pth").read_bytes() == before
-
-
-def test_predictions_have_the_geometry_of_their_input(nnunet_world, transferred, toy_case, oblique, tmp_path):
-    images, output = tmp_path / "images", tmp_path / "predictions"
+    images, output = (tmp_path_factory.mktemp(name) for name in ("images", "predictions"))
     toy_case(images, None, "oblique", seed=7, direction=oblique)
     toy_case(images, None, "one_slice", seed=8, shape=(1, 32, 40))
     toy_case(images, None, "two_slices", seed=9, shape=(2, 40, 32))
     model = ["-d", 902, "-c", "2d", "-f", 0, "-tr", TRANSFER, "-device", "cpu"]
-    nnunet_world.run("nnUNetv2_predict", *model, "-i", images, "-o", output, "-npp", 1, "-nps", 1)
+    done = nnunet_world.run_together(
+        nnunet_world.training(902, TRANSFER, "--val"),
+        ["nnUNetv2_predict", *model, "-i", images, "-o", output, "-npp", 1, "-nps", 1],
+        nnunet_world.training(902, TRANSFER, configuration="3d_fullres"),
+        environment={"nnUNet_igtv_gtv_weights": str(pretrained)},
+    )
+    return done.stdout, before, images, output
+
+
+def test_val_repeats_the_validation_and_nothing_else(transferred, afterwards):
+    fold, *_ = transferred
+    log, before, *_ = afterwards
+    assert (fold / "validation" / "summary.json").exists()
+    assert "Epoch 0" not in log[: log.index("$ nnUNetv2_predict")]
+    assert (fold / "checkpoint_final.pth").read_bytes() == before
+
+
+def test_predictions_have_the_geometry_of_their_input(afterwards):
+    *_, images, output = afterwards
     for case in ("oblique", "one_slice", "two_slices"):
         ct = sitk.ReadImage(str(images / f"{case}_0000.nii.gz"))
         prediction = sitk.ReadImage(str(output / f"{case}.nii.gz"))
@@ -140,9 +156,7 @@ def test_predictions_have_the_geometry_of_their_input(nnunet_world, transferred,
             np.testing.assert_allclose(getattr(prediction, geometry)(), getattr(ct, geometry)(), atol=1e-5)
 
 
-def test_the_environment_variable_transfers_into_another_configuration(nnunet_world, pretrained):
-    weights = {"nnUNet_igtv_gtv_weights": str(pretrained)}
-    train(nnunet_world, 902, TRANSFER, configuration="3d_fullres", **weights)
+def test_the_environment_variable_transfers_into_another_configuration(nnunet_world, pretrained, afterwards):
     fold = nnunet_world.fold(902, TRANSFER, "3d_fullres")
     report = json.loads((fold / "transfer_report.json").read_text())
     assert report["source"] == str(pretrained)

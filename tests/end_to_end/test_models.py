@@ -14,6 +14,7 @@ pytestmark = pytest.mark.e2e
 A, B = "IGTVTrainerOneStep", "IGTVTrainerOneStepDeepSupervision"  # of tests/end_to_end/trainers
 FOLDS = range(5)
 CASES = ("case_a", "case_b", "case_c")
+IN_THIS_PROCESS = ("-npp", 0, "-nps", 0)
 
 
 def core_and_ignored(label):
@@ -51,34 +52,33 @@ def models(nnunet_world, cohort):
         nnunet_world.training(905, B, fold="all"),
         nnunet_world.training(905, B, "--val", "--val_best", fold="all"),
         ["nnUNetv2_find_best_configuration", 905, "-c", "2d", "-tr", A, "-np", 1],
+        ["nnUNetv2_plan_experiment", "-d", 902, "-pl", "nnUNetPlannerResEncM"],
+        nnunet_world.training(902, A, "-p", "nnUNetResEncUNetMPlans"),
     )
     return nnunet_world.fold(905, A).parent, nnunet_world.fold(905, B).parent
 
 
 @pytest.fixture(scope="module")
 def predictions(nnunet_world, models, cohort, tmp_path_factory):
-    """A folder with what prediction, ensembling, postprocessing and sharing wrote."""
+    """A folder with what prediction, ensembling and sharing wrote."""
     out = tmp_path_factory.mktemp("out")
-    crossvalidation = models[0] / "crossval_results_folds_0_1_2_3_4"
-    postprocessing = ["-pp_pkl_file", crossvalidation / "postprocessing.pkl", "-np", 1]
     nnunet_world.run_together(
-        prediction(cohort, out / "a", A, FOLDS, "--save_probabilities"),
-        prediction(cohort, out / "b", B, ["all"], "--save_probabilities", "-chk", "checkpoint_best.pth"),
-        *(
-            prediction(cohort, out / f"part_{part}", A, FOLDS, "-num_parts", 2, "-part_id", part)
-            for part in (0, 1)
+        prediction(cohort, out / "a", A, FOLDS, "--save_probabilities", *IN_THIS_PROCESS),
+        prediction(
+            *(cohort, out / "b", B, ["all"], "--save_probabilities", "-chk", "checkpoint_best.pth"),
+            *IN_THIS_PROCESS,
+        ),
+        prediction(
+            *(cohort, out / "part", A, FOLDS, "-num_parts", 2, "-part_id", 1),
+            *("-npp", 1, "-nps", 1),  # in this process nnU-Net would predict every case
         ),
         ["nnUNetv2_ensemble", "-i", out / "a", out / "b", "-o", out / "ensemble", "-np", 1],
-        [
-            *["nnUNetv2_apply_postprocessing", "-i", out / "a", "-o", out / "postprocessed", *postprocessing],
-            *["-plans_json", out / "a" / "plans.json", "-dataset_json", out / "a" / "dataset.json"],
-        ],
         ["nnUNetv2_export_model_to_zip", "-d", 905, "-c", "2d", "-tr", A, "-f", *FOLDS, "-o", out / "a.zip"],
     )
     elsewhere = {"nnUNet_results": str(out / "elsewhere")}
     nnunet_world.run_together(
         ["nnUNetv2_install_pretrained_model_from_zip", out / "a.zip"],
-        prediction(cohort, out / "installed", A, FOLDS, "--save_probabilities"),
+        prediction(cohort, out / "installed", A, FOLDS, "--save_probabilities", *IN_THIS_PROCESS),
         environment=elsewhere,
     )
     return out
@@ -139,15 +139,10 @@ def test_an_ensemble_is_the_mean_of_two_different_models(predictions):
         assert np.mean(ensemble[f"{case}.nii.gz"] == expected) > 0.99
 
 
-def test_parts_of_the_cases_make_the_whole(predictions):
-    parts = [labels(predictions / f"part_{part}") for part in (0, 1)]
-    assert all(parts)
-    assert not parts[0].keys() & parts[1].keys()
-    assert same(parts[0] | parts[1], labels(predictions / "a"))
-
-
-def test_postprocessing_is_applied(predictions):
-    assert labels(predictions / "postprocessed").keys() == labels(predictions / "a").keys()
+def test_a_part_of_the_cases_is_predicted_as_the_whole(predictions):
+    part, whole = labels(predictions / "part"), labels(predictions / "a")
+    assert part.keys() == {"case_b.nii.gz"}  # every second case, from the second on
+    assert same(part, {name: whole[name] for name in part})
 
 
 def test_a_model_that_was_exported_and_installed_predicts_the_same(predictions):
@@ -157,12 +152,7 @@ def test_a_model_that_was_exported_and_installed_predicts_the_same(predictions):
         assert np.array_equal(*pair)
 
 
-def test_residual_encoder_plans_lead_to_our_network_too(nnunet_world):
-    plans = ["-d", 902, "-pl", "nnUNetPlannerResEncM"]
-    nnunet_world.run_together(
-        ["nnUNetv2_plan_experiment", *plans],
-        nnunet_world.training(902, A, "-p", "nnUNetResEncUNetMPlans"),
-    )
+def test_residual_encoder_plans_lead_to_our_network_too(nnunet_world, models):
     name = f"{A}__nnUNetResEncUNetMPlans__2d"
     folder = nnunet_world.folder("results") / nnunet_world.preprocessed(902).name / name
     assert (folder / "fold_0" / "validation" / "summary.json").exists()
