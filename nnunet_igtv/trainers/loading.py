@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,25 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+class OrderedAugmenter(MultiThreadedAugmenter):
+    """batchgenerators' ordered augmenter, which would wait for ever where a worker is killed at a bad moment.
+
+    Its thread that fetches the batches dies without a word when a worker is gone in the middle of one.
+    """
+
+    def _start(self) -> None:
+        super()._start()
+        threading.Thread(target=_end_without, args=(self._processes, self.abort_event), daemon=True).start()
+
+
+def _end_without(workers: Sequence[Any], abort: Any) -> None:
+    """Tells an augmenter to end with an error as soon as one of its workers is gone."""
+    while not abort.is_set():
+        if not all(worker.is_alive() for worker in workers):
+            abort.set()
+        time.sleep(WATCH_SECONDS)
+
+
 def seed_from_environment() -> int | None:
     """The seed in `nnUNet_igtv_seed`; None (every run differs, as nnU-Net's do) where it is not set.
 
@@ -67,7 +87,7 @@ def batches(loader: nnUNetDataLoader, workers: int, cached: int, seed: int | Non
         return NonDetMultiThreadedAugmenter(
             loader, None, num_processes=workers, num_cached=cached, pin_memory=pin_memory, wait_time=0.002
         )
-    return MultiThreadedAugmenter(
+    return OrderedAugmenter(
         loader,
         None,
         num_processes=workers,
