@@ -23,6 +23,7 @@ from .lanes import FLOAT, LANES, WIDE, compiled, processor
 from .reference import pixel_orders
 
 DEVICES = ("cpu",)
+WIDENS = True
 _LONGEST_RUN = 24
 _WORTH_A_THREAD = 200_000  # exponentials; below, handing work over costs more than it saves
 

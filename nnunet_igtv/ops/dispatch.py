@@ -1,7 +1,7 @@
 """Which backend computes the scan on a device, and why.
 
 A backend is a module with `forward` and `backward` on the layout of `nnunet_igtv.ops.scan`, `DEVICES` and
-`describe()`. It counts as available on a device only once a small problem, forward and backward, has come out
+`describe()`, and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only once a small problem, forward and backward, has come out
 right there: an installed package may have no kernel for this GPU.
 """
 
@@ -33,6 +33,7 @@ class Backend:
     reason: str
     forward: Callable[..., Tensor]
     backward: Callable[..., Gradients]
+    widens: bool = False  # whether forward takes a delta_weight
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
@@ -60,6 +61,7 @@ def _probed(name: str, device: torch.device) -> Backend | UnavailableError:
         if module.DEVICES and device.type not in module.DEVICES:
             return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
         backend = Backend(name, module.describe(), module.forward, module.backward)
+        backend = replace(backend, widens=getattr(module, "WIDENS", False))
         inputs, grad = _small_problem(device)
         found = [backend.forward(*inputs), *backend.backward(grad, *inputs)]
         right = [reference.forward(*inputs), *reference.backward(grad, *inputs)]

@@ -15,10 +15,18 @@ def operands(tools):
     return tuple(t.detach().requires_grad_() for t in tensors)
 
 
+def narrow(tensors):
+    """The same with steps that a weight widens from 3 numbers."""
+    x, delta, *others = tensors
+    weight = torch.linspace(-1, 1, 4 * 16 * 3).view(4, 16, 3).requires_grad_()
+    return (x, delta.detach()[..., :3].contiguous().requires_grad_(), *others, weight)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_the_operators_keep_pytorchs_contract(scan_tools, backend):
     tensors = operands(scan_tools)
-    torch.library.opcheck(_scan, (*tensors, 4, True, backend))
+    torch.library.opcheck(_scan, (*tensors, None, 4, True, backend))
+    torch.library.opcheck(_scan, (*narrow(tensors), 4, True, backend))
     detached = tuple(t.detach() for t in tensors)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(_scan_backward, (detached[0], *detached, 4, True, backend), test_utils=checks)
