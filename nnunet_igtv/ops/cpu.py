@@ -88,9 +88,9 @@ def _backward_kernel(*options: int) -> Callable[..., None]:
 
 @lru_cache(maxsize=64)
 def _order(height: int, width: int, crossed: bool) -> Tensor:
-    """The directions' pixels one after the other, and CHUNK more, any, before them and after them."""
+    """The directions' pixels one after the other, and some more, any, before them and after them."""
     orders = pixel_orders(height, width, crossed).to(torch.int32)
-    return F.pad(orders.flatten(), (kernels.CHUNK, kernels.CHUNK))
+    return F.pad(orders.flatten(), (kernels.FARTHEST, kernels.FARTHEST))
 
 
 class _Problem:
@@ -140,7 +140,7 @@ class _Problem:
         """Addresses of an image's inputs, `at` bytes after the first channel."""
         delta = self.delta[image].data_ptr() + (0 if self.rank else at)
         places = (self.B[image].data_ptr(), self.C[image].data_ptr())
-        order = self.order.data_ptr() + 4 * kernels.CHUNK
+        order = self.order.data_ptr() + 4 * kernels.FARTHEST
         first, rates = self.x[image].data_ptr() + at, self.A.data_ptr() + at
         return (first, delta, rates, *places, self.D.data_ptr() + at, self.bias.data_ptr() + at, order)
 
@@ -225,7 +225,7 @@ def backward(
 
     def task(image: int, share: int, first: int, last: int) -> Callable[[], None]:
         def run() -> None:
-            at, chunks = first * WIDE, -(-p.pixels // kernels.CHUNK)
+            at, chunks = first * WIDE, -(-p.pixels // kernels.CHUNK_BACK)
             size = kernels.backward_scratch(p.states, last - first, chunks)
             scratch = torch.empty(size, dtype=torch.uint8)
             kernel(

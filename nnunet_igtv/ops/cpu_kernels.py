@@ -9,7 +9,7 @@ computes each again: its memory is the inputs' times N / CHUNK, not times N.
 
 Layouts (float32, channels dense and padded to a multiple of LANES), for one image: x, y and their gradients
 (P, Kx, d); delta (P, K, d), or (P, K, R) and a weight (K, R, d) that widens it; A times log2(e) (K, N, d);
-B, C (P, K, N); D, bias (K, d); order (K, P) int32, with CHUNK more pixels, any, before it and after it.
+B, C (P, K, N); D, bias (K, d); order (K, P) int32, with FARTHEST more pixels, any, before it and after it.
 Addresses point at the run's first channel; `blocks` says how many blocks of LANES channels it has. Distances
 in memory are in bytes: `row` = d floats, `..._step` from pixel to pixel, `..._turn` from direction to direction
 (0 where all directions share). The first `fresh` directions write y (in the backward pass dx), the others add.
@@ -19,10 +19,14 @@ in memory are in bytes: `row` = d floats, `..._step` from pixel to pixel, `..._t
 
 from collections.abc import Callable, Sequence
 
-from .lanes import FLOAT, WIDE, Integer, Trace, Vector
+from .lanes import FLOAT, LANES, WIDE, Integer, Trace, Vector, floats_per_register
 
-CHUNK = 8  # what a chunk of the backward pass needs at N = 16 fits into a first-level cache of 32 KiB
-TOGETHER = 4  # states that the backward pass takes side by side, to hide the latency of their recurrences
+NARROW = min(LANES, floats_per_register())  # lanes to which the gradients of B and C are folded
+CHUNK = 8
+# what a chunk of the backward pass needs at N = 16 fits into a first-level cache of 32 KiB
+CHUNK_BACK = 16 if NARROW < LANES else 8
+FARTHEST = 16  # steps that either pass may look beyond a direction's ends
+TOGETHER = 8  # states that the backward pass takes side by side, to hide the latency of their recurrences
 IN_REGISTERS = 8  # states that the forward pass takes side by side
 WIDENED = 4  # steps widened side by side: with two registers to a vector, they and their weights fit into 16
 BOUND = 2.0**8
@@ -40,7 +44,8 @@ def forward_scratch(states: int, blocks: int) -> int:
 
 def backward_scratch(states: int, blocks: int, chunks: int) -> int:
     """Bytes of working memory of `backward`."""
-    return WIDE * (CHUNK * (7 + 2 * TOGETHER + 2 * states) + TOGETHER + 1 + blocks * states * (1 + chunks))
+    vectors = CHUNK_BACK * (7 + 2 * TOGETHER) + TOGETHER + 1 + blocks * states * (1 + chunks)
+    return WIDE * vectors + 2 * CHUNK_BACK * states * NARROW * FLOAT
 
 
 def _groups(states: int, size: int) -> list[range]:
@@ -214,17 +219,18 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
         x_turn: Integer,
         order_turn: Integer,
     ) -> None:
-        line, wide = CHUNK * WIDE, states * WIDE
+        line, wide = CHUNK_BACK * WIDE, states * WIDE
+        chunks = (pixels + (CHUNK_BACK - 1)) // CHUNK_BACK
         steps, drives, slopes, values, grads, inputs, decays_ = (scratch + i * line for i in range(7))
         some = TOGETHER * WIDE
-        h = scratch + 7 * line  # (CHUNK + 1, TOGETHER): some states in a chunk, the one before it first
-        decay = h + (CHUNK + 1) * some  # (CHUNK, TOGETHER)
-        lanes_B = decay + CHUNK * some  # (CHUNK, N): dB lane by lane
-        lanes_C = lanes_B + CHUNK * wide  # (CHUNK, N): dC lane by lane
-        carried = lanes_C + CHUNK * wide  # (blocks, N): exp(delta A) times the next step's dh
+        h = scratch + 7 * line  # (CHUNK_BACK + 1, TOGETHER): some states in a chunk, the one before it first
+        decay = h + (CHUNK_BACK + 1) * some  # (CHUNK_BACK, TOGETHER)
+        carried = decay + CHUNK_BACK * some  # (blocks, N): exp(delta A) times the next step's dh
         zeros = carried + blocks * wide
         kept = zeros + WIDE  # (chunks, blocks, N): the states at the start of each chunk
-        chunks = (pixels + (CHUNK - 1)) // CHUNK
+        narrow = NARROW * FLOAT
+        lanes_B = kept + chunks * blocks * wide  # (CHUNK_BACK, N, NARROW): dB, not summed up to the end
+        lanes_C = lanes_B + CHUNK_BACK * states * narrow  # dC likewise
         _cleared(trace, zeros, trace.integer(1))
 
         def direction(k: Integer) -> None:
@@ -236,7 +242,7 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
             def prepare(walk: Integer, channel: Integer, count: Integer, everything: bool) -> None:
                 shift = trace.load(bias + k_row + channel)
                 delta_j, at_x = delta_k + channel, x_k + channel
-                ahead = -CHUNK if everything else CHUNK
+                ahead = -CHUNK_BACK if everything else CHUNK_BACK
 
                 def one(t: Integer) -> None:
                     pixel, following = (trace.load_index(walk + (t + i) * 4) for i in (0, ahead))
@@ -284,14 +290,14 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                         trace.store(last[m], end + n * WIDE)
 
             def keep(i: Integer) -> None:
-                walk, here = turn + i * (CHUNK * 4), kept + i * blocks * wide
+                walk, here = turn + i * (CHUNK_BACK * 4), kept + i * blocks * wide
 
                 def block(j: Integer) -> None:
                     channel, start = j * WIDE, here + j * wide
-                    prepare(walk, channel, trace.integer(CHUNK), False)
+                    prepare(walk, channel, trace.integer(CHUNK_BACK), False)
                     a = A + k_row * states + channel
                     for group in _groups(states, 16):
-                        advance(walk, a, start, trace.integer(CHUNK), group, start + blocks * wide)
+                        advance(walk, a, start, trace.integer(CHUNK_BACK), group, start + blocks * wide)
 
                 trace.repeat(blocks, block)
 
@@ -299,9 +305,9 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
 
             def chunk(back: Integer) -> None:
                 i = chunks - 1 - back
-                walk, here = turn + i * (CHUNK * 4), kept + i * blocks * wide
-                count = (pixels - i * CHUNK).minimum(CHUNK)
-                _cleared(trace, lanes_B, trace.integer(2 * CHUNK * states))
+                walk, here = turn + i * (CHUNK_BACK * 4), kept + i * blocks * wide
+                count = (pixels - i * CHUNK_BACK).minimum(CHUNK_BACK)
+                _cleared(trace, lanes_B, trace.integer(2 * CHUNK_BACK * states * NARROW // LANES))
 
                 def block(j: Integer) -> None:
                     channel = j * WIDE
@@ -326,11 +332,10 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                         to_decay = zero if first else trace.load(decays_ + t * WIDE)
                         following, rates = [], []
                         for m, n in enumerate(group):
-                            at, lane = t * some + m * WIDE, t * wide + n * WIDE
+                            at, lane = t * some + m * WIDE, t * (states * narrow) + n * narrow
                             g = trace.fma(grad, trace.broadcast(c + n * FLOAT), old[m])
-                            to_c = trace.fma(grad, trace.load(h + some + at), trace.load(lanes_C + lane))
-                            trace.store(to_c, lanes_C + lane)
-                            trace.store(trace.fma(g, drive, trace.load(lanes_B + lane)), lanes_B + lane)
+                            trace.add_folded(grad, trace.load(h + some + at), lanes_C + lane, NARROW)
+                            trace.add_folded(g, drive, lanes_B + lane, NARROW)
                             to_input = trace.fma(g, trace.broadcast(b + n * FLOAT), to_input)
                             g = g * trace.load(decay + at)
                             s = g * trace.load(h + at)
@@ -373,7 +378,8 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
 
                     def one(n: Integer) -> None:
                         for lanes, out in ((lanes_B, dB), (lanes_C, dC)):
-                            trace.store_sum(trace.load(lanes + t * wide + n * WIDE), out + at + n * FLOAT)
+                            lane = lanes + t * (states * narrow) + n * narrow
+                            trace.store_sum(lane, NARROW, out + at + n * FLOAT)
 
                     trace.repeat(trace.integer(states), one)
 

@@ -142,28 +142,36 @@ class Trace:
         first = self.builder.insert_element(empty, scalar, ir.Constant(_i32, 0))
         return Vector(self, self.builder.shuffle_vector(first, empty, ir.Constant(_ints, [0] * LANES)))
 
-    def store_sum(self, value: Vector, address: Integer) -> None:
-        """The sum of the lanes, in halves, as one float."""
-        total, lanes = value.value, LANES
-        while lanes > 1:
-            lanes //= 2
-            parts = (
-                self.builder.shuffle_vector(
-                    total, total, ir.Constant(ir.VectorType(_i32, lanes), list(range(first, first + lanes)))
-                )
-                for first in (0, lanes)
-            )
-            total = self.builder.fadd(*parts)
-        scalar = self.builder.extract_element(total, ir.Constant(_i32, 0))
-        self.builder.store(scalar, self._pointer(address, _f32), align=FLOAT)
+    def _fma(self, kind: ir.Type, lanes: int, values: Sequence[ir.Value]) -> ir.Value:
+        module, name = self.builder.module, f"llvm.fmuladd.v{lanes}f32"
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * 3), name)
+        return self.builder.call(function, values)
 
     def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
         """a * b + c, fused where the processor can."""
-        module = self.builder.module
-        function = module.globals.get("llvm.fmuladd.v16f32") or ir.Function(
-            module, ir.FunctionType(_floats, [_floats] * 3), "llvm.fmuladd.v16f32"
-        )
-        return Vector(self, self.builder.call(function, [self.vector(v).value for v in (a, b, c)]))
+        return Vector(self, self._fma(_floats, LANES, [self.vector(v).value for v in (a, b, c)]))
+
+    def _part(self, value: ir.Value, first: int, lanes: int) -> ir.Value:
+        places = ir.Constant(ir.VectorType(_i32, lanes), list(range(first, first + lanes)))
+        return self.builder.shuffle_vector(value, value, places)
+
+    def add_folded(self, a: Vector, b: Vector, address: Integer, lanes: int) -> None:
+        """Adds the products of a and b to so many floats in memory, each the sum of every `lanes`th lane."""
+        kind = ir.VectorType(_f32, lanes)
+        pointer = self._pointer(address, kind)
+        total = self.builder.load(pointer, align=FLOAT)
+        for first in range(0, LANES, lanes):
+            total = self._fma(kind, lanes, [*(self._part(v.value, first, lanes) for v in (a, b)), total])
+        self.builder.store(total, pointer, align=FLOAT)
+
+    def store_sum(self, source: Integer, lanes: int, target: Integer) -> None:
+        """The sum of so many floats in memory, in halves, as one float."""
+        total = self.builder.load(self._pointer(source, ir.VectorType(_f32, lanes)), align=FLOAT)
+        while lanes > 1:
+            lanes //= 2
+            total = self.builder.fadd(self._part(total, 0, lanes), self._part(total, lanes, lanes))
+        scalar = self.builder.extract_element(total, ir.Constant(_i32, 0))
+        self.builder.store(scalar, self._pointer(target, _f32), align=FLOAT)
 
     def polynomial(self, x: Vector, coefficients: Sequence[float]) -> Vector:
         """Horner's rule; coefficients lowest first."""
@@ -288,6 +296,12 @@ _engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
 def processor() -> tuple[str, str]:
     """LLVM's name and features of the processor at hand."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def floats_per_register() -> int:
+    """How many floats this processor's vector registers hold."""
+    features = processor()[1].split(",")
+    return 16 if "+avx512f" in features else 8 if "+avx" in features else 4
 
 
 def compiled(
