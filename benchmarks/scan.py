@@ -93,7 +93,9 @@ def exp_floor(values: int) -> Callable[[], None]:
         def once(_: Integer) -> None:
             trace.repeat(
                 trace.integer(256),
-                lambda i: trace.store(trace.exp2(trace.load(source + i * WIDE), 1.0, True), target + i * WIDE),
+                lambda i: trace.store(
+                    trace.exp2(trace.load(source + i * WIDE), 1.0, True), target + i * WIDE
+                ),
             )
 
         trace.repeat(times, once)
@@ -293,7 +295,14 @@ def scalar_numba() -> Callable[..., Tensor]:
                     y[i, c, t] = total
 
     def crossed(
-        x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor, delta_weight: Tensor
+        x: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        bias: Tensor,
+        delta_weight: Tensor,
     ) -> Tensor:
         batch, height, width, channels = x.shape
         delta = widened(delta, delta_weight)
@@ -378,7 +387,7 @@ def network(arguments: argparse.Namespace) -> None:
     rows[0]["of scalar numba"] = found["ours"][0] / found["scalar numba"][0]
     notes = [
         f"`{arguments.preset}`, one CT/PET slice of {arguments.size} x {arguments.size}, forward, 1 thread.",
-        "The steps are widened from R to d channels by a matrix product per direction, in our scan by the kernel.",
+        "Steps are widened to all channels by a matrix product per direction; in ours the kernel does it.",
         f"Largest difference of the logits between ours and scalar numba: {float(difference):.2g}.",
     ]
     write("network", rows, notes)

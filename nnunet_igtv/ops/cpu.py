@@ -77,13 +77,13 @@ def _runs(batch: int, blocks: int, threads: int, most: int) -> list[tuple[int, i
 
 
 @cache
-def _forward_kernel(*options: int) -> Callable[..., None]:
-    return compiled(kernels.forward(*options), kernels.FORWARD_ARGUMENTS)
+def _forward_kernel(states: int, *options: bool) -> Callable[..., None]:
+    return compiled(kernels.forward(states, *options), kernels.FORWARD_ARGUMENTS)
 
 
 @cache
-def _backward_kernel(*options: int) -> Callable[..., None]:
-    return compiled(kernels.backward(*options), kernels.BACKWARD_ARGUMENTS)
+def _backward_kernel(states: int, *options: bool) -> Callable[..., None]:
+    return compiled(kernels.backward(states, *options), kernels.BACKWARD_ARGUMENTS)
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +94,7 @@ def _order(height: int, width: int, crossed: bool) -> Tensor:
 
 
 class _Problem:
-    """The operator's arguments as the kernels want them: float32, channels dense and padded to whole blocks."""
+    """The operator's arguments as the kernels want them: float32, channels dense and in whole blocks."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class _Problem:
         self.delta = self.dense(delta) if whole else self.dense_last(delta)
         lowest, highest = (float(bound) for bound in self.A.aminmax())
         decaying = delta_softplus and lowest >= -kernels.BOUND and highest <= 0.0
-        self.options = (self.states, delta_softplus, decaying)
+        self.options = (delta_softplus, decaying)
         shared = x.shape[2]
         crossed = shared != self.directions
         self.order = _order(self.pixels // width, width, crossed)
@@ -174,7 +174,7 @@ def forward(
 ) -> Tensor:
     """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type, computed in float32."""
     p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus, delta_weight)
-    kernel = _forward_kernel(*p.options, delta_weight is not None)
+    kernel = _forward_kernel(p.states, *p.options, delta_weight is not None)
     y = torch.empty_like(p.x)
 
     def task(image: int, first: int, last: int) -> Callable[[], None]:
@@ -215,7 +215,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of `forward`'s seven tensors."""
     p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
-    kernel = _backward_kernel(*p.options)
+    kernel = _backward_kernel(p.states, *p.options)
     dy, dx = p.dense(grad), torch.empty_like(p.x)
     ddelta = torch.empty(p.batch, p.pixels, p.directions, p.channels + p.missing)
     dA, dD, dbias = (t.new_zeros(p.batch, *t.shape) for t in (p.A, p.D, p.bias))

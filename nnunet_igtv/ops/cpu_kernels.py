@@ -1,18 +1,19 @@
 """The scan's inner loops for the CPU, forward and backward, on a run of channels of one image.
 
-Both walk each direction in chunks of `CHUNK` steps and, inside a chunk, the channels in blocks of `LANES`, so
-that memory is read in the order it lies in and what a chunk needs stays in the nearest caches; the rows of the
-next chunk are asked for while one is computed, for they lie too far apart for the processor to guess them. The
-state of a block stays in registers through a chunk and in memory between chunks. The backward pass first walks
-forward and keeps the state at the start of each chunk, then takes the chunks from the last to the first and
-computes each again: its memory is the inputs' times N / CHUNK, not times N.
+Both walk each direction in chunks of steps and, inside a chunk, the channels in blocks of `LANES`, so that
+memory is read in the order it lies in and what a chunk needs stays in the nearest caches; the rows of the
+next chunk are asked for while one is computed, for they lie too far apart for a processor to guess. The
+state of a block stays in registers through a chunk and in memory between chunks. The backward pass first
+walks forward and keeps the state at the start of each chunk, then takes the chunks from the last to the first
+and computes each again: its memory is the inputs' times N / CHUNK_BACK, not times N.
 
 Layouts (float32, channels dense and padded to a multiple of LANES), for one image: x, y and their gradients
 (P, Kx, d); delta (P, K, d), or (P, K, R) and a weight (K, R, d) that widens it; A times log2(e) (K, N, d);
 B, C (P, K, N); D, bias (K, d); order (K, P) int32, with FARTHEST more pixels, any, before it and after it.
 Addresses point at the run's first channel; `blocks` says how many blocks of LANES channels it has. Distances
-in memory are in bytes: `row` = d floats, `..._step` from pixel to pixel, `..._turn` from direction to direction
-(0 where all directions share). The first `fresh` directions write y (in the backward pass dx), the others add.
+in memory are in bytes: `row` = d floats, `..._step` from pixel to pixel, `..._turn` from direction to
+direction (0 where all directions share). The first `fresh` directions write y (in the backward pass dx), the
+others add.
 
 `decaying` kernels may rely on softplus and on -BOUND <= A log2(e) <= 0: their exponents are never positive.
 """

@@ -1,8 +1,9 @@
 """Which backend computes the scan on a device, and why.
 
 A backend is a module with `forward` and `backward` on the layout of `nnunet_igtv.ops.scan`, `DEVICES` and
-`describe()`, and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only once a small problem, forward and backward, has come out
-right there: an installed package may have no kernel for this GPU.
+`describe()`, and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only
+once a small problem, forward and backward, has come out right there: an installed package may have no kernel
+for this GPU.
 """
 
 import os
@@ -60,8 +61,8 @@ def _probed(name: str, device: torch.device) -> Backend | UnavailableError:
         module = import_module(f"{__package__}.{name}")
         if module.DEVICES and device.type not in module.DEVICES:
             return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
-        backend = Backend(name, module.describe(), module.forward, module.backward)
-        backend = replace(backend, widens=getattr(module, "WIDENS", False))
+        widens = getattr(module, "WIDENS", False)
+        backend = Backend(name, module.describe(), module.forward, module.backward, widens)
         inputs, grad = _small_problem(device)
         found = [backend.forward(*inputs), *backend.backward(grad, *inputs)]
         right = [reference.forward(*inputs), *reference.backward(grad, *inputs)]

@@ -10,6 +10,7 @@ Addresses are integers (bytes); the caller answers for what they point to.
 """
 
 import ctypes
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +25,12 @@ WIDE = LANES * FLOAT  # bytes of a vector
 
 _i32, _i64, _f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _floats, _ints = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
+
+
+@cache
+def _splat(element: ir.Type, value: float) -> ir.Constant:
+    """LANES times the same constant; kept, for writing it out takes longer than compiling it."""
+    return ir.Constant(ir.VectorType(element, LANES), [value] * LANES)
 
 
 class Integer:
@@ -110,7 +117,7 @@ class Trace:
     def vector(self, value: Vector | float) -> Vector:
         if isinstance(value, Vector):
             return value
-        return Vector(self, ir.Constant(_floats, [float(np.float32(value))] * LANES))
+        return Vector(self, _splat(_f32, float(np.float32(value))))
 
     def _pointer(self, address: Integer, kind: ir.Type) -> ir.Value:
         return self.builder.inttoptr(address.value, kind.as_pointer())
@@ -125,7 +132,9 @@ class Trace:
         """Brings what lies at an address nearer; the address need not be valid."""
         module, byte = self.builder.module, ir.IntType(8)
         function = module.globals.get("llvm.prefetch.p0i8") or ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [byte.as_pointer(), _i32, _i32, _i32]), "llvm.prefetch.p0i8"
+            module,
+            ir.FunctionType(ir.VoidType(), [byte.as_pointer(), _i32, _i32, _i32]),
+            "llvm.prefetch.p0i8",
         )
         kind = (ir.Constant(_i32, option) for option in (0, 3, 1))  # to be read, into the nearest cache, data
         self.builder.call(function, [self._pointer(address, byte), *kind])
@@ -140,7 +149,7 @@ class Trace:
         scalar = self.builder.load(self._pointer(address, _f32), align=FLOAT)
         empty = ir.Constant(_floats, ir.Undefined)
         first = self.builder.insert_element(empty, scalar, ir.Constant(_i32, 0))
-        return Vector(self, self.builder.shuffle_vector(first, empty, ir.Constant(_ints, [0] * LANES)))
+        return Vector(self, self.builder.shuffle_vector(first, empty, _splat(_i32, 0)))
 
     def _fma(self, kind: ir.Type, lanes: int, values: Sequence[ir.Value]) -> ir.Value:
         module, name = self.builder.module, f"llvm.fmuladd.v{lanes}f32"
@@ -190,7 +199,7 @@ class Trace:
         if decaying:
             rounded = self.fma(x, rate, _SHIFT)
             rest = self.fma(x, rate, _SHIFT - rounded)
-            bits, least = self._bits(rounded), ir.Constant(_ints, [_SHIFT_BITS - 126] * LANES)
+            bits, least = self._bits(rounded), _splat(_i32, _SHIFT_BITS - 126)
             smaller = self.builder.icmp_signed(">", least, bits)
             return self._scaled(rest, self.builder.select(smaller, least, bits))
         x = (x * rate).at_least(-126.0).at_most(127.0)
@@ -202,7 +211,7 @@ class Trace:
 
     def _scaled(self, rest: Vector, rounded: ir.Value) -> Vector:
         """2**rest times 2 to the integer in the low bits of `rounded`, which is added to the exponent."""
-        exponent = self.builder.shl(rounded, ir.Constant(_ints, [23] * LANES))
+        exponent = self.builder.shl(rounded, _splat(_i32, 23))
         bits = self.builder.add(self._bits(self.polynomial(rest, _EXP2)), exponent)
         return Vector(self, self.builder.bitcast(bits, _floats))
 
@@ -211,7 +220,7 @@ class Trace:
 
         With e = exp(-|x|): max(x, 0) + log(1 + e), and log(1 + e) = 2 artanh(e / (2 + e)).
         """
-        sign = ir.Constant(_ints, [-(2**31)] * LANES)
+        sign = _splat(_i32, -(2**31))
         magnitude = Vector(self, self.builder.bitcast(self.builder.or_(self._bits(x), sign), _floats))
         magnitude = magnitude.at_least(-87.0)  # -|x|
         rounded = self.fma(magnitude, _LOG2E, _SHIFT)
@@ -289,6 +298,21 @@ def _tiny_values_as_zero(builder: ir.IRBuilder) -> Iterator[None]:
     builder.call(load, [builder.bitcast(before, pointer)])
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection.
+
+    Writing a kernel makes so many objects that Python looks through all of PyTorch's, which takes longer.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 _engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
 
 
@@ -319,18 +343,20 @@ def compiled(
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), "kernel")
-    builder = ir.IRBuilder(function.append_basic_block())
-    trace = Trace(builder)
-    with _tiny_values_as_zero(builder):
-        kernel(trace, *(Integer(trace, argument) for argument in function.args))
-    builder.ret_void()
+    with _no_collection():
+        module = ir.Module()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), "kernel")
+        builder = ir.IRBuilder(function.append_basic_block())
+        trace = Trace(builder)
+        with _tiny_values_as_zero(builder):
+            kernel(trace, *(Integer(trace, argument) for argument in function.args))
+        builder.ret_void()
+        text = str(module)
     name, own = processor()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=name if cpu is None else cpu, features=own if features is None else features, opt=3, jit=True
     )
-    parsed = llvm.parse_assembly(str(module))
+    parsed = llvm.parse_assembly(text)
     parsed.verify()
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()

@@ -189,7 +189,7 @@ def cross_scan(
         B, C: (B, H, W, 4, N) in pixel order.
         D, delta_bias: (4, d).
         delta_softplus: apply softplus to delta + delta_bias.
-        delta_weight: (4, d, R), or None; where given, delta is (B, H, W, 4, R) and this widens it to d channels.
+        delta_weight: (4, d, R), or None; where given, delta is (B, H, W, 4, R), and this widens it.
         backend: name of the backend; None leaves the choice to `active_backend`.
 
     Returns:
