@@ -137,7 +137,7 @@ def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Calla
                             step = trace.softplus(step)[0]
                         value = trace.load(x_j + pixel * x_step)
                         trace.prefetch(x_j + following * x_step)
-                        trace.prefetch(before + following * before_step)
+                        trace.prefetch(y_j + following * x_step)
                         trace.store(step.at_most(LONGEST_STEP) if decaying else step, steps + t * WIDE)
                         trace.store(step * value, drives + t * WIDE)
                         total = trace.fma(skip, value, trace.load(before + pixel * before_step))
