@@ -49,8 +49,15 @@ def backward_scratch(states: int, blocks: int, chunks: int) -> int:
     return WIDE * vectors + 2 * CHUNK_BACK * states * NARROW * FLOAT
 
 
-def _groups(states: int, size: int) -> list[range]:
-    return [range(first, min(first + size, states)) for first in range(0, states, size)]
+def _in_groups(
+    trace: Trace, states: int, size: int, body: Callable[[Integer, int], Sequence[Vector] | None]
+) -> None:
+    """Calls body(first state, number of states) for groups of `size` states, in a loop, and for the rest."""
+    whole, left = divmod(states, size)
+    if whole:
+        trace.repeat(trace.integer(whole), lambda i: body(i * size, size))
+    if left:
+        body(trace.integer(whole * size), left)
 
 
 def _cleared(trace: Trace, address: Integer, vectors: Integer) -> None:
@@ -146,30 +153,31 @@ def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Calla
                     if widened:
                         trace.repeat(trace.integer(CHUNK // WIDENED), widen)
                     trace.repeat(count, prepare)
-                    here = state + j * (states * WIDE)
-                    a = A + k_row * states + channel
-                    groups = _groups(states, IN_REGISTERS)
-                    for group in groups:
-                        last = group is groups[-1]
+                    rates, now = A + k_row * states + channel, state + j * (states * WIDE)
 
-                        def step_(
-                            t: Integer, *h: Vector, group: range = group, last: bool = last
-                        ) -> Sequence[Vector]:
+                    def together(first: Integer, size: int) -> None:
+                        a, here, lane = rates + row * first, now + first * WIDE, first * FLOAT
+                        goes_on = first + size  # below `states` while other states are to be added to y
+
+                        def one(t: Integer, *h: Vector) -> Sequence[Vector]:
                             pixel = trace.load_index(walk + t * 4)
                             step, drive = trace.load(steps + t * WIDE), trace.load(drives + t * WIDE)
-                            b, c = b_k + pixel * B_step, c_k + pixel * C_step
+                            b, c = b_k + lane + pixel * B_step, c_k + lane + pixel * C_step
                             total, new = trace.load(totals + t * WIDE), []
-                            for n, h_n in zip(group, h, strict=True):
+                            for n, h_n in enumerate(h):
                                 decay = trace.exp2(step, trace.load(a + row * n), decaying)
                                 h_n = trace.fma(decay, h_n, drive * trace.broadcast(b + n * FLOAT))
                                 total = trace.fma(h_n, trace.broadcast(c + n * FLOAT), total)
                                 new.append(h_n)
-                            trace.store(total, y_j + pixel * x_step if last else totals + t * WIDE)
+                            target = goes_on.below(states, totals + t * WIDE, y_j + pixel * x_step)
+                            trace.store(total, target)
                             return new
 
-                        start = [trace.load(here + n * WIDE) for n in group]
-                        for n, h_n in zip(group, trace.repeat(count, step_, start), strict=True):
+                        start = [trace.load(here + n * WIDE) for n in range(size)]
+                        for n, h_n in enumerate(trace.repeat(count, one, start)):
                             trace.store(h_n, here + n * WIDE)
+
+                    _in_groups(trace, states, IN_REGISTERS, together)
 
                 trace.repeat(blocks, block)
 
@@ -258,6 +266,8 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                     trace.store(step, steps + t * WIDE)
                     trace.store(step * value, drives + t * WIDE)
                     if everything:
+                        for sum_ in (inputs, decays_):
+                            trace.store(trace.vector(0.0), sum_ + t * WIDE)
                         trace.store(slope, slopes + t * WIDE)
                         trace.store(value, values + t * WIDE)
                         trace.store(trace.load(dy + at_x + pixel * x_step), grads + t * WIDE)
@@ -265,30 +275,36 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                 trace.repeat(count, one)
 
             def advance(
-                walk: Integer, a: Integer, start: Integer, count: Integer, group: range, end: Integer | None
+                walk: Integer,
+                a: Integer,
+                lane: Integer,
+                start: Integer,
+                count: Integer,
+                size: int,
+                end: Integer | None,
             ) -> None:
-                """From the states at `start`: keeps the last at `end`, or every step's in `h` and `decay`."""
+                """From `size` states at `start`: keeps the last at `end`, or each in `h` and `decay`."""
 
                 def one(t: Integer, *old: Vector) -> Sequence[Vector]:
-                    b = b_k + trace.load_index(walk + t * 4) * B_step
+                    b = b_k + lane + trace.load_index(walk + t * 4) * B_step
                     step, drive = trace.load(steps + t * WIDE), trace.load(drives + t * WIDE)
                     step = step.at_most(LONGEST_STEP) if decaying else step
                     new = []
-                    for m, n in enumerate(group):
+                    for n, old_n in enumerate(old):
                         decay_n = trace.exp2(step, trace.load(a + row * n), decaying)
-                        new.append(trace.fma(decay_n, old[m], drive * trace.broadcast(b + n * FLOAT)))
+                        new.append(trace.fma(decay_n, old_n, drive * trace.broadcast(b + n * FLOAT)))
                         if end is None:
-                            trace.store(decay_n, decay + t * some + m * WIDE)
-                            trace.store(new[m], h + (t + 1) * some + m * WIDE)
+                            trace.store(decay_n, decay + t * some + n * WIDE)
+                            trace.store(new[n], h + (t + 1) * some + n * WIDE)
                     return new
 
-                first = [trace.load(start + n * WIDE) for n in group]
+                first = [trace.load(start + n * WIDE) for n in range(size)]
                 last = trace.repeat(count, one, first)
-                for m, n in enumerate(group):
+                for n in range(size):
                     if end is None:
-                        trace.store(first[m], h + m * WIDE)
+                        trace.store(first[n], h + n * WIDE)
                     else:
-                        trace.store(last[m], end + n * WIDE)
+                        trace.store(last[n], end + n * WIDE)
 
             def keep(i: Integer) -> None:
                 walk, here = turn + i * (CHUNK_BACK * 4), kept + i * blocks * wide
@@ -296,9 +312,13 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                 def block(j: Integer) -> None:
                     channel, start = j * WIDE, here + j * wide
                     prepare(walk, channel, trace.integer(CHUNK_BACK), False)
-                    a = A + k_row * states + channel
-                    for group in _groups(states, 16):
-                        advance(walk, a, start, trace.integer(CHUNK_BACK), group, start + blocks * wide)
+                    rates = A + k_row * states + channel
+
+                    def together(first: Integer, size: int) -> None:
+                        a, lane, begin = rates + row * first, first * FLOAT, start + first * WIDE
+                        advance(walk, a, lane, begin, trace.integer(CHUNK_BACK), size, begin + blocks * wide)
+
+                    _in_groups(trace, states, TOGETHER, together)
 
                 trace.repeat(blocks, block)
 
@@ -312,47 +332,51 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
 
                 def block(j: Integer) -> None:
                     channel = j * WIDE
-                    a = A + k_row * states + channel
                     prepare(walk, channel, count, True)
-                    for group in _groups(states, TOGETHER):
-                        advance(walk, a, here + j * wide, count, group, None)
-                        retreat(walk, a, carried + j * wide, dA + k_row * states + channel, group)
+
+                    def together(first: Integer, size: int) -> None:
+                        at, lane = k_row * states + channel + row * first, first * FLOAT
+                        advance(walk, A + at, lane, here + j * wide + first * WIDE, count, size, None)
+                        retreat(walk, at, first, carried + j * wide + first * WIDE, size)
+
+                    _in_groups(trace, states, TOGETHER, together)
                     finish(walk, channel)
 
-                def retreat(walk: Integer, a: Integer, later: Integer, da: Integer, group: range) -> None:
-                    decay_rates = [trace.load(a + row * n) for n in group]
+                def retreat(
+                    walk: Integer, rates_at: Integer, first: Integer, later: Integer, size: int
+                ) -> None:
+                    a, da, lane, folded = A + rates_at, dA + rates_at, first * FLOAT, first * narrow
+                    decay_rates = [trace.load(a + row * n) for n in range(size)]
 
                     def one(forwards: Integer, *old: Vector) -> Sequence[Vector]:
                         t = count - 1 - forwards
                         pixel = trace.load_index(walk + t * 4)
-                        b, c = b_k + pixel * B_step, c_k + pixel * C_step
+                        b, c = b_k + lane + pixel * B_step, c_k + lane + pixel * C_step
                         step, drive = trace.load(steps + t * WIDE), trace.load(drives + t * WIDE)
-                        grad, zero = trace.load(grads + t * WIDE), trace.vector(0.0)
-                        first = group[0] == 0
-                        to_input = zero if first else trace.load(inputs + t * WIDE)
-                        to_decay = zero if first else trace.load(decays_ + t * WIDE)
+                        grad = trace.load(grads + t * WIDE)
+                        to_input, to_decay = trace.load(inputs + t * WIDE), trace.load(decays_ + t * WIDE)
                         following, rates = [], []
-                        for m, n in enumerate(group):
-                            at, lane = t * some + m * WIDE, t * (states * narrow) + n * narrow
-                            g = trace.fma(grad, trace.broadcast(c + n * FLOAT), old[m])
-                            trace.add_folded(grad, trace.load(h + some + at), lanes_C + lane, NARROW)
-                            trace.add_folded(g, drive, lanes_B + lane, NARROW)
+                        for n in range(size):
+                            at, sums = t * some + n * WIDE, t * (states * narrow) + folded + n * narrow
+                            g = trace.fma(grad, trace.broadcast(c + n * FLOAT), old[n])
+                            trace.add_folded(grad, trace.load(h + some + at), lanes_C + sums, NARROW)
+                            trace.add_folded(g, drive, lanes_B + sums, NARROW)
                             to_input = trace.fma(g, trace.broadcast(b + n * FLOAT), to_input)
                             g = g * trace.load(decay + at)
                             s = g * trace.load(h + at)
                             following.append(g)
-                            rates.append(trace.fma(s, step, old[len(group) + m]))
-                            to_decay = trace.fma(s, decay_rates[m], to_decay)
+                            rates.append(trace.fma(s, step, old[size + n]))
+                            to_decay = trace.fma(s, decay_rates[n], to_decay)
                         trace.store(to_input, inputs + t * WIDE)
                         trace.store(to_decay, decays_ + t * WIDE)
                         return following + rates
 
-                    start = [trace.load(later + n * WIDE) for n in group]
-                    start += [trace.load(da + row * n) for n in group]
+                    start = [trace.load(later + n * WIDE) for n in range(size)]
+                    start += [trace.load(da + row * n) for n in range(size)]
                     end = trace.repeat(count, one, start)
-                    for m, n in enumerate(group):
-                        trace.store(end[m], later + n * WIDE)
-                        trace.store(end[len(group) + m], da + row * n)
+                    for n in range(size):
+                        trace.store(end[n], later + n * WIDE)
+                        trace.store(end[size + n], da + row * n)
 
                 def finish(walk: Integer, channel: Integer) -> None:
                     skip, here = trace.load(D + k_row + channel), dx + x_k + channel
