@@ -70,7 +70,7 @@ def _scan_backward(
     delta_softplus: bool,
     backend: str,
 ) -> dispatch.Gradients:
-    backward = dispatch.choose(x.device, x.dtype, backend).backward
+    backward = dispatch.choose(x.device, x.dtype, backend, backwards=True).backward
     dx, ddelta, dA, dB, dC, dD, dbias = (
         t.contiguous() for t in backward(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus)
     )

@@ -126,6 +126,22 @@ def test_a_backend_that_computes_wrongly_is_passed_over(monkeypatch, no_choice):
         dispatch._probed.cache_clear()
 
 
+def test_gradients_come_from_a_backend_whose_backward_pass_is_right(monkeypatch, no_choice, scan_tools):
+    from nnunet_igtv.ops import cpu
+
+    monkeypatch.setattr(cpu, "backward", lambda grad, *inputs: [torch.zeros_like(t) for t in inputs[:7]])
+    dispatch._probed.cache_clear()
+    try:
+        assert dispatch.choose(torch.device("cpu"), torch.float32).name == "cpu"
+        assert active_backend("cpu").name == "reference"
+        problem = scan_tools.cross_problem(1, 3, 4, 6, 2)
+        found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32))
+        right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
+        assert max(scan_tools.relative_errors(found, right)) < 2e-5
+    finally:
+        dispatch._probed.cache_clear()
+
+
 def test_a_backend_that_fails_is_passed_over_with_its_reason(monkeypatch, no_choice):
     from nnunet_igtv.ops import cpu
 
