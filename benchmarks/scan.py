@@ -6,7 +6,8 @@
     python benchmarks/scan.py gpu       Triton, mamba-ssm under copied directions, the bandwidth floor
 
 Each round runs every candidate once, so that whatever else loads the machine loads all of them; medians are
-over the rounds. CPU times are those of the process, all threads together. The floor is what the kernel's own
+over the rounds. CPU times are those of the process, all threads together: with more than one thread, set
+OMP_WAIT_POLICY=passive, or they count how long PyTorch's threads wait. The floor is what the kernel's own
 exp takes for batch x channels x L x N values that lie in the first-level cache.
 """
 
@@ -49,6 +50,8 @@ def machine() -> str:
     from nnunet_igtv.ops.lanes import processor
 
     text = f"{cpu} ({processor()[0]}), {os.cpu_count()} cores, torch {torch.__version__}"
+    if "OMP_WAIT_POLICY" in os.environ:
+        text += f", OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}"
     if torch.cuda.is_available():
         text += f", {torch.cuda.get_device_name()}"
     return text
