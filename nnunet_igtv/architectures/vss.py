@@ -74,16 +74,15 @@ class SS2D(ScanParameters):
             x = x.to(self.A_logs.dtype)
             projected = F.linear(x, self.x_proj_weight.flatten(0, 1)).view(M, H, W, K, R + 2 * N)
             step, B, C = projected.split((R, N, N), dim=-1)
-            # one matrix product per direction: (K, MHW, R) x (K, R, d)
-            delta = torch.bmm(step.flatten(0, 2).transpose(0, 1), self.dt_projs_weight.transpose(1, 2))
             return cross_scan(
                 x,
-                delta.transpose(0, 1).reshape(M, H, W, K, d),  # pixel order, by strides
+                step,
                 -self.A_logs.exp().view(K, d, N),
                 B,
                 C,
                 self.Ds.view(K, d),
                 self.dt_projs_bias,
+                delta_weight=self.dt_projs_weight,
             )
 
 

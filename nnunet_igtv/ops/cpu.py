@@ -23,6 +23,7 @@ from .lanes import FLOAT, LANES, WIDE, compiled, processor
 from .reference import pixel_orders
 
 DEVICES = ("cpu",)
+WIDENS = True
 _LONGEST_RUN = 24
 _WORTH_A_THREAD = 200_000  # exponentials; below, handing work over costs more than it saves
 
@@ -76,22 +77,24 @@ def _runs(batch: int, blocks: int, threads: int, most: int) -> list[tuple[int, i
 
 
 @cache
-def _forward_kernel(states: int, softplus: bool) -> Callable[..., None]:
-    return compiled(kernels.forward(states, softplus), kernels.FORWARD_ARGUMENTS)
+def _forward_kernel(states: int, *options: bool) -> Callable[..., None]:
+    return compiled(kernels.forward(states, *options), kernels.FORWARD_ARGUMENTS)
 
 
 @cache
-def _backward_kernel(states: int, softplus: bool) -> Callable[..., None]:
-    return compiled(kernels.backward(states, softplus), kernels.BACKWARD_ARGUMENTS)
+def _backward_kernel(states: int, *options: bool) -> Callable[..., None]:
+    return compiled(kernels.backward(states, *options), kernels.BACKWARD_ARGUMENTS)
 
 
 @lru_cache(maxsize=64)
 def _order(height: int, width: int, crossed: bool) -> Tensor:
-    return pixel_orders(height, width, crossed).to(torch.int32).contiguous()
+    """The directions' pixels one after the other, and some more, any, before them and after them."""
+    orders = pixel_orders(height, width, crossed).to(torch.int32)
+    return F.pad(orders.flatten(), (kernels.FARTHEST, kernels.FARTHEST))
 
 
 class _Problem:
-    """The operator's arguments as the kernels want them: dense float32, channels padded to whole blocks."""
+    """The operator's arguments as the kernels want them: float32, channels dense and in whole blocks."""
 
     def __init__(
         self,
@@ -103,26 +106,49 @@ class _Problem:
         D: Tensor,
         delta_bias: Tensor,
         width: int,
+        delta_softplus: bool,
+        delta_weight: Tensor | None = None,
     ) -> None:
-        self.batch, self.pixels, self.directions, self.channels = delta.shape
-        self.states = A.shape[2]
+        self.batch, self.pixels, self.directions = delta.shape[:3]
+        self.channels, self.states = A.shape[1:]
         self.missing = -self.channels % LANES
         self.blocks = (self.channels + self.missing) // LANES
         self.x, self.D, self.bias = (self.dense(t) for t in (x, D, delta_bias))
-        # a matrix product per direction leaves delta with the directions outermost: walked as it is
-        as_it_is = delta.dtype == torch.float32 and delta.stride(3) == 1 and not self.missing
-        self.delta = delta if as_it_is else self.dense(delta)
         self.A = self.dense(A.transpose(1, 2) * math.log2(math.e))
-        self.B, self.C = B.float().contiguous(), C.float().contiguous()
+        # the narrow tensors are read where a projection left them
+        self.B, self.C = (self.dense_last(t) for t in (B, C))
+        self.rank, self.weight = 0, self.bias
+        if delta_weight is not None:
+            self.rank, self.weight = delta.shape[3], self.dense(delta_weight.transpose(1, 2))
+        whole = delta_weight is None and self.missing
+        self.delta = self.dense(delta) if whole else self.dense_last(delta)
+        lowest, highest = (float(bound) for bound in self.A.aminmax())
+        decaying = delta_softplus and lowest >= -kernels.BOUND and highest <= 0.0
+        self.options = (delta_softplus, decaying)
         shared = x.shape[2]
         crossed = shared != self.directions
         self.order = _order(self.pixels // width, width, crossed)
         row = self.blocks * WIDE
-        delta_step, delta_turn = (FLOAT * self.delta.stride(axis) for axis in (1, 2))
         x_turn, order_turn = 0 if shared == 1 else row, 4 * self.pixels if crossed else 0
-        self.sizes = (row, delta_step, delta_turn, shared * row, x_turn, order_turn)
-        work = delta.numel() * self.states
+        distances = (FLOAT * t.stride(axis) for t in (self.delta, self.B, self.C) for axis in (1, 2))
+        self.fresh = 1 if crossed else self.directions
+        self.sizes = (row, *distances, shared * row, x_turn, order_turn)
+        work = self.batch * self.pixels * self.directions * self.channels * self.states
         self.threads = torch.get_num_threads() if work >= _WORTH_A_THREAD else 1
+
+    def inputs(self, image: int, at: int) -> tuple[int, ...]:
+        """Addresses of an image's inputs, `at` bytes after the first channel."""
+        delta = self.delta[image].data_ptr() + (0 if self.rank else at)
+        places = (self.B[image].data_ptr(), self.C[image].data_ptr())
+        order = self.order.data_ptr() + 4 * kernels.FARTHEST
+        first, rates = self.x[image].data_ptr() + at, self.A.data_ptr() + at
+        return (first, delta, rates, *places, self.D.data_ptr() + at, self.bias.data_ptr() + at, order)
+
+    @staticmethod
+    def dense_last(tensor: Tensor) -> Tensor:
+        """Float32, the last axis dense."""
+        tensor = tensor.float()
+        return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
     def dense(self, tensor: Tensor) -> Tensor:
         """Float32, contiguous, channels (the last axis) padded with zeros."""
@@ -144,30 +170,27 @@ def forward(
     delta_bias: Tensor,
     width: int,
     delta_softplus: bool,
+    delta_weight: Tensor | None = None,
 ) -> Tensor:
     """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type, computed in float32."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width)
-    kernel = _forward_kernel(p.states, delta_softplus)
-    y = torch.zeros_like(p.x)
+    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus, delta_weight)
+    kernel = _forward_kernel(p.states, *p.options, delta_weight is not None)
+    y = torch.empty_like(p.x)
 
     def task(image: int, first: int, last: int) -> Callable[[], None]:
         def run() -> None:
             at = first * WIDE
             scratch = torch.empty(kernels.forward_scratch(p.states, last - first), dtype=torch.uint8)
             kernel(
-                p.x[image].data_ptr() + at,
-                p.delta[image].data_ptr() + at,
-                p.A.data_ptr() + at,
-                p.B[image].data_ptr(),
-                p.C[image].data_ptr(),
-                p.D.data_ptr() + at,
-                p.bias.data_ptr() + at,
-                p.order.data_ptr(),
+                *p.inputs(image, at),
+                p.weight.data_ptr() + at,
                 y[image].data_ptr() + at,
                 scratch.data_ptr(),
                 p.pixels,
                 last - first,
                 p.directions,
+                p.fresh,
+                p.rank,
                 *p.sizes,
             )
 
@@ -191,9 +214,10 @@ def backward(
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of `forward`'s seven tensors."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width)
-    kernel = _backward_kernel(p.states, delta_softplus)
-    dy, dx, ddelta = p.dense(grad), torch.zeros_like(p.x), torch.empty(*p.delta.shape)
+    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+    kernel = _backward_kernel(p.states, *p.options)
+    dy, dx = p.dense(grad), torch.empty_like(p.x)
+    ddelta = torch.empty(p.batch, p.pixels, p.directions, p.channels + p.missing)
     dA, dD, dbias = (t.new_zeros(p.batch, *t.shape) for t in (p.A, p.D, p.bias))
     # each run of channels has its share of dB and dC: no more runs than keep these smaller than delta
     runs = _runs(p.batch, p.blocks, p.threads, p.channels // (2 * p.states))
@@ -201,19 +225,12 @@ def backward(
 
     def task(image: int, share: int, first: int, last: int) -> Callable[[], None]:
         def run() -> None:
-            at, chunks = first * WIDE, -(-p.pixels // kernels.CHUNK)
+            at, chunks = first * WIDE, -(-p.pixels // kernels.CHUNK_BACK)
             size = kernels.backward_scratch(p.states, last - first, chunks)
             scratch = torch.empty(size, dtype=torch.uint8)
             kernel(
                 dy[image].data_ptr() + at,
-                p.x[image].data_ptr() + at,
-                p.delta[image].data_ptr() + at,
-                p.A.data_ptr() + at,
-                p.B[image].data_ptr(),
-                p.C[image].data_ptr(),
-                p.D.data_ptr() + at,
-                p.bias.data_ptr() + at,
-                p.order.data_ptr(),
+                *p.inputs(image, at),
                 dx[image].data_ptr() + at,
                 ddelta[image].data_ptr() + at,
                 dA[image].data_ptr() + at,
@@ -225,6 +242,7 @@ def backward(
                 p.pixels,
                 last - first,
                 p.directions,
+                p.fresh,
                 *p.sizes,
             )
 

@@ -1,8 +1,9 @@
 """Which backend computes the scan on a device, and why.
 
 A backend is a module with `forward` and `backward` on the layout of `nnunet_igtv.ops.scan`, `DEVICES` and
-`describe()`. It counts as available on a device only once a small problem, forward and backward, has come out
-right there: an installed package may have no kernel for this GPU.
+`describe()`, and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only
+once a small problem has come out right there: an installed package may have no kernel for this GPU. Forward
+and backward passes share nothing but the tensors; who only predicts waits for no backward pass to compile.
 """
 
 import os
@@ -33,6 +34,7 @@ class Backend:
     reason: str
     forward: Callable[..., Tensor]
     backward: Callable[..., Gradients]
+    widens: bool = False  # whether forward takes a delta_weight
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
@@ -53,16 +55,19 @@ def _small_problem(device: torch.device) -> tuple[list[Any], Tensor]:
 
 
 @cache
-def _probed(name: str, device: torch.device) -> Backend | UnavailableError:
+def _probed(name: str, device: torch.device, backwards: bool) -> Backend | UnavailableError:
     """The backend, where it computes the small problem as the definition does; else what is wrong."""
     try:
         module = import_module(f"{__package__}.{name}")
         if module.DEVICES and device.type not in module.DEVICES:
             return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
-        backend = Backend(name, module.describe(), module.forward, module.backward)
+        widens = getattr(module, "WIDENS", False)
+        backend = Backend(name, module.describe(), module.forward, module.backward, widens)
         inputs, grad = _small_problem(device)
-        found = [backend.forward(*inputs), *backend.backward(grad, *inputs)]
-        right = [reference.forward(*inputs), *reference.backward(grad, *inputs)]
+        found, right = [backend.forward(*inputs)], [reference.forward(*inputs)]
+        if backwards:
+            found += backend.backward(grad, *inputs)
+            right += reference.backward(grad, *inputs)
         if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(found, right, strict=True)):
             return UnavailableError("it computes a small problem wrongly here")
     except Exception as error:  # whatever a missing package, driver or compiler raises
@@ -71,12 +76,13 @@ def _probed(name: str, device: torch.device) -> Backend | UnavailableError:
     return backend
 
 
-def choose(device: torch.device, dtype: torch.dtype, name: str = "") -> Backend:
+def choose(device: torch.device, dtype: torch.dtype, name: str = "", backwards: bool = False) -> Backend:
     """The backend for tensors of this device and type.
 
     Args:
         device, dtype: what the tensors are; float64 is computed by the definition alone.
         name: the backend; else the one that the variable nnUNet_igtv_scan names; else the best that runs.
+        backwards: whether it must compute gradients, too.
 
     Raises:
         ValueError: no backend has this name, or the one asked for does not compute in this type.
@@ -92,7 +98,7 @@ def choose(device: torch.device, dtype: torch.dtype, name: str = "") -> Backend:
     if dtype == torch.float64:
         candidates = ("reference",)
     for candidate in candidates:
-        found = _probed(candidate, device)
+        found = _probed(candidate, device, backwards)
         if isinstance(found, Backend):
             return found
     raise UnavailableError(f"the scan's backend {candidates[0]!r} does not run on {device}: {found}")
@@ -101,12 +107,12 @@ def choose(device: torch.device, dtype: torch.dtype, name: str = "") -> Backend:
 def active_backend(device: torch.device | str) -> Backend:
     """What computes the scan on a device when nothing else is asked for; its `str` says which and why."""
     device = torch.device(device)
-    chosen = choose(device, torch.float32)
+    chosen = choose(device, torch.float32, backwards=True)
     if os.environ.get(VARIABLE):
         return replace(chosen, reason=f"{chosen.reason}; {VARIABLE} asks for it")
     passed_over = []
     for name in _BEST_FIRST.get(device.type, ()):
-        found = _probed(name, device)
+        found = _probed(name, device, True)
         if isinstance(found, Backend):
             break
         passed_over.append(f"{name} does not run: {found}")

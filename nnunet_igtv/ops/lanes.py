@@ -10,6 +10,7 @@ Addresses are integers (bytes); the caller answers for what they point to.
 """
 
 import ctypes
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +25,12 @@ WIDE = LANES * FLOAT  # bytes of a vector
 
 _i32, _i64, _f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _floats, _ints = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
+
+
+@cache
+def _splat(element: ir.Type, value: float) -> ir.Constant:
+    """LANES times the same constant; kept, for writing it out takes longer than compiling it."""
+    return ir.Constant(ir.VectorType(element, LANES), [value] * LANES)
 
 
 class Integer:
@@ -49,9 +56,14 @@ class Integer:
         return self._apply("sdiv", other)
 
     def minimum(self, other: "Integer | int") -> "Integer":
-        builder, bound = self.trace.builder, self.trace.integer(other).value
-        smaller = builder.icmp_signed("<", self.value, bound)
-        return Integer(self.trace, builder.select(smaller, self.value, bound))
+        return self.below(other, self, other)
+
+    def below(self, bound: "Integer | int", then: "Integer | int", otherwise: "Integer | int") -> "Integer":
+        """One of two integers: the first where this one is smaller than the bound."""
+        trace = self.trace
+        smaller = trace.builder.icmp_signed("<", self.value, trace.integer(bound).value)
+        choices = (trace.integer(then).value, trace.integer(otherwise).value)
+        return Integer(trace, trace.builder.select(smaller, *choices))
 
 
 class Vector:
@@ -69,6 +81,9 @@ class Vector:
 
     def __sub__(self, other: "Vector | float") -> "Vector":
         return self._apply("fsub", other)
+
+    def __rsub__(self, other: float) -> "Vector":
+        return self.trace.vector(other) - self
 
     def __mul__(self, other: "Vector | float") -> "Vector":
         return self._apply("fmul", other)
@@ -102,7 +117,7 @@ class Trace:
     def vector(self, value: Vector | float) -> Vector:
         if isinstance(value, Vector):
             return value
-        return Vector(self, ir.Constant(_floats, [float(np.float32(value))] * LANES))
+        return Vector(self, _splat(_f32, float(np.float32(value))))
 
     def _pointer(self, address: Integer, kind: ir.Type) -> ir.Value:
         return self.builder.inttoptr(address.value, kind.as_pointer())
@@ -113,8 +128,16 @@ class Trace:
     def store(self, value: Vector, address: Integer) -> None:
         self.builder.store(value.value, self._pointer(address, _floats), align=FLOAT)
 
-    def add_to(self, address: Integer, value: Vector) -> None:
-        self.store(self.load(address) + value, address)
+    def prefetch(self, address: Integer) -> None:
+        """Brings what lies at an address nearer; the address need not be valid."""
+        module, byte = self.builder.module, ir.IntType(8)
+        function = module.globals.get("llvm.prefetch.p0i8") or ir.Function(
+            module,
+            ir.FunctionType(ir.VoidType(), [byte.as_pointer(), _i32, _i32, _i32]),
+            "llvm.prefetch.p0i8",
+        )
+        kind = (ir.Constant(_i32, option) for option in (0, 3, 1))  # to be read, into the nearest cache, data
+        self.builder.call(function, [self._pointer(address, byte), *kind])
 
     def load_index(self, address: Integer) -> Integer:
         """A 32-bit integer."""
@@ -126,32 +149,38 @@ class Trace:
         scalar = self.builder.load(self._pointer(address, _f32), align=FLOAT)
         empty = ir.Constant(_floats, ir.Undefined)
         first = self.builder.insert_element(empty, scalar, ir.Constant(_i32, 0))
-        return Vector(self, self.builder.shuffle_vector(first, empty, ir.Constant(_ints, [0] * LANES)))
+        return Vector(self, self.builder.shuffle_vector(first, empty, _splat(_i32, 0)))
 
-    def store_sum(self, value: Vector, address: Integer) -> None:
-        """The sum of the lanes, in halves, as one float."""
-        total, lanes = value.value, LANES
-        while lanes > 1:
-            lanes //= 2
-            parts = (
-                self.builder.shuffle_vector(
-                    total, total, ir.Constant(ir.VectorType(_i32, lanes), list(range(first, first + lanes)))
-                )
-                for first in (0, lanes)
-            )
-            total = self.builder.fadd(*parts)
-        scalar = self.builder.extract_element(total, ir.Constant(_i32, 0))
-        self.builder.store(scalar, self._pointer(address, _f32), align=FLOAT)
+    def _fma(self, kind: ir.Type, lanes: int, values: Sequence[ir.Value]) -> ir.Value:
+        module, name = self.builder.module, f"llvm.fmuladd.v{lanes}f32"
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * 3), name)
+        return self.builder.call(function, values)
 
     def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
         """a * b + c, fused where the processor can."""
-        module = self.builder.module
-        function = module.globals.get("llvm.fmuladd.v16f32") or ir.Function(
-            module, ir.FunctionType(_floats, [_floats] * 3), "llvm.fmuladd.v16f32"
-        )
-        return Vector(
-            self, self.builder.call(function, [a.value, self.vector(b).value, self.vector(c).value])
-        )
+        return Vector(self, self._fma(_floats, LANES, [self.vector(v).value for v in (a, b, c)]))
+
+    def _part(self, value: ir.Value, first: int, lanes: int) -> ir.Value:
+        places = ir.Constant(ir.VectorType(_i32, lanes), list(range(first, first + lanes)))
+        return self.builder.shuffle_vector(value, value, places)
+
+    def add_folded(self, a: Vector, b: Vector, address: Integer, lanes: int) -> None:
+        """Adds the products of a and b to so many floats in memory, each the sum of every `lanes`th lane."""
+        kind = ir.VectorType(_f32, lanes)
+        pointer = self._pointer(address, kind)
+        total = self.builder.load(pointer, align=FLOAT)
+        for first in range(0, LANES, lanes):
+            total = self._fma(kind, lanes, [*(self._part(v.value, first, lanes) for v in (a, b)), total])
+        self.builder.store(total, pointer, align=FLOAT)
+
+    def store_sum(self, source: Integer, lanes: int, target: Integer) -> None:
+        """The sum of so many floats in memory, in halves, as one float."""
+        total = self.builder.load(self._pointer(source, ir.VectorType(_f32, lanes)), align=FLOAT)
+        while lanes > 1:
+            lanes //= 2
+            total = self.builder.fadd(self._part(total, 0, lanes), self._part(total, lanes, lanes))
+        scalar = self.builder.extract_element(total, ir.Constant(_i32, 0))
+        self.builder.store(scalar, self._pointer(target, _f32), align=FLOAT)
 
     def polynomial(self, x: Vector, coefficients: Sequence[float]) -> Vector:
         """Horner's rule; coefficients lowest first."""
@@ -160,29 +189,47 @@ class Trace:
             value = self.fma(value, x, coefficient)
         return value
 
-    def exp2(self, x: Vector) -> Vector:
-        """2**x to 2e-7, for x within -126 and 127 (beyond: as at these bounds).
+    def exp2(self, x: Vector, rate: Vector | float = 1.0, decaying: bool = False) -> Vector:
+        """2**(x rate) to 2e-7 (of the product), at least 2**-126 and at most 2**127.
 
-        Adding 1.5 * 2**23 leaves x rounded to an integer in the low bits of the sum; the polynomial takes the
-        rest, and the integer is added to the exponent.
+        Args:
+            x, rate: factors of the exponent.
+            decaying: the caller knows that the product lies between -2**38 and 0, or is NaN.
         """
-        builder, shift = self.builder, self.vector(1.5 * 2**23)
-        x = x.at_least(-126.0).at_most(127.0)
-        rounded = x + shift
-        power = self.polynomial(x - (rounded - shift), _EXP2)
-        exponent = builder.shl(builder.bitcast(rounded.value, _ints), ir.Constant(_ints, [23] * LANES))
-        bits = builder.add(builder.bitcast(power.value, _ints), exponent)
-        return Vector(self, builder.bitcast(bits, _floats))
+        if decaying:
+            rounded = self.fma(x, rate, _SHIFT)
+            rest = self.fma(x, rate, _SHIFT - rounded)
+            bits, least = self._bits(rounded), _splat(_i32, _SHIFT_BITS - 126)
+            smaller = self.builder.icmp_signed(">", least, bits)
+            return self._scaled(rest, self.builder.select(smaller, least, bits))
+        x = (x * rate).at_least(-126.0).at_most(127.0)
+        rounded = x + _SHIFT
+        return self._scaled(x - (rounded - _SHIFT), self._bits(rounded))
+
+    def _bits(self, x: Vector) -> ir.Value:
+        return self.builder.bitcast(x.value, _ints)
+
+    def _scaled(self, rest: Vector, rounded: ir.Value) -> Vector:
+        """2**rest times 2 to the integer in the low bits of `rounded`, which is added to the exponent."""
+        exponent = self.builder.shl(rounded, _splat(_i32, 23))
+        bits = self.builder.add(self._bits(self.polynomial(rest, _EXP2)), exponent)
+        return Vector(self, self.builder.bitcast(bits, _floats))
 
     def softplus(self, x: Vector) -> tuple[Vector, Vector]:
-        """log(1 + e**x) and its derivative, the logistic function, without overflow for any x."""
-        positive = x.at_least(0.0)
-        smaller = self.exp2((x - positive - positive) * _LOG2E)  # -|x| = min(x, 0) - max(x, 0)
-        larger = self.vector(1.0)
-        softplus = self.fma(smaller, self.polynomial(smaller, _LOG1P), positive)
+        """log(1 + e**x) and its derivative, the logistic function, without overflow for any x.
+
+        With e = exp(-|x|): max(x, 0) + log(1 + e), and log(1 + e) = 2 artanh(e / (2 + e)).
+        """
+        sign = _splat(_i32, -(2**31))
+        magnitude = Vector(self, self.builder.bitcast(self.builder.or_(self._bits(x), sign), _floats))
+        magnitude = magnitude.at_least(-87.0)  # -|x|
+        rounded = self.fma(magnitude, _LOG2E, _SHIFT)
+        e = self._scaled(self.fma(magnitude, _LOG2E, _SHIFT - rounded), self._bits(rounded))
+        ratio = e / (e + 2.0)
+        softplus = self.fma(ratio, self.polynomial(ratio * ratio, _ARTANH), x.at_least(0.0))
         above = self.builder.fcmp_ordered(">", x.value, self.vector(0.0).value)
-        numerator = Vector(self, self.builder.select(above, larger.value, smaller.value))
-        return softplus, numerator / (smaller + 1.0)
+        numerator = Vector(self, self.builder.select(above, self.vector(1.0).value, e.value))
+        return softplus, numerator / (e + 1.0)
 
     def repeat(
         self, count: Integer, body: Callable[..., Sequence[Vector] | None], carried: Sequence[Vector] = ()
@@ -220,9 +267,13 @@ def _fitted(
 
 
 _LOG2E = float(np.log2(np.e))
+# added to a float within 2**22, it leaves the float's integer part in the low bits of the sum, rounded
+_SHIFT = 1.5 * 2**23
+_SHIFT_BITS = int(np.float32(_SHIFT).view(np.int32))
 # 2**x = 1 + x (...): exactly 1 at 0, for an error there would compound over thousands of steps
 _EXP2 = [1.0, *_fitted(lambda x: np.expm1(np.log(2) * (x + 1e-30)) / (x + 1e-30), -0.5, 0.5, 4)]
-_LOG1P = _fitted(lambda e: np.log1p(e) / e, 0.0, 1.0, 9)  # log(1 + e) / e; no node lies at 0
+# 2 artanh(r) / r as a polynomial in r**2, for r up to 1/3; no node lies at 0
+_ARTANH = _fitted(lambda s: 2 * np.arctanh(np.sqrt(s)) / np.sqrt(s), 0.0, 1 / 9, 3)
 
 
 @contextmanager
@@ -247,6 +298,21 @@ def _tiny_values_as_zero(builder: ir.IRBuilder) -> Iterator[None]:
     builder.call(load, [builder.bitcast(before, pointer)])
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection.
+
+    Writing a kernel makes so many objects that Python looks through all of PyTorch's, which takes longer.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 _engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
 
 
@@ -254,6 +320,12 @@ _engines: list[llvm.ExecutionEngine] = []  # code lives as long as its engine
 def processor() -> tuple[str, str]:
     """LLVM's name and features of the processor at hand."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def floats_per_register() -> int:
+    """How many floats this processor's vector registers hold."""
+    features = processor()[1].split(",")
+    return 16 if "+avx512f" in features else 8 if "+avx" in features else 4
 
 
 def compiled(
@@ -271,18 +343,20 @@ def compiled(
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), "kernel")
-    builder = ir.IRBuilder(function.append_basic_block())
-    trace = Trace(builder)
-    with _tiny_values_as_zero(builder):
-        kernel(trace, *(Integer(trace, argument) for argument in function.args))
-    builder.ret_void()
+    with _no_collection():
+        module = ir.Module()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), "kernel")
+        builder = ir.IRBuilder(function.append_basic_block())
+        trace = Trace(builder)
+        with _tiny_values_as_zero(builder):
+            kernel(trace, *(Integer(trace, argument) for argument in function.args))
+        builder.ret_void()
+        text = str(module)
     name, own = processor()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=name if cpu is None else cpu, features=own if features is None else features, opt=3, jit=True
     )
-    parsed = llvm.parse_assembly(str(module))
+    parsed = llvm.parse_assembly(text)
     parsed.verify()
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()

@@ -9,6 +9,10 @@ and the operator's layout is the one in which every direction reads the same mem
 order: x `(B, P, 1, d)` for the cross scan (all directions read it; y, of the same shape, is their sum) or
 `(B, P, K, d)` for K sequences of their own; delta `(B, P, K, d)`; A `(K, d, N)`; B, C `(B, P, K, N)`; D,
 delta_bias `(K, d)`; P = height * width pixels. Backends provide `forward` and `backward` on these.
+
+A network makes delta from few numbers a pixel: given a delta_weight `(K, d, R)`, delta is `(B, P, K, R)` and
+is widened by it, so that the forward pass need not write the largest of all these tensors (the CPU's kernel
+never does) and autograd need not keep it.
 """
 
 import torch
@@ -26,16 +30,29 @@ def _scan(
     C: Tensor,
     D: Tensor,
     delta_bias: Tensor,
+    delta_weight: Tensor | None,
     width: int,
     delta_softplus: bool,
     backend: str,
 ) -> Tensor:
-    forward = dispatch.choose(x.device, x.dtype, backend).forward
-    return forward(x, delta, A, B, C, D, delta_bias, width, delta_softplus).contiguous()
+    chosen = dispatch.choose(x.device, x.dtype, backend)
+    others = (A, B, C, D, delta_bias, width, delta_softplus)
+    if delta_weight is None:
+        return chosen.forward(x, delta, *others).contiguous()
+    if chosen.widens:
+        return chosen.forward(x, delta, *others, delta_weight=delta_weight).contiguous()
+    return chosen.forward(x, _widened(delta, delta_weight), *others).contiguous()
+
+
+def _widened(delta: Tensor, weight: Tensor) -> Tensor:
+    """(B, P, K, R) and (K, d, R) to (B, P, K, d), by one matrix product per direction."""
+    weight = weight.to(torch.promote_types(weight.dtype, delta.dtype))
+    products = torch.bmm(delta.to(weight.dtype).flatten(0, 1).transpose(0, 1), weight.transpose(1, 2))
+    return products.transpose(0, 1).unflatten(0, delta.shape[:2])
 
 
 @_scan.register_fake
-def _(x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
+def _(x, delta, A, B, C, D, delta_bias, delta_weight, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
@@ -53,7 +70,7 @@ def _scan_backward(
     delta_softplus: bool,
     backend: str,
 ) -> dispatch.Gradients:
-    backward = dispatch.choose(x.device, x.dtype, backend).backward
+    backward = dispatch.choose(x.device, x.dtype, backend, backwards=True).backward
     dx, ddelta, dA, dB, dC, dD, dbias = (
         t.contiguous() for t in backward(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus)
     )
@@ -67,12 +84,20 @@ def _(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  
 
 
 def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:7])
-    ctx.options = inputs[7:]
+    ctx.save_for_backward(*inputs[:8])
+    ctx.options = inputs[8:]
 
 
 def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
-    return *_scan_backward(grad, *ctx.saved_tensors, *ctx.options), None, None, None
+    x, delta, *others, weight = ctx.saved_tensors
+    if weight is None:
+        return *_scan_backward(grad, x, delta, *others, *ctx.options), None, None, None, None
+    widened = _widened(delta, weight)
+    dx, dwidened, *gradients = _scan_backward(grad, x, widened, *others, *ctx.options)
+    each = dwidened.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
+    ddelta = torch.bmm(each, weight.to(each.dtype)).transpose(0, 1).unflatten(0, delta.shape[:2])
+    dweight = torch.bmm(each.transpose(1, 2), delta.to(each.dtype).flatten(0, 1).transpose(0, 1))
+    return dx, ddelta, *gradients, dweight, None, None, None
 
 
 _scan.register_autograd(_differentiate, setup_context=_keep)
@@ -133,6 +158,7 @@ def selective_scan(
         C.permute(0, 3, 1, 2),
         (zeros if D is None else D).unflatten(0, (groups, width)),
         (zeros if delta_bias is None else delta_bias).unflatten(0, (groups, width)),
+        None,
         length,
         delta_softplus,
         backend or "",
@@ -149,6 +175,7 @@ def cross_scan(
     D: Tensor,
     delta_bias: Tensor,
     delta_softplus: bool = True,
+    delta_weight: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """VMamba's four-directional scan of a feature map: the sum, at each pixel, of four selective scans.
@@ -162,6 +189,7 @@ def cross_scan(
         B, C: (B, H, W, 4, N) in pixel order.
         D, delta_bias: (4, d).
         delta_softplus: apply softplus to delta + delta_bias.
+        delta_weight: (4, d, R), or None; where given, delta is (B, H, W, 4, R), and this widens it.
         backend: name of the backend; None leaves the choice to `active_backend`.
 
     Returns:
@@ -172,12 +200,15 @@ def cross_scan(
     """
     batch, height, width, channels = x.shape
     state = A.shape[2]
-    _check("delta", delta, (batch, height, width, 4, channels))
+    rank = channels if delta_weight is None else delta_weight.shape[2]
+    _check("delta", delta, (batch, height, width, 4, rank))
     _check("A", A, (4, channels, state))
     _check("B", B, (batch, height, width, 4, state))
     _check("C", C, (batch, height, width, 4, state))
     _check("D", D, (4, channels))
     _check("delta_bias", delta_bias, (4, channels))
+    if delta_weight is not None:
+        _check("delta_weight", delta_weight, (4, channels, rank))
     y = _scan(
         x.flatten(1, 2).unsqueeze(2),
         delta.flatten(1, 2),
@@ -186,6 +217,7 @@ def cross_scan(
         C.flatten(1, 2),
         D,
         delta_bias,
+        delta_weight,
         width,
         delta_softplus,
         backend or "",

@@ -77,7 +77,9 @@ def _scan_forward(  # type: ignore[no-untyped-def]
         tile = inside[:, None] & some[None, :]
         pixel = _pixel(t, k, height, width, CROSSED).to(tl.int64)
         at_x = (image * pixels + pixel)[:, None] * x_step + k * x_turn + c[None, :]
-        at_delta = image * delta_image + pixel[:, None] * delta_step + k * delta_turn + c[None, :]
+        at_delta = (
+            image * delta_image + pixel[:, None] * delta_step + k.to(tl.int64) * delta_turn + c[None, :]
+        )
         at_b = ((image * pixels + pixel) * directions + k)[:, None] * N + n[None, :]
         few = inside[:, None] & states[None, :]
         value = tl.load(x + at_x, tile, 0.0).to(tl.float32)
@@ -127,7 +129,7 @@ def _scan_backward(  # type: ignore[no-untyped-def]
         tile = inside[:, None] & some[None, :]
         pixel = _pixel(t, k, height, width, CROSSED).to(tl.int64)
         at_x = (image * pixels + pixel)[:, None] * x_step + k * x_turn + c[None, :]
-        base = image * delta_image + k * delta_turn + c[None, :]
+        base = image * delta_image + k.to(tl.int64) * delta_turn + c[None, :]
         at_b = ((image * pixels + pixel) * directions + k)[:, None] * N + n[None, :]
         few = inside[:, None] & states[None, :]
         value = tl.load(x + at_x, tile, 0.0).to(tl.float32)

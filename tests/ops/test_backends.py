@@ -41,6 +41,52 @@ def test_a_map_of_any_size(scan_tools, place, size):
     check(scan_tools, cross_scan, scan_tools.cross_problem(3, *size, 20, 4), place)
 
 
+@pytest.mark.parametrize(("channels", "rank"), [(1, 1), (20, 3), (48, 7), (33, 40)])
+@pytest.mark.parametrize("states", [1, 4, 19])
+@pytest.mark.parametrize("softplus", [False, True])
+def test_steps_widened_from_few_numbers(scan_tools, place, channels, rank, states, softplus):
+    """As a network computes them: steps, B and C side by side in one projection, none of them copied."""
+    name, device = place
+    problem = scan_tools.cross_problem(2, 3, 5, channels, states)
+    x, _, A, _, _, D, bias = problem.tensors
+    random = torch.Generator().manual_seed(5)
+    projected = torch.rand(2, 3, 5, 4, rank + 2 * states, generator=random, dtype=torch.float64)
+    weight = torch.rand(4, channels, rank, generator=random, dtype=torch.float64) / rank
+
+    def scan(x, projected, A, D, bias, weight, backend):
+        steps, B, C = projected.split((rank, states, states), -1)
+        return cross_scan(x, steps, A, B, C, D, bias, softplus, weight, backend)
+
+    def separately(x, projected, A, D, bias, weight):
+        steps, B, C = projected.split((rank, states, states), -1)
+        return cross_scan(x, torch.einsum("bhwkr,kdr->bhwkd", steps, weight), A, B, C, D, bias, softplus)
+
+    problem = type(problem)((x, projected, A, D, bias.abs(), weight))
+    found = scan_tools.value_and_gradients(scan, problem.to(torch.float32, device), backend=name)
+    right = scan_tools.value_and_gradients(separately, problem.to(torch.float64))
+    assert max(scan_tools.relative_errors(found, right)) < 2e-5
+
+
+@pytest.mark.parametrize("signs", [-1, 1])
+@pytest.mark.parametrize("states", [3, 9])
+def test_states_that_grow_and_states_that_never_decay(scan_tools, place, signs, states):
+    """A positive, and A of both signs with zeros among them."""
+    x, delta, A, *others = scan_tools.cross_problem(1, 3, 5, 20, states).tensors
+    A = A.abs() / 4
+    A[:, ::2] *= signs
+    A[:, ::3, ::2] = 0.0
+    check(scan_tools, cross_scan, type(scan_tools.cross_problem())((x, delta, A, *others)), place)
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1.0, 100.0, 1e5])
+def test_steps_of_any_length_decay_as_they_should(scan_tools, place, rate):
+    """From steps that change nothing to steps beyond any exponent."""
+    x, _, A, *others = scan_tools.cross_problem(1, 4, 4, 16, 4).tensors
+    delta = torch.linspace(-60, 12, 16 * 4 * 16, dtype=torch.float64).view(1, 4, 4, 4, 16).exp()
+    problem = type(scan_tools.cross_problem())((x, delta, -rate * A.abs(), *others))
+    check(scan_tools, cross_scan, problem, place)
+
+
 def with_positive_steps(problem):
     """So that the state decays without softplus, too."""
     x, delta, A, B, C, D, bias = problem.tensors

@@ -110,7 +110,7 @@ def test_working_memory_of_the_backward_pass_stays_below_the_inputs():
     """tiny's first stage: 128 x 128 pixels, 192 channels, 16 states."""
     pixels, channels, states = 128 * 128, 192, 16
     inputs = 4 * pixels * (channels + 4 * channels + 2 * 4 * states)
-    assert kernels.backward_scratch(states, channels // 16, pixels // kernels.CHUNK) < inputs / 2
+    assert kernels.backward_scratch(states, channels // 16, pixels // kernels.CHUNK_BACK) < inputs / 2
 
 
 def test_import_compiles_and_loads_nothing():

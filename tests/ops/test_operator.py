@@ -15,10 +15,18 @@ def operands(tools):
     return tuple(t.detach().requires_grad_() for t in tensors)
 
 
+def narrow(tensors):
+    """The same with steps that a weight widens from 3 numbers."""
+    x, delta, *others = tensors
+    weight = torch.linspace(-1, 1, 4 * 16 * 3).view(4, 16, 3).requires_grad_()
+    return (x, delta.detach()[..., :3].contiguous().requires_grad_(), *others, weight)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_the_operators_keep_pytorchs_contract(scan_tools, backend):
     tensors = operands(scan_tools)
-    torch.library.opcheck(_scan, (*tensors, 4, True, backend))
+    torch.library.opcheck(_scan, (*tensors, None, 4, True, backend))
+    torch.library.opcheck(_scan, (*narrow(tensors), 4, True, backend))
     detached = tuple(t.detach() for t in tensors)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(_scan_backward, (detached[0], *detached, 4, True, backend), test_utils=checks)
@@ -114,6 +122,22 @@ def test_a_backend_that_computes_wrongly_is_passed_over(monkeypatch, no_choice):
         chosen = active_backend("cpu")
         assert chosen.name == "reference"
         assert "cpu does not run: it computes a small problem wrongly" in str(chosen)
+    finally:
+        dispatch._probed.cache_clear()
+
+
+def test_gradients_come_from_a_backend_whose_backward_pass_is_right(monkeypatch, no_choice, scan_tools):
+    from nnunet_igtv.ops import cpu
+
+    monkeypatch.setattr(cpu, "backward", lambda grad, *inputs: [torch.zeros_like(t) for t in inputs[:7]])
+    dispatch._probed.cache_clear()
+    try:
+        assert dispatch.choose(torch.device("cpu"), torch.float32).name == "cpu"
+        assert active_backend("cpu").name == "reference"
+        problem = scan_tools.cross_problem(1, 3, 4, 6, 2)
+        found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32))
+        right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
+        assert max(scan_tools.relative_errors(found, right)) < 2e-5
     finally:
         dispatch._probed.cache_clear()
 
