@@ -8,20 +8,18 @@ allocated memory (GPU). Writes results/inference-DEVICE.csv.
 """
 
 import argparse
-import csv
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from planning import MODELS, model
+from record import write
 from tqdm import tqdm
 from training import peak_bytes
 
-RESULTS = Path(__file__).parent / "results"
 OWN_AXES = {2: (0, 1), 3: (0, 1, 2)}  # that nnU-Net mirrors, by the length of the patch
 
 
@@ -72,13 +70,7 @@ def main() -> None:
     for row, slices in tqdm([(row, slices) for row in options.models for slices in options.slices]):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             rows.append(process.submit(measure, row, slices, options).result())
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"inference-{options.device}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    write(f"inference-{options.device}", rows, options.device)
 
 
 if __name__ == "__main__":
