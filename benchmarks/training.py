@@ -22,6 +22,7 @@ from record import write
 from tqdm import tqdm
 
 SLICES_PER_BATCH = 12
+DEFAULT = [row for row in MODELS if "3d" not in row]
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=DEFAULT, choices=list(MODELS))
     options = parser.parse_args()
     rows = []
     for row in tqdm(options.models):
