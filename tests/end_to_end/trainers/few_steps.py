@@ -5,6 +5,7 @@ from nnunet_igtv.trainers import GTVPretrainTrainerNano, IGTVTrainerNano, IGTVTr
 
 class FewSteps:
     epochs, iterations, validation_iterations = 3, 2, 1
+    transferred_factor = 0.1  # as the full-size trainers, so that the two rates can be told apart
 
 
 class GTVPretrainTrainerFewSteps(FewSteps, GTVPretrainTrainerNano): ...
