@@ -37,6 +37,13 @@ def planned(planner: str, slices: int, matrix: int, spacing: tuple[float, float,
             "labels": {"background": 0, "tumour": 1},
             "numTraining": 1,
             "file_ending": ".nii.gz",
+            # named here, so that nnU-Net does not look for them with twelve processes
+            "dataset": {
+                case: {
+                    "images": [f"imagesTr/{case}_{channel:04d}.nii.gz" for channel in range(2)],
+                    "label": f"labelsTr/{case}.nii.gz",
+                }
+            },
         }
         for where in (raw, preprocessed):
             (where / "dataset.json").write_text(json.dumps(description))

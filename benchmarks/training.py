@@ -9,22 +9,20 @@ least of the steps. Each network runs in a process of its own; memory is the gro
 """
 
 import argparse
-import csv
 import multiprocessing
-import platform
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from planning import MODELS, model
+from record import write
 from tqdm import tqdm
 
-RESULTS = Path(__file__).parent / "results"
 SLICES_PER_BATCH = 12
+DEFAULT = [row for row in MODELS if "3d" not in row]
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -81,20 +79,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=DEFAULT, choices=list(MODELS))
     options = parser.parse_args()
     rows = []
     for row in tqdm(options.models):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             rows.append(process.submit(measure, row, options).result())
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"training-{options.device}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "machine"])
-        writer.writeheader()
-        machine = torch.cuda.get_device_name() if options.device != "cpu" else platform.processor()
-        writer.writerows(row | {"machine": machine or platform.machine()} for row in rows)
-    for row in rows:
-        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    write(f"training-{options.device}", rows, options.device)
 
 
 if __name__ == "__main__":

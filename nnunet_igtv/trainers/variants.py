@@ -31,6 +31,7 @@ class Nano:
     epochs, iterations, validation_iterations = 14, 25, 5
     checkpoint_every = 1
     learning_rate = 2e-3
+    transferred_factor = 1.0  # at 0.1, 350 steps do not get the transferred layers from GTV to IGTV
 
 
 class Small:

@@ -40,6 +40,7 @@ def test_a_variant_differs_in_what_its_name_says_and_in_nothing_else(name):
         changed = {"preset"}
         if parts["size"] == "Nano":
             changed |= {"epochs", "iterations", "validation_iterations", "checkpoint_every", "learning_rate"}
+            changed |= {"transferred_factor"}
         full = recipe(TRAINERS[parts["base"]])
         assert {key for key in RECIPE if expected[key] != full[key]} == changed
         assert expected["preset"] == parts["size"].lower()

@@ -18,6 +18,7 @@ from nnunet_igtv.trainers import (
 
 class FewSteps:
     epochs, iterations, validation_iterations = 3, 2, 1
+    transferred_factor = 0.1  # as the full-size trainers, so that the two rates can be told apart
 
 
 class OneStep:
