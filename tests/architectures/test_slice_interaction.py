@@ -29,6 +29,24 @@ def test_the_first_step_of_training_leaves_the_identity(noise):
     assert sim.scale.grad.abs().min() > 0
 
 
+def test_it_learns_what_only_a_neighbouring_slice_shows():
+    """The sign of a channel in the slice before, noise otherwise: chance is 0.5 without the exchange."""
+    torch.manual_seed(0)
+    sim, head = SliceInteraction(24), torch.nn.Linear(24, 1)
+    optimizer = torch.optim.AdamW([*sim.parameters(), *head.parameters()], lr=2e-3)
+    right = []
+    for _ in range(300):
+        x = torch.randn(4, 3, 8, 8, 24)
+        label = x[:, :-1, ..., 0] > 0
+        logits = head(sim(x))[:, 1:, ..., 0]
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, label.float()).backward()
+        optimizer.step()
+        right.append(((logits > 0) == label).float().mean().item())
+    assert sum(right[:20]) / 20 < 0.55
+    assert sum(right[-20:]) / 20 > 0.8
+
+
 @pytest.mark.parametrize("slices", [1, 2, 3, 6])
 def test_equal_slices_see_themselves_at_the_ends_too(sim, noise, slices):
     """Beyond the ends of a stack there is no zero slice: equal slices are treated as one slice alone is."""
