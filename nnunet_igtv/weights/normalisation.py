@@ -1,8 +1,8 @@
 """Whether a network that comes from another data set would see the numbers that it learned from.
 
 nnU-Net's CT normalisation clips to percentiles of the voxels in the structures of a data set and takes their
-mean and deviation. An IGTV holds lung that the tumour sweeps, a GTV does not: planned each for itself, the same
-tissue becomes another number.
+mean and deviation. An IGTV holds lung that the tumour sweeps, a GTV does not: planned each for itself, one
+tissue becomes two numbers.
 """
 
 from collections.abc import Mapping, Sequence
