@@ -116,14 +116,15 @@ class Demo:
         igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
         yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
-        look = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-npfp", "2"]
-        yield Step("plan", ["nnUNetv2_plan_and_preprocess", *look, "--no_pp"])
+        look = ["--verify_dataset_integrity", "-npfp", "2"]
+        plan = ["nnUNetv2_plan_and_preprocess", "-d", str(IGTV), "-c", "2d", "-np", "2", *look]
+        yield Step("plan", plan)
+        yield Step("fingerprint-gtv", ["nnUNetv2_extract_fingerprint", "-d", str(GTV), *look[:1], "-np", "2"])
         names = ["-sp", PLANS[IGTV], "-tp", PLANS[GTV]]
         move = ["nnUNetv2_move_plans_between_datasets", "-s", str(IGTV), "-t", str(GTV), *names]
-        yield Step("move-plans", move)
-        for dataset, plans in PLANS.items():
-            options = ["-d", str(dataset), "-plans_name", plans, "-c", "2d", "-np", "2"]
-            yield Step(f"preprocess-{dataset}", ["nnUNetv2_preprocess", *options])
+        yield Step("plan-gtv", move)
+        preprocess = ["-d", str(GTV), "-plans_name", PLANS[GTV], "-c", "2d", "-np", "2"]
+        yield Step("preprocess-gtv", ["nnUNetv2_preprocess", *preprocess])
 
     def transferred(self) -> Iterator[Step]:
         """GTV weights, the IGTV network that starts from them, and its predictions."""

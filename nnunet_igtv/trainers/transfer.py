@@ -10,13 +10,10 @@ import torch
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
 from nnunet_igtv.weights import TransferReport, load_pretrained
-from nnunet_igtv.weights.normalisation import differences
-from nnunet_igtv.weights.reading import load_checkpoint
 from nnunet_igtv.weights.strict import HEAD
 from nnunet_igtv.weights.transfer import INITIAL, TAKEN, Entry
 from nnunet_igtv.whole import write_text
 
-FLAG = "-pretrained_weights"
 WEIGHTS_VARIABLE = "nnUNet_igtv_gtv_weights"
 REPORT = "transfer_report.json"
 
@@ -70,7 +67,7 @@ class IGTVTransferTrainer(IGTVTrainer):
             IGTVError: there are none to take.
         """
         report = self._loaded_by_nnunet()
-        source: str | None = FLAG
+        source: str | None = "-pretrained_weights"
         if report is None:
             source = os.environ.get(WEIGHTS_VARIABLE)
             if source and not self.was_initialized:
@@ -79,30 +76,16 @@ class IGTVTransferTrainer(IGTVTrainer):
         if report is None:
             raise IGTVError(
                 f"{type(self).__name__} starts from GTV weights and was given none",
-                remedy=f"pass {FLAG} CHECKPOINT or set {WEIGHTS_VARIABLE}=CHECKPOINT "
+                remedy=f"pass -pretrained_weights CHECKPOINT or set {WEIGHTS_VARIABLE}=CHECKPOINT "
                 "(to go on with a run that has a checkpoint: --c; to start from scratch: -tr "
                 f"{type(self).__name__.replace('Transfer', '')})",
             )
         self.fresh = set(report.keys(INITIAL))
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
         self.print_to_log_file(f"GTV weights from {source}\n{report.table()}", add_timestamp=False)
-        other = self._normalised_otherwise(_argument(FLAG) if source == FLAG else source)
         if self.local_rank == 0:
-            record = {"source": source, "command": sys.argv, "normalised otherwise": other}
-            record |= report.to_dict()
+            record = {"source": source, "command": sys.argv} | report.to_dict()
             write_text(Path(self.output_folder) / REPORT, json.dumps(record, indent=2) + "\n")
-
-    def _normalised_otherwise(self, path: str | None) -> list[str]:
-        """The channels that the GTV network knew normalised otherwise; they are warned of."""
-        plans, schemes = self.plans_manager.plans, self.configuration_manager.normalization_schemes
-        found = differences(load_checkpoint(path), plans, schemes) if path else []
-        if found:
-            self.print_to_log_file(
-                "WARNING: the GTV weights come from images normalised otherwise; "
-                + "; ".join(found)
-                + ". Pre-train on the GTV data with the plans of this data set (docs/training.md)"
-            )
-        return found
 
     def _loaded_by_nnunet(self) -> TransferReport | None:
         """What `-pretrained_weights` loaded before the training started; None if the flag was not given.
@@ -117,9 +100,3 @@ class IGTVTransferTrainer(IGTVTrainer):
             Entry(name, tensor.numel(), INITIAL if HEAD in name else TAKEN) for name, tensor in state.items()
         ]
         return TransferReport("nnunet-igtv", tuple(entries), ())
-
-
-def _argument(flag: str) -> str | None:
-    """What follows a flag in the command that runs."""
-    arguments = sys.argv[sys.argv.index(flag) + 1 :] if flag in sys.argv else []
-    return arguments[0] if arguments else None

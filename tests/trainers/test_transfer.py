@@ -187,25 +187,3 @@ def test_a_frozen_encoder_stays_as_it_came_and_then_learns_also_across_an_interr
     second.on_train_start()
     assert not train(second, 1)
     assert train(second, 2)
-
-
-@pytest.mark.parametrize("by_flag", [True, False])
-def test_gtv_weights_of_another_normalisation_are_warned_of(
-    make_trainer, checkpoint, monkeypatch, nnunet_world, capsys, by_flag
-):
-    path, _ = checkpoint()
-    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
-    plans["foreground_intensity_properties_per_channel"]["0"]["percentile_00_5"] -= 400
-    trainer = make_trainer(IGTVTransferTrainerNano, plans=plans)
-    if by_flag:
-        trainer.initialize()
-        load_pretrained_weights(trainer.network, str(path))
-        monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "902", "-pretrained_weights", str(path)])
-    else:
-        monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
-    trainer.on_train_start()
-    assert (
-        "WARNING: the GTV weights come from images normalised otherwise; channel 0" in capsys.readouterr().out
-    )
-    [sentence] = report_of(trainer)[0]["normalised otherwise"]
-    assert sentence.startswith("channel 0")
