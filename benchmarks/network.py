@@ -88,7 +88,11 @@ def macs_per_slice(fields: dict[str, Any], slices: int, height: int, width: int)
 
     def scan_flops(x: Any, delta: Any, A: Any, *rest: Any, out_shape: Any = None, **_: Any) -> int:
         # per direction, pixel, channel and state: delta * A, its exponential, delta * x * B, decay and sum, C
-        return 9 * math.prod(delta) * A[-1] + math.prod(delta)
+        # where delta has fewer numbers than channels, the scan widens it, by a multiply-add each
+        *positions, given = delta
+        _, channels, states = A
+        widening = 2 * given if given != channels else 0
+        return math.prod(positions) * channels * (9 * states + 1 + widening)
 
     counter = FlopCounterMode(display=False, custom_mapping={scan: scan_flops})
     with FakeTensorMode(), torch.no_grad():
