@@ -1,8 +1,7 @@
 """`nnunet-igtv demo`: the real pipeline at small size, on phantoms, by the commands that a user types.
 
-Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning, the
-GTV data with the plans of the IGTV data, as nnU-Net wants it where weights move between data sets -> GTV
-pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
+Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning ->
+GTV pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
 RTSTRUCT. Everything lies under one output folder, nnU-Net's own three folders included. Each finished step
 leaves a stamp; a second call goes on where the first was interrupted.
 """
@@ -22,7 +21,6 @@ from nnunet_igtv.evaluation.command import main as evaluate
 from nnunet_igtv.steps import Runner, Step
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
-PLANS = {GTV: "nnUNetPlansIGTV", IGTV: "nnUNetPlans"}  # the former is a copy of the latter
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,10 @@ class Demo:
 
     def fold(self, dataset: int, trainer: str) -> Path:
         name = "Dataset901_PhantomGTV" if dataset == GTV else "Dataset902_PhantomIGTV"
-        return self.results / name / f"{trainer}__{PLANS[dataset]}__2d" / "fold_0"
+        return self.results / name / f"{trainer}__nnUNetPlans__2d" / "fold_0"
 
     def train(self, dataset: int, trainer: str, *extra: str) -> Step:
-        command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-p", PLANS[dataset]]
-        command += ["-device", self.device]
+        command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-device", self.device]
 
         def again() -> list[str] | None:
             return (
@@ -116,15 +113,8 @@ class Demo:
         igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
         yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
-        look = ["--verify_dataset_integrity", "-npfp", "2"]
-        plan = ["nnUNetv2_plan_and_preprocess", "-d", str(IGTV), "-c", "2d", "-np", "2", *look]
-        yield Step("plan", plan)
-        yield Step("fingerprint-gtv", ["nnUNetv2_extract_fingerprint", "-d", str(GTV), *look[:1], "-np", "2"])
-        names = ["-sp", PLANS[IGTV], "-tp", PLANS[GTV]]
-        move = ["nnUNetv2_move_plans_between_datasets", "-s", str(IGTV), "-t", str(GTV), *names]
-        yield Step("plan-gtv", move)
-        preprocess = ["-d", str(GTV), "-plans_name", PLANS[GTV], "-c", "2d", "-np", "2"]
-        yield Step("preprocess-gtv", ["nnUNetv2_preprocess", *preprocess])
+        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2", "-npfp", "2"]
+        yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
 
     def transferred(self) -> Iterator[Step]:
         """GTV weights, the IGTV network that starts from them, and its predictions."""
