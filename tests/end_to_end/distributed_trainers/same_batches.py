@@ -17,6 +17,7 @@ class IGTVTransferTrainerSameBatches(IGTVTransferTrainerNano):
     """
 
     epochs, iterations, validation_iterations = 4, 2, 1
+    transferred_factor = 0.1  # as the full-size trainers; at ten times the rate, so grows what rounding began
 
     def get_dataloaders(self):
         share, whole = self.batch_size, self.configuration_manager.batch_size
