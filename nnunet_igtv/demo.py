@@ -25,7 +25,7 @@ GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does; the defaults fit two CPU cores and twelve minutes."""
+    """How much the demo does; the defaults fit two CPU cores and 10 to 14 minutes."""
 
     gtv_patients: int = 16
     igtv_patients: int = 6
