@@ -2,8 +2,9 @@
 
 import json
 import os
+import queue
 import signal
-import time
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -239,20 +240,18 @@ def test_a_dead_worker_ends_the_run_instead_of_hanging_it(make_trainer, monkeypa
     signal.alarm(60)
     try:
         if within_a_batch:  # what the thread that fetches batches then meets
-            [queue] = trainer.dataloader_train._queues
-            queue.get = mock.Mock(side_effect=ConnectionResetError)
-            wait_until(lambda: not trainer.dataloader_train.pin_memory_thread.is_alive())
+            augmenter = trainer.dataloader_train
+            [source] = augmenter._queues
+            source.get = mock.Mock(side_effect=ConnectionResetError)
+            while augmenter.pin_memory_thread.is_alive():  # it comes to fetch when there is room for more
+                with suppress(queue.Empty):
+                    augmenter.pin_memory_queue.get(timeout=0.05)
         os.kill(trainer.dataloader_train._processes[0].pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="no longer alive"):
             [next(trainer.dataloader_train) for _ in range(50)]
     finally:
         signal.alarm(0)
         trainer.dataloader_val._finish()
-
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.05)
 
 
 def test_a_run_goes_on_from_its_checkpoint_with_the_same_weights_and_optimiser(make_trainer):
