@@ -98,9 +98,8 @@ class IGTVTrainer(DistributedTrainer):
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()  # knows regions, the ignore label and the Dice over a batch
         if not self.cross_entropy:
-            getattr(
-                loss, "loss", loss
-            ).weight_ce = 0  # inside the wrapper of deep supervision, where it is on
+            at_one_size = getattr(loss, "loss", loss)  # within deep supervision, where that is on
+            at_one_size.weight_ce = 0
         return loss
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpCosine]:
