@@ -1,4 +1,4 @@
-"""The scan on the CPU: `cpu_kernels` over images and runs of channels, in threads that survive a fork.
+"""The scan on the CPU: its kernels over images and runs of channels, in threads that survive a fork.
 
 Threads: nnU-Net forks its workers, and a child of a process that has used GNU OpenMP's threads is killed, or
 hangs, when it uses them in turn. So the kernels are serial, let go of the interpreter's lock, and are handed
@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import cpu_kernels as kernels
+from . import cpu_backward, cpu_forward
+from .cpu_forward import SPAN
 from .lanes import FLOAT, LANES, WIDE, compiled, processor
+from .problem import Gradients, Problem
 from .reference import pixel_orders
 
 DEVICES = ("cpu",)
@@ -78,60 +80,56 @@ def _runs(batch: int, blocks: int, threads: int, most: int) -> list[tuple[int, i
 
 @cache
 def _forward_kernel(states: int, *options: bool) -> Callable[..., None]:
-    return compiled(kernels.forward(states, *options), kernels.FORWARD_ARGUMENTS)
+    return compiled(cpu_forward.forward(states, *options))
 
 
 @cache
 def _backward_kernel(states: int, *options: bool) -> Callable[..., None]:
-    return compiled(kernels.backward(states, *options), kernels.BACKWARD_ARGUMENTS)
+    return compiled(cpu_backward.backward(states, *options))
 
 
 @lru_cache(maxsize=64)
 def _order(height: int, width: int, crossed: bool) -> Tensor:
     """The directions' pixels one after the other, and some more, any, before them and after them."""
     orders = pixel_orders(height, width, crossed).to(torch.int32)
-    return F.pad(orders.flatten(), (kernels.FARTHEST, kernels.FARTHEST))
+    return F.pad(orders.flatten(), (SPAN, SPAN))
 
 
-class _Problem:
-    """The operator's arguments as the kernels want them: float32, channels dense and in whole blocks."""
+def _blocks(channels: int) -> int:
+    return -(-channels // LANES)
 
-    def __init__(
-        self,
-        x: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        delta_bias: Tensor,
-        width: int,
-        delta_softplus: bool,
-        delta_weight: Tensor | None = None,
-    ) -> None:
-        self.batch, self.pixels, self.directions = delta.shape[:3]
-        self.channels, self.states = A.shape[1:]
-        self.missing = -self.channels % LANES
-        self.blocks = (self.channels + self.missing) // LANES
-        self.x, self.D, self.bias = (self.dense(t) for t in (x, D, delta_bias))
-        self.A = self.dense(A.transpose(1, 2) * math.log2(math.e))
+
+def states_shape(problem: Problem) -> tuple[int, ...]:
+    """Of what `forward` keeps for `backward`: the state before every SPAN steps, (B, K, spans, N, d)."""
+    batch, pixels, directions = problem.delta.shape[:3]
+    channels, states = problem.A.shape[1:]
+    return (batch, directions, -(-pixels // SPAN), states, _blocks(channels) * LANES)
+
+
+class _Prepared:
+    """A problem as the kernels want it: float32, channels dense and in whole blocks."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.batch, self.pixels, self.directions = problem.delta.shape[:3]
+        self.channels, self.states = problem.A.shape[1:]
+        self.blocks = _blocks(self.channels)
+        self.missing = self.blocks * LANES - self.channels
+        self.x, self.D, self.bias = (self.dense(t) for t in (problem.x, problem.D, problem.delta_bias))
+        self.A = self.dense(problem.A.transpose(1, 2) * math.log2(math.e))
         # the narrow tensors are read where a projection left them
-        self.B, self.C = (self.dense_last(t) for t in (B, C))
-        self.rank, self.weight = 0, self.bias
-        if delta_weight is not None:
-            self.rank, self.weight = delta.shape[3], self.dense(delta_weight.transpose(1, 2))
-        whole = delta_weight is None and self.missing
-        self.delta = self.dense(delta) if whole else self.dense_last(delta)
+        self.B, self.C = (self.dense_last(t) for t in (problem.B, problem.C))
+        self.rank, self.weight, delta = 0, self.bias, problem.delta
+        if problem.delta_weight is not None:
+            self.rank, self.weight = delta.shape[3], self.dense(problem.delta_weight.transpose(1, 2))
+        self.delta = self.dense_last(delta) if self.rank or not self.missing else self.dense(delta)
         lowest, highest = (float(bound) for bound in self.A.aminmax())
-        decaying = delta_softplus and lowest >= -kernels.BOUND and highest <= 0.0
-        self.options = (delta_softplus, decaying)
-        shared = x.shape[2]
-        crossed = shared != self.directions
-        self.order = _order(self.pixels // width, width, crossed)
-        row = self.blocks * WIDE
-        x_turn, order_turn = 0 if shared == 1 else row, 4 * self.pixels if crossed else 0
+        decaying = problem.delta_softplus and lowest >= -cpu_forward.BOUND and highest <= 0.0
+        self.options = (problem.delta_softplus, decaying)
+        self.order = _order(self.pixels // problem.width, problem.width, problem.crossed)
+        row, shared = self.blocks * WIDE, problem.x.shape[2]
+        x_turn, order_turn = 0 if shared == 1 else row, 4 * self.pixels if problem.crossed else 0
         distances = (FLOAT * t.stride(axis) for t in (self.delta, self.B, self.C) for axis in (1, 2))
-        self.fresh = 1 if crossed else self.directions
+        self.fresh = 1 if problem.crossed else self.directions
         self.sizes = (row, *distances, shared * row, x_turn, order_turn)
         work = self.batch * self.pixels * self.directions * self.channels * self.states
         self.threads = torch.get_num_threads() if work >= _WORTH_A_THREAD else 1
@@ -140,7 +138,7 @@ class _Problem:
         """Addresses of an image's inputs, `at` bytes after the first channel."""
         delta = self.delta[image].data_ptr() + (0 if self.rank else at)
         places = (self.B[image].data_ptr(), self.C[image].data_ptr())
-        order = self.order.data_ptr() + 4 * kernels.FARTHEST
+        order = self.order.data_ptr() + 4 * SPAN
         first, rates = self.x[image].data_ptr() + at, self.A.data_ptr() + at
         return (first, delta, rates, *places, self.D.data_ptr() + at, self.bias.data_ptr() + at, order)
 
@@ -160,34 +158,23 @@ class _Problem:
         return tensor[..., : self.channels].to(dtype)
 
 
-def forward(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-    delta_weight: Tensor | None = None,
-) -> Tensor:
-    """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type, computed in float32."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus, delta_weight)
-    kernel = _forward_kernel(p.states, *p.options, delta_weight is not None)
-    y = torch.empty_like(p.x)
+def _advance(p: _Prepared, y: Tensor, states: Tensor | None) -> None:
+    """Writes y and, where there is room for them, the states kept."""
+    kernel = _forward_kernel(p.states, *p.options, p.rank > 0)
 
     def task(image: int, first: int, last: int) -> Callable[[], None]:
         def run() -> None:
             at = first * WIDE
-            scratch = torch.empty(kernels.forward_scratch(p.states, last - first), dtype=torch.uint8)
+            scratch = torch.empty(cpu_forward.scratch_bytes(p.states, last - first), dtype=torch.uint8)
             kernel(
                 *p.inputs(image, at),
                 p.weight.data_ptr() + at,
                 y[image].data_ptr() + at,
+                0 if states is None else states[image].data_ptr() + at,
                 scratch.data_ptr(),
                 p.pixels,
                 last - first,
+                0 if states is None else last - first,
                 p.directions,
                 p.fresh,
                 p.rank,
@@ -198,23 +185,22 @@ def forward(
 
     runs = _runs(p.batch, p.blocks, p.threads, p.blocks)
     _run([task(image, *run) for image in range(p.batch) for run in runs], p.threads)
-    return p.trimmed(y, x.dtype)
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `forward`'s seven tensors."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+def forward(problem: Problem, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """y, computed in float32 whatever the inputs' floating-point type, and with `keep` the states kept."""
+    p = _Prepared(problem)
+    y, states = torch.empty_like(p.x), torch.empty(states_shape(problem)) if keep else None
+    _advance(p, y, states)
+    return p.trimmed(y, problem.x.dtype), states
+
+
+def backward(grad: Tensor, problem: Problem, states: Tensor | None) -> Gradients:
+    """The gradients of the problem's first seven tensors; what `forward` has not kept is computed again."""
+    p = _Prepared(problem)
+    kept = torch.empty(states_shape(problem)) if states is None else states
+    if states is None:
+        _advance(p, torch.empty_like(p.x), kept)
     kernel = _backward_kernel(p.states, *p.options)
     dy, dx = p.dense(grad), torch.empty_like(p.x)
     ddelta = torch.empty(p.batch, p.pixels, p.directions, p.channels + p.missing)
@@ -225,12 +211,12 @@ def backward(
 
     def task(image: int, share: int, first: int, last: int) -> Callable[[], None]:
         def run() -> None:
-            at, chunks = first * WIDE, -(-p.pixels // kernels.CHUNK_BACK)
-            size = kernels.backward_scratch(p.states, last - first, chunks)
-            scratch = torch.empty(size, dtype=torch.uint8)
+            at = first * WIDE
+            scratch = torch.empty(cpu_backward.scratch_bytes(p.states, last - first), dtype=torch.uint8)
             kernel(
                 dy[image].data_ptr() + at,
                 *p.inputs(image, at),
+                kept[image].data_ptr() + at,
                 dx[image].data_ptr() + at,
                 ddelta[image].data_ptr() + at,
                 dA[image].data_ptr() + at,
@@ -251,11 +237,11 @@ def backward(
     tasks = [task(image, share, *run) for image in range(p.batch) for share, run in enumerate(runs)]
     _run(tasks, p.threads)
     return (
-        p.trimmed(dx, x.dtype),
-        p.trimmed(ddelta, delta.dtype),
-        p.trimmed(dA.sum(0), A.dtype).transpose(1, 2),
-        dB.sum(0).to(B.dtype) if len(runs) > 1 else dB[0].to(B.dtype),
-        dC.sum(0).to(C.dtype) if len(runs) > 1 else dC[0].to(C.dtype),
-        p.trimmed(dD.sum(0), D.dtype),
-        p.trimmed(dbias.sum(0), delta_bias.dtype),
+        p.trimmed(dx, problem.x.dtype),
+        p.trimmed(ddelta, problem.delta.dtype),
+        p.trimmed(dA.sum(0), problem.A.dtype).transpose(1, 2),
+        dB.sum(0).to(problem.B.dtype) if len(runs) > 1 else dB[0].to(problem.B.dtype),
+        dC.sum(0).to(problem.C.dtype) if len(runs) > 1 else dC[0].to(problem.C.dtype),
+        p.trimmed(dD.sum(0), problem.D.dtype),
+        p.trimmed(dbias.sum(0), problem.delta_bias.dtype),
     )

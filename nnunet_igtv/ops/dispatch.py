@@ -1,9 +1,13 @@
 """Which backend computes the scan on a device, and why.
 
-A backend is a module with `forward` and `backward` on the layout of `nnunet_igtv.ops.scan`, `DEVICES` and
-`describe()`, and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only
-once a small problem has come out right there: an installed package may have no kernel for this GPU. Forward
-and backward passes share nothing but the tensors; who only predicts waits for no backward pass to compile.
+A backend is a module with `DEVICES`, `describe()` and
+
+    forward(problem, keep) -> (y, states)            states is what its backward pass wants kept, or None
+    backward(grad, problem, states) -> Gradients     states may be None here, too
+
+and `WIDENS` where its `forward` takes a delta_weight. It counts as available on a device only once a small
+problem has come out right there: an installed package may have no kernel for this GPU. Who only predicts
+waits for no backward pass to compile.
 """
 
 import os
@@ -11,19 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import reference
+from .problem import Gradients, Problem
 
 VARIABLE = "nnUNet_igtv_scan"
 NAMES = ("cpu", "triton", "mamba_ssm", "reference")
 # mamba-ssm's kernel first where a user has built it: it is proven on GPUs, ours in Triton's interpreter only
 _BEST_FIRST = {"cpu": ("cpu", "reference"), "cuda": ("mamba_ssm", "triton", "reference")}
-
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Backend:
 
     name: str
     reason: str
-    forward: Callable[..., Tensor]
-    backward: Callable[..., Gradients]
+    forward: Callable[[Problem, bool], tuple[Tensor, Tensor | None]]
+    backward: Callable[[Tensor, Problem, Tensor | None], Gradients]
     widens: bool = False  # whether forward takes a delta_weight
 
     def __str__(self) -> str:
@@ -44,14 +46,15 @@ class UnavailableError(RuntimeError):
     """A backend does not run on a device; the text says why."""
 
 
-def _small_problem(device: torch.device) -> tuple[list[Any], Tensor]:
-    """Arguments of a cross scan of a 3 x 5 map, 20 channels, 2 states, and a gradient of its result."""
+def _small_problem(device: torch.device) -> tuple[Problem, Tensor]:
+    """A cross scan of a 3 x 5 map, 20 channels, 2 states, and a gradient of its result."""
     shapes = ((1, 15, 1, 20), (1, 15, 4, 20), (4, 20, 2), (1, 15, 4, 2), (1, 15, 4, 2), (4, 20), (4, 20))
     waves = [
         torch.arange(float(torch.Size(s).numel())).mul(i + 1).sin().view(s) for i, s in enumerate(shapes)
     ]
     waves[2] = -0.1 - waves[2].abs()
-    return [*(wave.to(device) for wave in waves), 5, True], waves[0].cos().to(device)
+    x, delta, A, B, C, D, delta_bias = (wave.to(device) for wave in waves)
+    return Problem(x, delta, A, B, C, D, delta_bias, 5, True), x.cos()
 
 
 @cache
@@ -63,11 +66,12 @@ def _probed(name: str, device: torch.device, backwards: bool) -> Backend | Unava
             return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
         widens = getattr(module, "WIDENS", False)
         backend = Backend(name, module.describe(), module.forward, module.backward, widens)
-        inputs, grad = _small_problem(device)
-        found, right = [backend.forward(*inputs)], [reference.forward(*inputs)]
+        problem, grad = _small_problem(device)
+        (y, states), (right_y, _) = backend.forward(problem, backwards), reference.forward(problem)
+        found, right = [y], [right_y]
         if backwards:
-            found += backend.backward(grad, *inputs)
-            right += reference.backward(grad, *inputs)
+            found += backend.backward(grad, problem, states)
+            right += reference.backward(grad, problem)
         if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(found, right, strict=True)):
             return UnavailableError("it computes a small problem wrongly here")
     except Exception as error:  # whatever a missing package, driver or compiler raises

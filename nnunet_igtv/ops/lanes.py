@@ -14,6 +14,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from inspect import signature
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -215,21 +216,24 @@ class Trace:
         bits = self.builder.add(self._bits(self.polynomial(rest, _EXP2)), exponent)
         return Vector(self, self.builder.bitcast(bits, _floats))
 
-    def softplus(self, x: Vector) -> tuple[Vector, Vector]:
-        """log(1 + e**x) and its derivative, the logistic function, without overflow for any x.
-
-        With e = exp(-|x|): max(x, 0) + log(1 + e), and log(1 + e) = 2 artanh(e / (2 + e)).
-        """
+    def exp_of_minus_magnitude(self, x: Vector) -> Vector:
+        """e**-|x|, of which `softplus` and `logistic` are made; no exponent is too large."""
         sign = _splat(_i32, -(2**31))
         magnitude = Vector(self, self.builder.bitcast(self.builder.or_(self._bits(x), sign), _floats))
         magnitude = magnitude.at_least(-87.0)  # -|x|
         rounded = self.fma(magnitude, _LOG2E, _SHIFT)
-        e = self._scaled(self.fma(magnitude, _LOG2E, _SHIFT - rounded), self._bits(rounded))
-        ratio = e / (e + 2.0)
-        softplus = self.fma(ratio, self.polynomial(ratio * ratio, _ARTANH), x.at_least(0.0))
+        return self._scaled(self.fma(magnitude, _LOG2E, _SHIFT - rounded), self._bits(rounded))
+
+    def softplus(self, x: Vector, small: Vector) -> Vector:
+        """log(1 + e**x) = max(x, 0) + log(1 + s) of s = e**-|x|; log(1 + s) = 2 artanh(s / (2 + s))."""
+        ratio = small / (small + 2.0)
+        return self.fma(ratio, self.polynomial(ratio * ratio, _ARTANH), x.at_least(0.0))
+
+    def logistic(self, x: Vector, small: Vector) -> Vector:
+        """1 / (1 + e**-x), which is the derivative of softplus, of small = e**-|x|."""
         above = self.builder.fcmp_ordered(">", x.value, self.vector(0.0).value)
-        numerator = Vector(self, self.builder.select(above, self.vector(1.0).value, e.value))
-        return softplus, numerator / (e + 1.0)
+        numerator = Vector(self, self.builder.select(above, self.vector(1.0).value, small.value))
+        return numerator / (small + 1.0)
 
     def repeat(
         self, count: Integer, body: Callable[..., Sequence[Vector] | None], carried: Sequence[Vector] = ()
@@ -329,18 +333,18 @@ def floats_per_register() -> int:
 
 
 def compiled(
-    kernel: Callable[..., None], arguments: int, cpu: str | None = None, features: str | None = None
+    kernel: Callable[..., None], cpu: str | None = None, features: str | None = None
 ) -> Callable[..., None]:
     """Machine code of a kernel.
 
     Args:
-        kernel: called once with a `Trace` and as many `Integer`s as the kernel has arguments.
-        arguments: their number.
+        kernel: a function of a `Trace` and any number of `Integer`s, called once.
         cpu, features: the processor to compile for, in LLVM's words; None is the one at hand.
 
     Returns:
-        A function of that many Python integers; it lets go of the interpreter's lock while it runs.
+        A function of as many Python integers; it lets go of the interpreter's lock while it runs.
     """
+    arguments = len(signature(kernel).parameters) - 1
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     with _no_collection():

@@ -8,6 +8,7 @@ import torch
 from mamba_ssm.ops.selective_scan_interface import selective_scan_cuda
 from torch import Tensor
 
+from .problem import Gradients, Problem
 from .reference import pixel_orders
 
 DEVICES = ("cuda",)
@@ -17,25 +18,14 @@ def describe() -> str:
     return "mamba-ssm's CUDA kernel"
 
 
-class _Problem:
-    """The operator's arguments in the kernel's layout: u, delta (B, K d, L), B, C (B, K, N, L), float32."""
+class _Sequences:
+    """A problem in the kernel's layout: u, delta (B, K d, L), B, C (B, K, N, L), float32."""
 
-    def __init__(
-        self,
-        x: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        delta_bias: Tensor,
-        width: int,
-        delta_softplus: bool,
-    ) -> None:
+    def __init__(self, problem: Problem) -> None:
+        x, delta, A, B, C, D, delta_bias, width, delta_softplus, _ = problem
         pixels, directions = delta.shape[1:3]
         self.shape, self.shared = delta.shape, x.shape[2]
-        crossed = self.shared != directions
-        order = pixel_orders(pixels // width, width, crossed, x.device).expand(directions, -1)
+        order = pixel_orders(pixels // width, width, problem.crossed, x.device).expand(directions, -1)
         self.order, self.inverse = order.t(), order.argsort(1).t()
         self.each = torch.arange(directions, device=x.device)
         self.u, self.delta = (self.walked(t.expand(self.shape)).flatten(1, 2) for t in (x, delta))
@@ -60,36 +50,16 @@ class _Problem:
         return pixels if self.shared == self.shape[2] else pixels.sum(2, keepdim=True)
 
 
-def forward(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> Tensor:
-    """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type, computed in float32."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
-    return p.shared_sum(p.y).to(x.dtype)
+def forward(problem: Problem, keep: bool = False) -> tuple[Tensor, None]:
+    """y, computed in float32 whatever the inputs' floating-point type; keeps nothing."""
+    p = _Sequences(problem)
+    return p.shared_sum(p.y).to(problem.x.dtype), None
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `forward`'s seven tensors; the forward pass is computed again for its states."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+def backward(grad: Tensor, problem: Problem, states: Tensor | None = None) -> Gradients:
+    """The gradients of the problem's first seven tensors; the forward pass is computed again."""
+    x, delta, A, B, C, D, delta_bias, *_ = problem
+    p = _Sequences(problem)
     dy = p.walked(grad.expand(p.shape)).flatten(1, 2)
     du, ddelta, dA, dB, dC, dD, dbias, *_ = selective_scan_cuda.bwd(
         p.u, p.delta, p.A, p.B, p.C, p.D, None, p.bias, dy, p.states, None, None, p.softplus, False

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .problem import Gradients, Problem
+
 DEVICES = ()  # any
 
 
@@ -29,26 +31,18 @@ def pixel_orders(height: int, width: int, crossed: bool, device: torch.device | 
     return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
-def _order(x: Tensor, delta: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _order(problem: Problem) -> tuple[Tensor, Tensor]:
     """Index pair that turns pixel order `(B, P, K, ...)` into walking order `(B, L, K, ...)`."""
-    pixels, directions = delta.shape[1:3]
-    order = pixel_orders(pixels // width, width, x.shape[2] != directions, x.device)
-    return order.expand(directions, -1).t(), torch.arange(directions, device=x.device)
+    pixels, directions = problem.delta.shape[1:3]
+    device = problem.x.device
+    order = pixel_orders(pixels // problem.width, problem.width, problem.crossed, device)
+    return order.expand(directions, -1).t(), torch.arange(directions, device=device)
 
 
-def forward(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> Tensor:
-    """The scan, step by step; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type."""
-    order, each = _order(x, delta, width)
+def forward(problem: Problem, keep: bool = False) -> tuple[Tensor, None]:
+    """y, step by step, in any floating-point type; keeps nothing."""
+    x, delta, A, B, C, D, delta_bias, _, delta_softplus, _ = problem
+    order, each = _order(problem)
     step = delta + delta_bias
     step = F.softplus(step) if delta_softplus else step
     walked = (t[:, order, each].unbind(1) for t in (x.expand_as(delta), step, B, C))
@@ -58,28 +52,18 @@ def forward(
         h = torch.exp(step_t.unsqueeze(-1) * A) * h + (step_t * x_t).unsqueeze(-1) * B_t.unsqueeze(2)
         y.append((h * C_t.unsqueeze(2)).sum(-1) + D * x_t)
     back = torch.stack(y, 1)[:, order.argsort(0), each]
-    return back if x.shape[2] == delta.shape[2] else back.sum(2, keepdim=True)
+    return back.sum(2, keepdim=True) if problem.crossed else back, None
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `forward`'s seven tensors: the same steps from the last to the first, by hand.
+def backward(grad: Tensor, problem: Problem, states: Tensor | None = None) -> Gradients:
+    """The gradients of the problem's first seven tensors: the same steps from the last to the first, by hand.
 
     With g_t = dLoss/dh_t = C_t dy_t + exp(step_{t+1} A) g_{t+1} and s_t = exp(step_t A) h_{t-1} g_t:
     dC_t = sum_d dy_t h_t, dB_t = sum_d g_t step_t x_t, dx_t = step_t sum_n B_t g_t + D dy_t,
     dstep_t = sum_n (A s_t + B_t g_t x_t), dA = sum_t step_t s_t.
     """
-    order, each = _order(x, delta, width)
+    x, delta, A, B, C, D, delta_bias, _, delta_softplus, _ = problem
+    order, each = _order(problem)
     step = delta + delta_bias
     slope = torch.sigmoid(step) if delta_softplus else torch.ones_like(step)
     step = F.softplus(step) if delta_softplus else step
@@ -111,7 +95,7 @@ def backward(
     inverse = order.argsort(0)
     walked_back = (torch.stack(t[::-1], 1)[:, inverse, each] for t in zip(*gradients, strict=True))
     dx, dstep, dB, dC = walked_back
-    if x.shape[2] != delta.shape[2]:
+    if problem.crossed:
         dx = dx.sum(2, keepdim=True)
     ddelta = dstep * slope
     return dx, ddelta, dA, dB, dC, dD, ddelta.sum((0, 1))

@@ -1,24 +1,14 @@
 """The scan as a torch operator, and the two functions that the networks call.
 
-Both functions are one problem: `K` directions walk the pixels of a map, each with its own parameters,
-
-    delta = softplus(delta + delta_bias)
-    h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t,  h_0 = 0;   y_t = C_t h_t + D x_t      (Gu & Dao 2023)
-
-and the operator's layout is the one in which every direction reads the same memory, channels last, in pixel
-order: x `(B, P, 1, d)` for the cross scan (all directions read it; y, of the same shape, is their sum) or
-`(B, P, K, d)` for K sequences of their own; delta `(B, P, K, d)`; A `(K, d, N)`; B, C `(B, P, K, N)`; D,
-delta_bias `(K, d)`; P = height * width pixels. Backends provide `forward` and `backward` on these.
-
-A network makes delta from few numbers a pixel: given a delta_weight `(K, d, R)`, delta is `(B, P, K, R)` and
-is widened by it, so that the forward pass need not write the largest of all these tensors (the CPU's kernel
-never does) and autograd need not keep it.
+A network makes delta from few numbers a pixel: given a delta_weight, the forward pass need not write the
+largest of all tensors (the CPU's kernel never does) and autograd need not keep it.
 """
 
 import torch
 from torch import Tensor
 
 from . import dispatch
+from .problem import Gradients, Problem
 
 
 @torch.library.custom_op("nnunet_igtv::scan", mutates_args=())
@@ -34,14 +24,15 @@ def _scan(
     width: int,
     delta_softplus: bool,
     backend: str,
-) -> Tensor:
-    chosen = dispatch.choose(x.device, x.dtype, backend)
-    others = (A, B, C, D, delta_bias, width, delta_softplus)
-    if delta_weight is None:
-        return chosen.forward(x, delta, *others).contiguous()
-    if chosen.widens:
-        return chosen.forward(x, delta, *others, delta_weight=delta_weight).contiguous()
-    return chosen.forward(x, _widened(delta, delta_weight), *others).contiguous()
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """y, and what the backend keeps for its backward pass: nothing, unless it does so and `keep` is set."""
+    chosen = dispatch.choose(x.device, x.dtype, backend, backwards=keep)
+    if delta_weight is not None and not chosen.widens:
+        delta, delta_weight = _widened(delta, delta_weight), None
+    problem = Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus, delta_weight)
+    y, states = chosen.forward(problem, keep)
+    return y.contiguous(), x.new_empty(0) if states is None else states
 
 
 def _widened(delta: Tensor, weight: Tensor) -> Tensor:
@@ -52,13 +43,14 @@ def _widened(delta: Tensor, weight: Tensor) -> Tensor:
 
 
 @_scan.register_fake
-def _(x, delta, A, B, C, D, delta_bias, delta_weight, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _(x, delta, A, B, C, D, delta_bias, delta_weight, width, delta_softplus, backend, keep):  # type: ignore[no-untyped-def]
+    return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(0)
 
 
 @torch.library.custom_op("nnunet_igtv::scan_backward", mutates_args=())
 def _scan_backward(
     grad: Tensor,
+    states: Tensor,
     x: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -69,41 +61,55 @@ def _scan_backward(
     width: int,
     delta_softplus: bool,
     backend: str,
-) -> dispatch.Gradients:
+) -> Gradients:
     backward = dispatch.choose(x.device, x.dtype, backend, backwards=True).backward
+    problem = Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
     dx, ddelta, dA, dB, dC, dD, dbias = (
-        t.contiguous() for t in backward(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+        t.contiguous() for t in backward(grad, problem, states if states.numel() else None)
     )
     return dx, ddelta, dA, dB, dC, dD, dbias
 
 
 @_scan_backward.register_fake
-def _(grad, x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
+def _(grad, states, x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
     inputs = (x, delta, A, B, C, D, delta_bias)
     return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs)
 
 
 def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:8])
-    ctx.options = inputs[8:]
+    states = output[1]
+    ctx.mark_non_differentiable(states)
+    ctx.save_for_backward(*inputs[:8], states)
+    ctx.options = inputs[8:11]
 
 
-def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
-    x, delta, *others, weight = ctx.saved_tensors
+def _differentiate(ctx, grad, _):  # type: ignore[no-untyped-def]
+    x, delta, *others, weight, states = ctx.saved_tensors
     if weight is None:
-        return *_scan_backward(grad, x, delta, *others, *ctx.options), None, None, None, None
+        gradients = _scan_backward(grad, states, x, delta, *others, *ctx.options)
+        return *gradients, None, None, None, None, None
     widened = _widened(delta, weight)
-    dx, dwidened, *gradients = _scan_backward(grad, x, widened, *others, *ctx.options)
+    dx, dwidened, *gradients = _scan_backward(grad, states, x, widened, *others, *ctx.options)
     each = dwidened.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
     ddelta = torch.bmm(each, weight.to(each.dtype)).transpose(0, 1).unflatten(0, delta.shape[:2])
     dweight = torch.bmm(each.transpose(1, 2), delta.to(each.dtype).flatten(0, 1).transpose(0, 1))
-    return dx, ddelta, *gradients, dweight, None, None, None
+    return dx, ddelta, *gradients, dweight, None, None, None, None
 
 
 _scan.register_autograd(_differentiate, setup_context=_keep)
 for _device in ("cpu", "cuda"):
     # the state is a running sum over thousands of steps: never in half precision
     torch.library.register_autocast("nnunet_igtv::scan", _device, torch.float32)
+
+
+def _computed(problem: Problem, backend: str | None) -> Tensor:
+    *tensors, width, delta_softplus, delta_weight = problem
+    differentiated = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (*tensors, delta_weight)
+    )
+    # a compiler wants to know what the operator returns before a backend is chosen
+    keep = differentiated and not torch.compiler.is_compiling()
+    return _scan(*tensors, delta_weight, width, delta_softplus, backend or "", keep)[0]
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -150,7 +156,7 @@ def selective_scan(
         raise ValueError(f"{channels} channels cannot be cut into {groups} groups")
     width = channels // groups
     zeros = A.new_zeros(channels)
-    y = _scan(
+    problem = Problem(
         u.transpose(1, 2).unflatten(2, (groups, width)),
         delta.transpose(1, 2).unflatten(2, (groups, width)),
         A.unflatten(0, (groups, width)),
@@ -158,12 +164,10 @@ def selective_scan(
         C.permute(0, 3, 1, 2),
         (zeros if D is None else D).unflatten(0, (groups, width)),
         (zeros if delta_bias is None else delta_bias).unflatten(0, (groups, width)),
-        None,
         length,
         delta_softplus,
-        backend or "",
     )
-    return y.flatten(2).transpose(1, 2)
+    return _computed(problem, backend).flatten(2).transpose(1, 2)
 
 
 def cross_scan(
@@ -209,7 +213,7 @@ def cross_scan(
     _check("delta_bias", delta_bias, (4, channels))
     if delta_weight is not None:
         _check("delta_weight", delta_weight, (4, channels, rank))
-    y = _scan(
+    problem = Problem(
         x.flatten(1, 2).unsqueeze(2),
         delta.flatten(1, 2),
         A,
@@ -217,9 +221,8 @@ def cross_scan(
         C.flatten(1, 2),
         D,
         delta_bias,
-        delta_weight,
         width,
         delta_softplus,
-        backend or "",
+        delta_weight,
     )
-    return y.view(batch, height, width, channels)
+    return _computed(problem, backend).view(batch, height, width, channels)

@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .problem import Gradients, Problem
+
 DEVICES = ("cpu",) if triton.knobs.runtime.interpret else ("cuda",)
 
 
@@ -174,21 +176,11 @@ def _scan_backward(  # type: ignore[no-untyped-def]
     tl.store(dbias + row, shift_grad, some)
 
 
-class _Problem:
-    """The operator's arguments as the kernels take them, and how the work is cut up."""
+class _Launch:
+    """A problem as the kernels take it, and how the work is cut up."""
 
-    def __init__(
-        self,
-        x: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        delta_bias: Tensor,
-        width: int,
-        delta_softplus: bool,
-    ) -> None:
+    def __init__(self, problem: Problem) -> None:
+        x, delta, A, B, C, D, delta_bias, width, delta_softplus, _ = problem
         self.batch, pixels, self.directions, channels = delta.shape
         states, shared = A.shape[2], x.shape[2]
         delta = delta if delta.stride(3) == 1 else delta.contiguous()
@@ -198,14 +190,13 @@ class _Problem:
         x_turn = 0 if shared == 1 else channels
         sizes = (pixels // width, width, self.directions, channels, shared * channels, x_turn)
         self.sizes = (*sizes, *delta.stride()[:3])
-        self.crossed = shared != self.directions
         # a tile of 1024 (N = 4) or 2048 values (N = 16) leaves the backward pass within a Hopper's registers
         padded = triton.next_power_of_2(states)
         width_of_tile = min(16, triton.next_power_of_2(channels))
         chunk = max(4, min(16, 2048 // (padded * width_of_tile), triton.next_power_of_2(pixels)))
         self.chunks = triton.cdiv(pixels, chunk)
         self.options: dict[str, Any] = {
-            "CROSSED": self.crossed,
+            "CROSSED": problem.crossed,
             "SOFTPLUS": delta_softplus,
             "N": states,
             "STATES": padded,
@@ -218,49 +209,29 @@ class _Problem:
         _scan_forward[self.grid](*self.tensors, y, starts, *self.sizes, KEEP=keep, **self.options)
 
 
-def forward(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> Tensor:
-    """The scan; arguments as in `nnunet_igtv.ops.scan`, in any floating-point type up to float32."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+def forward(problem: Problem, keep: bool = False) -> tuple[Tensor, None]:
+    """y, in any floating-point type up to float32; keeps nothing."""
+    p, x = _Launch(problem), problem.x
     y = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
     with torch.cuda.device_of(x):
         p.walk(y, y, keep=False)
-    return y.to(x.dtype)
+    return y.to(x.dtype), None
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    width: int,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `forward`'s seven tensors."""
-    p = _Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
-    K, channels, states = A.shape
+def backward(grad: Tensor, problem: Problem, states: Tensor | None = None) -> Gradients:
+    """The gradients of the problem's first seven tensors."""
+    x, delta, A, B, C, D, delta_bias, *_ = problem
+    p = _Launch(problem)
+    K, channels, N = A.shape
 
     def empty(*shape: int) -> Tensor:
         return torch.empty(shape, dtype=torch.float32, device=x.device)
 
-    starts = empty(p.batch, K, p.chunks, states, channels)
+    starts = empty(p.batch, K, p.chunks, N, channels)
     dx, dB, dC = (torch.zeros(t.shape, dtype=torch.float32, device=x.device) for t in (x, B, C))
     ddelta = torch.empty(delta.shape, dtype=delta.dtype, device=x.device)
     dA, dD, dbias = (
-        empty(p.batch, K, states, channels),
+        empty(p.batch, K, N, channels),
         empty(p.batch, K, channels),
         empty(p.batch, K, channels),
     )

@@ -8,6 +8,7 @@ import json
 import torch
 
 from nnunet_igtv.ops import reference, triton
+from nnunet_igtv.ops.problem import Problem
 
 CASES = {
     "chunks, channels and pixels that do not divide": ((3, 6), 4, 1, 3, 2, True, torch.float32),
@@ -28,10 +29,10 @@ def errors(size, directions, shared, channels, states, softplus, dtype):
     tensors = [t.to(dtype) for t in tensors]
     grad = torch.randn(shapes[0], generator=random).to(dtype)
     options = (size[1], softplus)
-    found = [triton.forward(*tensors, *options), *triton.backward(grad, *tensors, *options)]
+    problem, exact = (Problem(*(t.to(kind) for t in tensors), *options) for kind in (dtype, torch.float64))
+    found = [triton.forward(problem)[0], *triton.backward(grad, problem)]
     assert [t.dtype for t in found[1:]] == [t.dtype for t in tensors]
-    exact = [t.double() for t in tensors]
-    right = [reference.forward(*exact, *options), *reference.backward(grad.double(), *exact, *options)]
+    right = [reference.forward(exact)[0], *reference.backward(grad.double(), exact)]
     differences = [float((a.double() - b).abs().max()) for a, b in zip(found, right, strict=True)]
     return [d / max(float(b.abs().max()), 1e-6) for d, b in zip(differences, right, strict=True)]
 

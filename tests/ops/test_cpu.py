@@ -1,5 +1,6 @@
 """What is the CPU backend's own: processors, threads and forks, memory, start."""
 
+import math
 import os
 import platform
 import subprocess
@@ -9,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from nnunet_igtv.ops import cpu, cross_scan, dispatch
-from nnunet_igtv.ops import cpu_kernels as kernels
+from nnunet_igtv.ops import cpu, cpu_backward, cross_scan, dispatch
 from nnunet_igtv.ops.lanes import compiled
+from nnunet_igtv.ops.problem import Problem
 
 
 def run(program, **environment):
@@ -35,7 +36,7 @@ def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, process
         pytest.skip("this processor has no AVX512")
     if processor == "x86-64-v3" and "+avx2" not in cpu.processor()[1]:
         pytest.skip("this processor has no AVX2")
-    monkeypatch.setattr(cpu, "compiled", lambda *kernel: compiled(*kernel, cpu=processor, features=""))
+    monkeypatch.setattr(cpu, "compiled", lambda kernel: compiled(kernel, cpu=processor, features=""))
     for cached in (cpu._forward_kernel, cpu._backward_kernel):
         cached.cache_clear()
     try:
@@ -106,11 +107,15 @@ def test_runs_cover_every_block_once(batch, blocks, threads):
     assert all(last > first for first, last in runs)
 
 
-def test_working_memory_of_the_backward_pass_stays_below_the_inputs():
+def test_what_the_passes_hold_beside_their_tensors_stays_far_below_the_inputs():
     """tiny's first stage: 128 x 128 pixels, 192 channels, 16 states."""
     pixels, channels, states = 128 * 128, 192, 16
-    inputs = 4 * pixels * (channels + 4 * channels + 2 * 4 * states)
-    assert kernels.backward_scratch(states, channels // 16, pixels // kernels.CHUNK_BACK) < inputs / 2
+    shapes = [(1, pixels, 1, channels), (1, pixels, 4, channels), (4, channels, states)]
+    shapes += [(1, pixels, 4, states)] * 2 + [(4, channels)] * 2
+    problem = Problem(*(torch.empty(shape, device="meta") for shape in shapes), 128, True)
+    inputs = sum(t.nbytes for t in problem[:7])
+    assert 4 * math.prod(cpu.states_shape(problem)) < 0.2 * inputs
+    assert cpu_backward.scratch_bytes(states, channels // 16) < 0.02 * inputs
 
 
 def test_import_compiles_and_loads_nothing():

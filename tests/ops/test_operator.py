@@ -25,11 +25,12 @@ def narrow(tensors):
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_the_operators_keep_pytorchs_contract(scan_tools, backend):
     tensors = operands(scan_tools)
-    torch.library.opcheck(_scan, (*tensors, None, 4, True, backend))
-    torch.library.opcheck(_scan, (*narrow(tensors), 4, True, backend))
+    torch.library.opcheck(_scan, (*tensors, None, 4, True, backend, False))
+    torch.library.opcheck(_scan, (*narrow(tensors), 4, True, backend, False))
     detached = tuple(t.detach() for t in tensors)
+    y, states = _scan(*detached, None, 4, True, backend, True)
     checks = ("test_schema", "test_faketensor")
-    torch.library.opcheck(_scan_backward, (detached[0], *detached, 4, True, backend), test_utils=checks)
+    torch.library.opcheck(_scan_backward, (y, states, *detached, 4, True, backend), test_utils=checks)
 
 
 def test_compiled_in_one_piece_and_equal(scan_tools):
@@ -116,7 +117,7 @@ def test_float64_is_not_silently_computed_in_float32(scan_tools):
 def test_a_backend_that_computes_wrongly_is_passed_over(monkeypatch, no_choice):
     from nnunet_igtv.ops import cpu
 
-    monkeypatch.setattr(cpu, "forward", lambda x, *others: torch.zeros_like(x))
+    monkeypatch.setattr(cpu, "forward", lambda problem, keep: (torch.zeros_like(problem.x), None))
     dispatch._probed.cache_clear()
     try:
         chosen = active_backend("cpu")
@@ -129,7 +130,7 @@ def test_a_backend_that_computes_wrongly_is_passed_over(monkeypatch, no_choice):
 def test_gradients_come_from_a_backend_whose_backward_pass_is_right(monkeypatch, no_choice, scan_tools):
     from nnunet_igtv.ops import cpu
 
-    monkeypatch.setattr(cpu, "backward", lambda grad, *inputs: [torch.zeros_like(t) for t in inputs[:7]])
+    monkeypatch.setattr(cpu, "backward", lambda grad, problem, _: [torch.zeros_like(t) for t in problem[:7]])
     dispatch._probed.cache_clear()
     try:
         assert dispatch.choose(torch.device("cpu"), torch.float32).name == "cpu"
