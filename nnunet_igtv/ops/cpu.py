@@ -26,7 +26,6 @@ from .reference import pixel_orders
 
 DEVICES = ("cpu",)
 WIDENS = True
-_LONGEST_RUN = 24
 _WORTH_A_THREAD = 200_000  # exponentials; below, handing work over costs more than it saves
 
 _pool: ThreadPoolExecutor | None = None
@@ -68,12 +67,8 @@ def _run(tasks: list[Callable[[], None]], threads: int) -> None:
 
 
 def _runs(batch: int, blocks: int, threads: int, most: int) -> list[tuple[int, int]]:
-    """The channel blocks of an image cut into as few runs as share a batch evenly among the threads.
-
-    A run has no more than `_LONGEST_RUN` blocks, which bounds the working memory of the backward pass.
-    """
-    count = max(threads // math.gcd(batch, threads), -(-blocks // _LONGEST_RUN))
-    count = max(1, min(count, blocks, most))
+    """The channel blocks of an image cut into as few runs as share a batch evenly among the threads."""
+    count = max(1, min(threads // math.gcd(batch, threads), blocks, most))
     edges = [round(i * blocks / count) for i in range(count + 1)]
     return list(pairwise(edges))
 
