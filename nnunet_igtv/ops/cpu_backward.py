@@ -113,10 +113,14 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                 """What does not depend on the state: steps and their slopes, x, dy; the sums set to zero."""
                 shift = trace.load(bias + k_row + channel)
                 delta_j, ddelta_j, at_x = delta_k + channel, ddelta_k + channel, x_k + channel
+                # what will be read next: the same pixels of the next block, or the next span's of the first
+                on = (channel + WIDE).below(blocks * WIDE, channel + WIDE, 0)
+                shifted = on.below(1, -SPAN * 4, 0)
 
                 def raw(t: Integer) -> None:
-                    pixel, following = (trace.load_index(walk + (t + ahead) * 4) for ahead in (0, -SPAN))
-                    trace.prefetch(delta_j + following * delta_step)
+                    at = walk + t * 4
+                    pixel, following = trace.load_index(at), trace.load_index(at + shifted)
+                    trace.prefetch(delta_k + on + following * delta_step)
                     trace.prefetch(ddelta_j + pixel * ddelta_step)
                     step = trace.load(delta_j + pixel * delta_step) + shift
                     trace.store(step, steps + t * WIDE)
@@ -124,9 +128,10 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                         trace.store(trace.exp_of_minus_magnitude(step), slopes + t * WIDE)
 
                 def rest(t: Integer) -> None:
-                    pixel, following = (trace.load_index(walk + (t + ahead) * 4) for ahead in (0, -SPAN))
+                    at = walk + t * 4
+                    pixel, following = trace.load_index(at), trace.load_index(at + shifted)
                     for place in (x, dy, dx):
-                        trace.prefetch(place + at_x + following * x_step)
+                        trace.prefetch(place + x_k + on + following * x_step)
                     step, slope = trace.load(steps + t * WIDE), trace.vector(1.0)
                     if softplus:
                         small = trace.load(slopes + t * WIDE)
