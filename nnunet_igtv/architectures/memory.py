@@ -6,8 +6,9 @@ map; weights count with their gradients, AdamW's two moments and temporaries. Th
 the peaks of traced training steps in float32 (all presets, patches of 96x96 to 512x512, 1 to 15 slices;
 `benchmarks/network.py memory`, results/network-memory.csv): within 9.0 % of every one, 2.1 % on average
 (with checkpointing 9.5 and 3.7 %); the largest misses are nano's below 0.1 GB. A run on a CPU took 5 % more
-(nano) and 5 % less (tiny) than its trace. Autocast to 16 bit needs about a quarter less: the formula is
-then on the safe side by that much.
+(nano) and 5 % less (tiny) than its trace; since then the CPU's scan, and no GPU's, keeps states for its
+backward pass, up to a tenth of the activations, which the formula leaves out. Autocast to 16 bit needs about
+a quarter less: the formula is then on the safe side by that much.
 """
 
 import math
