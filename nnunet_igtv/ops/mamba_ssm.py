@@ -5,7 +5,7 @@ one after the other in its channels, as groups, and gathered back afterwards.
 """
 
 import torch
-from mamba_ssm.ops.selective_scan_interface import selective_scan_cuda
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 from torch import Tensor
 
 from .problem import Gradients, Problem
@@ -28,13 +28,17 @@ class _Sequences:
         order = pixel_orders(pixels // width, width, problem.crossed, x.device).expand(directions, -1)
         self.order, self.inverse = order.t(), order.argsort(1).t()
         self.each = torch.arange(directions, device=x.device)
-        self.u, self.delta = (self.walked(t.expand(self.shape)).flatten(1, 2) for t in (x, delta))
-        self.B, self.C = self.walked(B), self.walked(C)
-        self.A, self.D, self.bias = (t.float().flatten(0, 1).contiguous() for t in (A, D, delta_bias))
+        u, delta = (self.walked(t.expand(self.shape)).flatten(1, 2) for t in (x, delta))
+        A, D, delta_bias = (t.float().flatten(0, 1).contiguous() for t in (A, D, delta_bias))
+        self.tensors = (u, delta, A, self.walked(B), self.walked(C), D, delta_bias)
         self.softplus = delta_softplus
-        self.y, self.states, *_ = selective_scan_cuda.fwd(
-            self.u, self.delta, self.A, self.B, self.C, self.D, None, self.bias, self.softplus
-        )
+
+    def scan(
+        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor
+    ) -> Tensor:
+        """y, (B, K d, L)."""
+        y: Tensor = selective_scan_fn(u, delta, A, B, C, D, None, bias, self.softplus)
+        return y
 
     def walked(self, tensor: Tensor) -> Tensor:
         """From (B, P, K, c) in pixel order to (B, K, c, L) in each direction's."""
@@ -53,7 +57,9 @@ class _Sequences:
 def forward(problem: Problem, keep: bool = False) -> tuple[Tensor, None]:
     """y, computed in float32 whatever the inputs' floating-point type; keeps nothing."""
     p = _Sequences(problem)
-    return p.shared_sum(p.y).to(problem.x.dtype), None
+    with torch.no_grad():
+        y = p.scan(*p.tensors)
+    return p.shared_sum(y).to(problem.x.dtype), None
 
 
 def backward(grad: Tensor, problem: Problem, states: Tensor | None = None) -> Gradients:
@@ -61,9 +67,10 @@ def backward(grad: Tensor, problem: Problem, states: Tensor | None = None) -> Gr
     x, delta, A, B, C, D, delta_bias, *_ = problem
     p = _Sequences(problem)
     dy = p.walked(grad.expand(p.shape)).flatten(1, 2)
-    du, ddelta, dA, dB, dC, dD, dbias, *_ = selective_scan_cuda.bwd(
-        p.u, p.delta, p.A, p.B, p.C, p.D, None, p.bias, dy, p.states, None, None, p.softplus, False
-    )
+    inputs = [t.detach().requires_grad_() for t in p.tensors]
+    with torch.enable_grad():
+        y = p.scan(*inputs)
+    du, ddelta, dA, dB, dC, dD, dbias = torch.autograd.grad(y, inputs, dy)
     return (
         p.shared_sum(du).to(x.dtype),
         p.back(ddelta.unflatten(1, p.shape[2:])).to(delta.dtype),
