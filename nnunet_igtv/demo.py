@@ -89,7 +89,9 @@ class Demo:
             str(self.predictions(trainer)),
         ]
         model = ["-d", str(IGTV), "-c", "2d", "-f", "0", "-tr", trainer]
-        return Step(f"predict-{trainer}", ["nnUNetv2_predict", *model, *cases, "-device", self.device])
+        # nnU-Net's default of three processes to read and three to write costs more than it saves here
+        options = ["-npp", "1", "-nps", "1", "-device", self.device]
+        return Step(f"predict-{trainer}", ["nnUNetv2_predict", *model, *cases, *options])
 
     def predictions(self, trainer: str) -> Path:
         return self.output / "predictions" / trainer

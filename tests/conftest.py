@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from filelock import FileLock
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -25,6 +26,11 @@ OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees abo
 TRAINERS = os.pathsep.join([str(FOLDER), str(Path(__file__).parent / "end_to_end" / "trainers")])
 SPLIT = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
 LABELS = {"background": 0, "tumour": 1}
+
+
+def pytest_collection_modifyitems(items):
+    """The long tests first, so that no process is left with them at the end."""
+    items.sort(key=lambda item: "e2e" not in item.keywords)
 
 
 @dataclass(frozen=True)
@@ -165,12 +171,28 @@ def oblique():
     return OBLIQUE
 
 
-@pytest.fixture(scope="session")
-def nnunet_world(tmp_path_factory):
-    world = NnunetWorld(tmp_path_factory.mktemp("nnunet"))
+def planned_world(root):
+    world = NnunetWorld(root)
     write_dataset(world.folder("raw") / "Dataset901_GTV", cases=4)
     plan = ["nnUNetv2_plan_and_preprocess", "--verify_dataset_integrity", "-npfp", 1, "-np", 1]
     world.run(*plan, "-d", 901, "-c", "2d")
     (world.preprocessed(901) / "splits_final.json").write_text(json.dumps(SPLIT))
     world.add_dataset("Dataset902_IGTV", cases=4, configurations=("2d", "3d_fullres"), seed=100)
-    return world
+
+
+@pytest.fixture(scope="session")
+def nnunet_world(tmp_path_factory, worker_id):
+    """A copy of the planned world for this process: pytest's processes plan it once among them."""
+    root = tmp_path_factory.mktemp("nnunet") / "world"
+    shared = tmp_path_factory.getbasetemp().parent / "planned"
+    if worker_id == "master":
+        planned_world(root)
+        return NnunetWorld(root)
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            planned_world(root)
+            shutil.copytree(root, f"{shared}.part")
+            Path(f"{shared}.part").rename(shared)
+    if not root.exists():
+        shutil.copytree(shared, root)
+    return NnunetWorld(root)
