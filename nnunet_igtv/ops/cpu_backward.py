@@ -7,7 +7,7 @@ Layouts, and how loops are cut, are those of `cpu_forward`; dy and dx lie as x d
 
 from collections.abc import Callable, Sequence
 
-from .cpu_forward import LONGEST_STEP, SPAN, TOGETHER, cleared, in_groups
+from .cpu_forward import SPAN, TOGETHER, cleared, in_groups, write_decays
 from .lanes import FLOAT, LANES, WIDE, Integer, Trace, Vector, floats_per_register
 
 NARROW = min(LANES, floats_per_register())  # lanes to which the gradients of B and C are folded
@@ -151,13 +151,6 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
             ) -> None:
                 """`size` states of the span, into `h`, and what they decay by, into `decays`."""
 
-                def decay(t: Integer) -> None:
-                    step = trace.load(steps + t * WIDE)
-                    step = step.at_most(LONGEST_STEP) if decaying else step
-                    for n in range(size):
-                        value = trace.exp2(step, trace.load(a + row * n), decaying)
-                        trace.store(value, decays + (t * size + n) * WIDE)
-
                 def one(t: Integer, *old: Vector) -> Sequence[Vector]:
                     b = b_k + lane + trace.load_index(walk + t * 4) * B_step
                     drive, new = trace.load(drives + t * WIDE), []
@@ -167,7 +160,7 @@ def backward(states: int, softplus: bool, decaying: bool) -> Callable[..., None]
                         trace.store(new[n], h + ((t + 1) * size + n) * WIDE)
                     return new
 
-                trace.repeat(count, decay)
+                write_decays(trace, steps, a, row, decays, count, size, decaying)
                 first = [trace.load(start + row * n) for n in range(size)]
                 for n in range(size):
                     trace.store(first[n], h + n * WIDE)

@@ -49,6 +49,28 @@ def cleared(trace: Trace, address: Integer, vectors: Integer) -> None:
     trace.repeat(vectors, lambda i: trace.store(zero, address + i * WIDE))
 
 
+def write_decays(
+    trace: Trace,
+    steps: Integer,
+    rates: Integer,
+    row: Integer,
+    decays: Integer,
+    count: Integer,
+    size: int,
+    decaying: bool,
+) -> None:
+    """What `size` states decay by in each of `count` steps, (count, size); their rates lie `row` apart."""
+
+    def one(t: Integer) -> None:
+        step = trace.load(steps + t * WIDE)
+        step = step.at_most(LONGEST_STEP) if decaying else step
+        for n in range(size):
+            value = trace.exp2(step, trace.load(rates + row * n), decaying)
+            trace.store(value, decays + (t * size + n) * WIDE)
+
+    trace.repeat(count, one)
+
+
 def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Callable[..., None]:
     """The kernel of y, and of the states that the backward pass starts from, of `keeping` blocks."""
 
@@ -155,7 +177,7 @@ def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Calla
                         value = trace.load(x_j + pixel * x_step)
                         trace.prefetch(x_j + following * x_step)
                         trace.prefetch(y_j + following * x_step)
-                        trace.store(step.at_most(LONGEST_STEP) if decaying else step, steps + t * WIDE)
+                        trace.store(step, steps + t * WIDE)
                         trace.store(step * value, drives + t * WIDE)
                         total = trace.fma(skip, value, trace.load(before + pixel * before_step))
                         trace.store(total, totals + t * WIDE)
@@ -168,14 +190,8 @@ def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Calla
                     rates, now = A + k_row * states + channel, state + j * (states * WIDE)
 
                     def together(first: Integer, size: int) -> None:
-                        a, here, lane = rates + row * first, now + first * WIDE, first * FLOAT
+                        here, lane = now + first * WIDE, first * FLOAT
                         goes_on = first + size  # below `states` while other states are to be added to y
-
-                        def decay(t: Integer) -> None:
-                            step = trace.load(steps + t * WIDE)
-                            for n in range(size):
-                                value = trace.exp2(step, trace.load(a + row * n), decaying)
-                                trace.store(value, decays + (t * size + n) * WIDE)
 
                         def one(t: Integer, *h: Vector) -> Sequence[Vector]:
                             pixel = trace.load_index(walk + t * 4)
@@ -191,7 +207,8 @@ def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Calla
                             trace.store(total, target)
                             return new
 
-                        trace.repeat(count, decay)
+                        a = rates + row * first
+                        write_decays(trace, steps, a, row, decays, count, size, decaying)
                         start = [trace.load(here + n * WIDE) for n in range(size)]
                         for n, h_n in enumerate(trace.repeat(count, one, start)):
                             trace.store(h_n, here + n * WIDE)
