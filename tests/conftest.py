@@ -183,16 +183,11 @@ def planned_world(root):
 @pytest.fixture(scope="session")
 def nnunet_world(tmp_path_factory, worker_id):
     """A copy of the planned world for this process: pytest's processes plan it once among them."""
-    root = tmp_path_factory.mktemp("nnunet") / "world"
-    shared = tmp_path_factory.getbasetemp().parent / "planned"
-    if worker_id == "master":
-        planned_world(root)
-        return NnunetWorld(root)
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            planned_world(root)
-            shutil.copytree(root, f"{shared}.part")
-            Path(f"{shared}.part").rename(shared)
-    if not root.exists():
-        shutil.copytree(shared, root)
-    return NnunetWorld(root)
+    own = tmp_path_factory.getbasetemp()
+    common = own if worker_id == "master" else own.parent  # of all processes of this run
+    planned, part = common / "planned", common / "planned.part"
+    with FileLock(common / "planned.lock"):
+        if not planned.exists():
+            planned_world(part)
+            part.rename(planned)
+    return NnunetWorld(shutil.copytree(planned, own / "nnunet"))
