@@ -144,7 +144,7 @@ def mambapy_scan(
 
 
 def pass_over(scan: Callable[..., Tensor], tensors: list[Tensor], backwards: bool) -> Callable[[], object]:
-    gradient = torch.rand_like(scan(*tensors), requires_grad=False) if backwards else None
+    gradient = torch.rand_like(scan(*tensors)) if backwards else None
 
     def both() -> object:
         return torch.autograd.grad(scan(*tensors), tensors, gradient)
@@ -263,15 +263,17 @@ def start(arguments: argparse.Namespace) -> None:
         )
         return [float(word) for word in result.stdout.split()]
 
-    rows: list[Row] = []
-    for use, names in (
-        ("prediction", ["import beyond torch", "first call, predicting"]),
-        ("training", ["", "first forward pass, training", "first backward pass"]),
-    ):
-        parts = zip(*(fresh(START, use) for _ in range(arguments.rounds)), strict=True)
-        for name, part in zip(names, parts, strict=False):
-            if name:
-                rows.append({"what": f"{name}, CPU s", "median": median(part)})
+    predicting, training = (
+        list(zip(*(fresh(START, use) for _ in range(arguments.rounds)), strict=True))
+        for use in ("prediction", "training")
+    )
+    times = {
+        "import beyond torch": predicting[0],
+        "first call, predicting": predicting[1],
+        "first forward pass, training": training[1],
+        "first backward pass": training[2],
+    }
+    rows: list[Row] = [{"what": f"{name}, CPU s", "median": median(t)} for name, t in times.items()]
     for kind, backwards in product(("cross", "sequence"), (False, True)):
         what = f"{kind}, {'forward+backward' if backwards else 'forward'}: peak memory / inputs"
         rows.append({"what": what, "median": median(fresh(PEAK, kind, str(backwards)) for _ in range(3))[0]})
