@@ -193,7 +193,7 @@ def main() -> None:
                 "nnUNet_raw": str(root / f"raw{repeat}"),
                 "nnUNet_preprocessed": str(root / "preprocessed"),
             }
-            convert = [sys.executable, "-m", "nnunet_igtv.cli", "convert", "dicom-rt", str(root / "dicom")]
+            convert = [sys.executable, "-m", "nnunet_igtv", "convert", "dicom-rt", str(root / "dicom")]
             wall, cpu, memory, _ = run(
                 [*convert, "-d", "1", "--structure", "GTV", "-j", "1"], environment | folders
             )

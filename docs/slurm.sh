@@ -36,7 +36,7 @@ trap 'echo "time is up: back into the queue"; scontrol requeue "$SLURM_JOB_ID"' 
 srun --kill-on-bad-exit=1 torchrun \
     --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$gpus" \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "${machines[0]}:$port" \
-    -m nnunet_igtv.cli train "${train[@]}" &
+    -m nnunet_igtv train "${train[@]}" &
 
 status=0
 wait $! || status=$?                         # the training's status; 138 when the signal came

@@ -1,34 +1,56 @@
 """The one error that users of this package meet: what is wrong, where, and what to do about it."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 
 class IGTVError(Exception):
-    """Bad input, named so that its owner can mend it.
+    """Bad input, described so that its owner can correct it.
 
     Args:
         what: what is wrong, in one sentence without the final full stop.
         case: the pseudonymous case or study concerned (never a patient's name or id).
         file: the file or folder concerned.
-        remedy: what the user can do about it, in one sentence without the final full stop.
+        remedy: what the user can do about it, in one sentence without the final full stop. It speaks of the
+            thing ("name one structure"), not of a command's options.
+        settings: the parameters that the remedy is about, by their names in Python ("structure"). The command
+            line prints the options of these names.
     """
 
     def __init__(
-        self, what: str, *, case: str | None = None, file: str | Path | None = None, remedy: str | None = None
+        self,
+        what: str,
+        *,
+        case: str | None = None,
+        file: str | Path | None = None,
+        remedy: str | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self.what, self.case, self.file, self.remedy = what, case, file, remedy
-        text = f"{case}: {what}" if case else what
-        if file is not None:
-            text += f" [{file}]"
-        if remedy:
-            text += f". Remedy: {remedy}"
-        super().__init__(text)
+        self.settings = tuple(settings)
+        super().__init__(self.text())
+
+    def text(self, spelled: Callable[[str], str | None] = lambda name: f"`{name}`") -> str:
+        """The message.
+
+        Args:
+            spelled: how the caller's user writes a setting; None for one that the caller does not have.
+        """
+        text = f"{self.case}: {self.what}" if self.case else self.what
+        if self.file is not None:
+            text += f" [{self.file}]"
+        names = [name for name in map(spelled, self.settings) if name]
+        if self.remedy:
+            text += f". Remedy: {self.remedy}"
+            if names:
+                text += f" ({', '.join(names)})"
+        return text
+
+    def but(self, **changes: object) -> "IGTVError":
+        """The same error with other values of some arguments, such as the case in which it happened."""
+        return IGTVError(**(vars(self) | changes))
 
     def __reduce__(self) -> tuple:
         """Errors cross process boundaries whole."""
-        return partial(IGTVError, self.what, case=self.case, file=self.file, remedy=self.remedy), ()
-
-    def in_case(self, case: str) -> "IGTVError":
-        """The same error, naming the case it happened in."""
-        return IGTVError(self.what, case=case, file=self.file, remedy=self.remedy)
+        return partial(IGTVError, **vars(self)), ()

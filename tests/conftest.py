@@ -19,8 +19,9 @@ from filelock import FileLock
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_igtv.env import FOLDER
+from nnunet_igtv.environment import FOLDER
 
+pytest_plugins = ["small_study"]  # a tiny PET/CT study, for the tests of reading and conversion
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees about the patient's axis
 # the package's trainers, and those of a few steps that the tests need
 TRAINERS = os.pathsep.join([str(FOLDER), str(Path(__file__).parent / "end_to_end" / "trainers")])

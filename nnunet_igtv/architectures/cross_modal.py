@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_igtv.architectures.grids import resample_grid
 from nnunet_igtv.architectures.layers import pad_to_multiple
 from nnunet_igtv.architectures.vss import SS1D, SS2D
+from nnunet_igtv.architectures.weight_grids import resample_grid
 
 WINDOW = 4  # side of a DCIM window, in pixels of the stage's map
 

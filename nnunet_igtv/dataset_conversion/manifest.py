@@ -7,8 +7,8 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.whole import write_text
 
 COLUMNS = ("case", "status", "split", "source", "patient", "key", "input", "study", "fold")
 DETAILS = ("suv_rule", "suv_factor", "structure", "warnings")

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,48 +23,57 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dataset_conversion.case import Case, case_files, write_case
+from nnunet_igtv.atomic import write_text
+from nnunet_igtv.channels import CT_PET, Channel, channels_in_words, described, values_of
+from nnunet_igtv.dataset_conversion.case import case_files, write_case
 from nnunet_igtv.dataset_conversion.manifest import Manifest, Row
+from nnunet_igtv.dataset_conversion.redaction import without_secrets
+from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
+from nnunet_igtv.environment import nnunet_folder
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.whole import write_text
 
 SCRATCH = ".unfinished"
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What a raw dataset is. `values` says what the voxels mean: cases of another meaning are never added."""
+    """What a raw dataset is. Cases whose channels mean something else are never added."""
 
     dataset_id: int
     name: str
     label: str
-    values: str
-    description: str
+    channels: tuple[Channel, ...] = CT_PET
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dataset_id <= 999:
+            raise IGTVError(
+                f"{self.dataset_id} is not a dataset id",
+                remedy="give a number from 1 to 999",
+                settings=["dataset_id"],
+            )
+        if not re.fullmatch(r"[A-Za-z0-9]+(?:[A-Za-z0-9_-]*[A-Za-z0-9])?", self.name):
+            raise IGTVError(
+                f"{self.name!r} is not a dataset name",
+                remedy="use letters, digits, '-' and '_' only",
+                settings=["name"],
+            )
+
+    @property
+    def values(self) -> str:
+        return values_of(self.channels)
+
+    @property
+    def description(self) -> str:
+        return (
+            f"Channel 0: CT, channel 1: PET; {self.values}. Both channels are named CT so that nnU-Net clips "
+            "and scales them with the statistics of the dataset, which keeps the meaning of the values; "
+            "z-score per image would not."
+        )
 
     @property
     def folder_name(self) -> str:
         return f"Dataset{self.dataset_id:03d}_{self.name}"
-
-
-@dataclass(frozen=True)
-class Item:
-    """A study to convert: `load` (picklable) makes the case. All other fields may identify the patient.
-
-    Args:
-        key: what the study is called in every run.
-        patient: cases of one patient stay in one fold.
-        path: the folder or file where it was found.
-        secrets: strings that must not appear in messages (patient's name and id).
-        fold: "train" or "val" where the source comes with a split.
-    """
-
-    key: str
-    patient: str
-    path: Path
-    load: Callable[[], Case]
-    secrets: frozenset[str] = frozenset()
-    fold: str = ""
 
 
 @dataclass
@@ -103,7 +111,9 @@ class RawDataset:
     ) -> None:
         self.spec, self.source, self.options, self.split = spec, source, options, split
         self.input = str(source_input.resolve())
-        root = raw_root()
+        self.to_do: str | None = None  # what the user still has to do after a conversion
+        root = nnunet_folder("nnUNet_raw")
+        root.mkdir(parents=True, exist_ok=True)
         self.folder = root / spec.folder_name
         self.manifest = Manifest(root / f"{spec.folder_name}_manifest.csv")
         self._check_id(root, append)
@@ -116,7 +126,12 @@ class RawDataset:
             p for p in root.glob(f"Dataset{self.spec.dataset_id:03d}_*") if p.is_dir() and p != self.folder
         ]
         if others:
-            raise IGTVError(taken, file=others[0].name, remedy="choose another -d, or give its name with -n")
+            raise IGTVError(
+                taken,
+                file=others[0].name,
+                remedy="choose another id, or give the name of the dataset that has it",
+                settings=["dataset_id", "name"],
+            )
         if not self.folder.exists():
             return
         record = self.folder / "conversion.json"
@@ -124,24 +139,29 @@ class RawDataset:
             raise IGTVError(
                 f"{taken} and was not made by this converter, or its manifest is gone",
                 file=self.folder.name,
-                remedy="choose another -d",
+                remedy="choose another id",
+                settings=["dataset_id"],
             )
         made = json.loads(record.read_text())
-        if made["values"] != self.spec.values or made["label"] != self.spec.label:
+        if channels_in_words(made["values"]) != self.spec.channels or made["label"] != self.spec.label:
             raise IGTVError(
                 f"{taken} and holds {made['values']} with label {made['label']!r}, not {self.spec.values} "
                 f"with {self.spec.label!r}",
                 file=self.folder.name,
-                remedy="choose another -d",
+                remedy="choose another id",
+                settings=["dataset_id"],
             )
         mine = [r for r in self.manifest.rows.values() if r.split == self.split]
         same = all(r.input == self.input and r.source == self.source for r in mine)
-        same = same and made["options"].get(self.source, self.options) == self.options
+        # an option that one of the two versions of this package did not have says nothing
+        before = made["options"].get(self.source, {})
+        same = same and all(before.get(name, value) == value for name, value in self.options.items())
         if not same and not append:
             raise IGTVError(
                 f"{taken} and was made from other input or with other options",
                 file=self.folder.name,
-                remedy="choose another -d, or add to it with --append",
+                remedy="choose another id, or append to it",
+                settings=["dataset_id", "append"],
             )
 
     # ------------------------------------------------------------------------------------------- conversion
@@ -266,27 +286,10 @@ class RawDataset:
                 description=self.spec.description,
                 license="that of the source data",
                 converted_by=f"nnunet-igtv {__version__}",
+                **described(self.spec.channels),
             )
             os.replace(Path(scratch) / "dataset.json", self.folder / "dataset.json")
-        write_splits(training, self.folder)
-
-
-def raw_root() -> Path:
-    """nnU-Net's raw data folder, made if it is not there. Raises IGTVError if nnUNet_raw is not set."""
-    root = os.environ.get("nnUNet_raw")  # noqa: SIM112 (nnU-Net's own name)
-    if not root:
-        raise IGTVError(
-            "the environment variable nnUNet_raw is not set", remedy="export nnUNet_raw=/path/to/folder"
-        )
-    Path(root).mkdir(parents=True, exist_ok=True)
-    return Path(root)
-
-
-def check_name(name: str) -> str:
-    """A dataset name as nnU-Net's folder names allow it."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(?:[A-Za-z0-9_-]*[A-Za-z0-9])?", name):
-        raise IGTVError(f"{name!r} is not a dataset name", remedy="use letters, digits, '-' and '_' only")
-    return name
+        self.to_do = write_splits(training, self.folder)
 
 
 # ------------------------------------------------------------------------------------------------- one case
@@ -304,8 +307,12 @@ def _result(future: Future[Outcome], row: Row, item: Item) -> Outcome:
     try:
         return future.result()
     except BrokenProcessPool:
-        error = IGTVError("a worker process died (out of memory?)", remedy="run again with a smaller -j")
-        return Outcome(item, row.case, error=error.in_case(row.case))
+        error = IGTVError(
+            "a worker process died (out of memory?)",
+            remedy="run it again with fewer processes",
+            settings=["jobs"],
+        )
+        return Outcome(item, row.case, error=error.but(case=row.case))
 
 
 def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
@@ -315,47 +322,9 @@ def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
             warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
             loaded = item.load()
         write_case(loaded, case_files(folder, case, split), folder / SCRATCH)
-        return Outcome(item, case, _without(loaded.provenance, item.secrets), loaded.identity)
+        return Outcome(item, case, without_secrets(loaded.provenance, item.secrets), loaded.identity)
     except IGTVError as error:
-        return Outcome(item, case, error=error.in_case(case))
+        return Outcome(item, case, error=error.but(case=case))
     except Exception as error:  # one broken study must not end the others
         what = f"unexpected {type(error).__name__}: {error}"
         return Outcome(item, case, error=IGTVError(what, case=case, remedy="please report this"))
-
-
-def _without(provenance: dict[str, object], secrets: frozenset[str]) -> dict[str, object]:
-    """Provenance with names and ids taken out of free text (structures may be named after patients)."""
-    clean = dict(provenance)
-    for key in ("structure", "warnings"):
-        texts = clean.get(key)
-        if isinstance(texts, list):
-            clean[key] = [redact(text, secrets) for text in texts]
-    return clean
-
-
-def report(outcomes: Sequence[Outcome], items: Sequence[Item], loose: Sequence[IGTVError] = ()) -> int:
-    """Print the errors and one line of summary; the exit status is 0 if there was input and nothing failed.
-
-    `loose` are errors of files that belong to no item.
-    """
-    failed = [o for o in outcomes if o.error]
-    everybody = frozenset().union(*(item.secrets for item in items))
-    for error, secrets in [*((o.error, o.item.secrets) for o in failed), *((e, everybody) for e in loose)]:
-        if error:
-            file = None if error.file is None else redact(str(error.file), secrets)
-            what = redact(error.what, secrets)
-            print(IGTVError(what, case=error.case, file=file, remedy=error.remedy), file=sys.stderr)
-    converted = len(outcomes) - len(failed)
-    kept = len(items) - len(outcomes)
-    print(f"{converted} converted, {kept} already there, {len(failed) + len(loose)} failed")
-    return 1 if failed or loose or not items else 0
-
-
-def redact(text: str, secrets: frozenset[str]) -> str:
-    """`text` without a patient's name or id, whole or in parts."""
-    parts = {
-        part for secret in secrets for part in [secret, *re.split(r"[\^=,\s]+", secret)] if len(part) > 2
-    }
-    for part in sorted(parts, key=len, reverse=True):
-        text = re.sub(re.escape(part), "<patient>", text, flags=re.IGNORECASE)
-    return text

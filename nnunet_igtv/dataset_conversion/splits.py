@@ -5,24 +5,26 @@ folds.
 import json
 import os
 import random
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_igtv.atomic import write_text
 from nnunet_igtv.dataset_conversion.manifest import Row
-from nnunet_igtv.whole import write_text
 
 FOLDS = 5
 
 
-def write_splits(training: Sequence[Row], dataset: Path) -> None:
+def write_splits(training: Sequence[Row], dataset: Path) -> str | None:
     """Write splits_final.json where nnU-Net's own split would be wrong: where the source came with a split,
     or where a patient has several cases. nnU-Net reads it from nnUNet_preprocessed/<dataset>; a file there
     that covers the same cases is left as it is.
+
+    Returns:
+        What is left to do for the user, in one sentence; None if nothing is.
     """
     splits = splits_by_patient({row.case: (row.patient, row.fold) for row in training})
     if not splits:
-        return
+        return None
     preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 (nnU-Net's own name)
     folder = Path(preprocessed) / dataset.name if preprocessed else dataset
     target = folder / "splits_final.json"
@@ -30,13 +32,12 @@ def write_splits(training: Sequence[Row], dataset: Path) -> None:
     if target.is_file() and all(
         set(s["train"]) | set(s["val"]) == cases for s in json.loads(target.read_text())
     ):
-        return
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(splits, indent=1))
-    if not preprocessed:
-        print(
-            f"copy {dataset.name}/splits_final.json to nnUNet_preprocessed before training", file=sys.stderr
-        )
+    if preprocessed:
+        return None
+    return f"copy {dataset.name}/splits_final.json to nnUNet_preprocessed before training"
 
 
 def splits_by_patient(cases: dict[str, tuple[str, str]]) -> list[dict[str, list[str]]]:

@@ -8,9 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
-
-ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
-_SAME = 1e-2  # mm, and unit of direction cosines
+from nnunet_igtv.grids import IMAGE_ENDINGS, Grid, difference, read_image, same_grid
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
             raise IGTVError("no such folder", file=folder)
     found = {case: path for path in sorted(truth.iterdir()) if (case := _case(path)) is not None}
     if not found:
-        raise IGTVError("no masks", file=truth, remedy=f"pass a folder of {', '.join(ENDINGS)} files")
+        raise IGTVError("no masks", file=truth, remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files")
     cases = []
     for name, path in found.items():
         masks = {model: _existing(folder, name) for model, folder in predictions.items()}
@@ -48,7 +46,7 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
             )
         channels = [_existing(images, f"{name}_000{channel}") for channel in (0, 1)] if images else []
         if images and channels[0] is None:
-            raise IGTVError("no CT", case=name, file=images / f"{name}_0000{ENDINGS[0]}")
+            raise IGTVError("no CT", case=name, file=images / f"{name}_0000{IMAGE_ENDINGS[0]}")
         cases.append(
             Case(
                 name,
@@ -63,39 +61,26 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
 def read(path: Path, case: str) -> sitk.Image:
     """A 3D image. Raises IGTVError if it cannot be read or is none."""
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise IGTVError("the image cannot be read", case=case, file=path) from error
-    if image.GetDimension() != 3:
-        raise IGTVError(f"the image has {image.GetDimension()} dimensions instead of 3", case=case, file=path)
-    return image
+        return read_image(path)
+    except IGTVError as error:
+        raise error.but(case=case) from error
 
 
 def read_on_grid(path: Path, grid: sitk.Image, case: str) -> np.ndarray:
-    """The voxels (S, H, W) of an image that must lie on `grid`.
-
-    Raises:
-        IGTVError: size, spacing, origin or direction differ.
-    """
+    """The voxels (S, H, W) of an image that must lie on `grid`. Raises IGTVError if it does not."""
     image = read(path, case)
-    for what in ("Size", "Spacing", "Origin", "Direction"):
-        ours, theirs = getattr(image, f"Get{what}")(), getattr(grid, f"Get{what}")()
-        if not np.allclose(ours, theirs, rtol=0, atol=_SAME):
-            raise IGTVError(
-                f"{what.lower()} {_short(ours)} differs from the truth's {_short(theirs)}",
-                case=case,
-                file=path,
-                remedy="score predictions on the grid of the truth",
-            )
+    if not same_grid(image, grid):
+        raise IGTVError(
+            f"another grid than the truth's: {difference(Grid.of(image), Grid.of(grid))}",
+            case=case,
+            file=path,
+            remedy="score predictions on the grid of the truth",
+        )
     return sitk.GetArrayFromImage(image)
 
 
-def _short(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
-
-
 def _case(path: Path) -> str | None:
-    for ending in ENDINGS:
+    for ending in IMAGE_ENDINGS:
         if path.name.endswith(ending) and not path.name.startswith("."):
             return path.name[: -len(ending)]
     return None
@@ -105,5 +90,5 @@ def _existing(folder: Path | None, name: str) -> Path | None:
     if folder is None:
         return None
     return next(
-        (folder / (name + ending) for ending in ENDINGS if (folder / (name + ending)).is_file()), None
+        (folder / (name + ending) for ending in IMAGE_ENDINGS if (folder / (name + ending)).is_file()), None
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
+from nnunet_igtv.atomic import write_text
 from nnunet_igtv.evaluation.by_position import BINS
 from nnunet_igtv.evaluation.cases import Case
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.pictures import MODEL_COLOURS, TRUTH_COLOUR, Row, pictures
 from nnunet_igtv.evaluation.results import Results, shown
-from nnunet_igtv.whole import write_text
 
 PICTURED = 16  # cases; of more, as many from the worst to the best
 

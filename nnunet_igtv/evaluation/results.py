@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_igtv.atomic import write_text
 from nnunet_igtv.evaluation.metrics import METRICS
-from nnunet_igtv.whole import write_text
 
 _IN_TABLE = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "difference_ml")
 

@@ -9,9 +9,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from nnunet_igtv.atomic import written_whole
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from nnunet_igtv.whole import written_whole
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dataset_conversion.series import Series
+from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.contours import Contour, trace
+from nnunet_igtv.export.ct_series import reference_series
 from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
-from nnunet_igtv.export.reference import reference_series
 from nnunet_igtv.export.uids import new_uid
 
 # What a structure set repeats of the images' patient and study, type 2 attributes empty where absent.
@@ -173,7 +173,7 @@ def read_extendable(existing: str | Path, ct: Dataset, name: str) -> Dataset:
         raise IGTVError(what, file=existing, remedy=remedy)
     if name in names:
         what = f"the structure set holds a structure {name!r} already"
-        raise IGTVError(what, file=existing, remedy="use --name")
+        raise IGTVError(what, file=existing, remedy="choose another name", settings=["name"])
     return dataset
 
 

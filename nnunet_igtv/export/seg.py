@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dataset_conversion.series import Series
+from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.export.ct_series import reference_series
 from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
-from nnunet_igtv.export.reference import reference_series
 from nnunet_igtv.export.uids import new_uid
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from nnunet_igtv.phantom.breathing import LUNG_APEX, MAX_AMPLIFICATION, Breathing
-from nnunet_igtv.phantom.shapes import Grid, Vector, capsule, ellipsoid, filled, union
+from nnunet_igtv.phantom.shapes import Centres, Vector, capsule, ellipsoid, filled, union
 from nnunet_igtv.phantom.tumour import Tumour
 
 LENGTH = 108.0  # mm of the body that a scan covers
@@ -75,7 +75,7 @@ class Patient:
 class Thorax:
     """A patient on a grid."""
 
-    def __init__(self, patient: Patient, grid: Grid, rng: np.random.Generator) -> None:
+    def __init__(self, patient: Patient, grid: Centres, rng: np.random.Generator) -> None:
         self.patient, self.grid = patient, grid
         self._still_hu, self._still_suv = _chest(patient, grid)
         spine, mediastinum = _spine_body(patient, grid), _mediastinum(grid)
@@ -86,7 +86,7 @@ class Thorax:
         above = int(np.ceil(MAX_AMPLIFICATION * patient.breathing.amplitude / step)) + 1
         heights = grid.z[0, 0, 0] + step * np.arange(len(grid.z) + above)
         self._content_hu, self._content_suv = _lung_content(
-            patient, Grid(grid.x, grid.y, heights[:, None, None]), rng
+            patient, Centres(grid.x, grid.y, heights[:, None, None]), rng
         )
 
     def at(self, phase: float) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +146,7 @@ def _site(
     """A place for the tumour: in a lung, clear of diaphragm and spine, perhaps at heart or chest wall."""
     while True:
         x, y, z = _point_in_lung(rng, half_width, half_depth)
-        here = Grid(*(np.full((1, 1, 1), v) for v in (x, y, z)))
+        here = Centres(*(np.full((1, 1, 1), v) for v in (x, y, z)))
         near_heart = ellipsoid(here, *_HEART, tilt=_HEART_TILT).item() < 0.9 * radius
         near_spine = abs(x) < 24 + radius and y > 35 - radius
         if (
@@ -200,7 +200,7 @@ def _put(
     volumes[1][...] += part * (suv - volumes[1])
 
 
-def _lungs(patient: Patient, grid: Grid) -> np.ndarray:
+def _lungs(patient: Patient, grid: Centres) -> np.ndarray:
     return union(
         *(
             ellipsoid(grid, *_lung_frame(patient.half_width, patient.half_depth, side), power=2.3)
@@ -209,15 +209,15 @@ def _lungs(patient: Patient, grid: Grid) -> np.ndarray:
     )
 
 
-def _mediastinum(grid: Grid) -> np.ndarray:
+def _mediastinum(grid: Centres) -> np.ndarray:
     return ellipsoid(grid, (0, -12, 0), (31, 62, np.inf))
 
 
-def _spine_body(patient: Patient, grid: Grid) -> np.ndarray:
+def _spine_body(patient: Patient, grid: Centres) -> np.ndarray:
     return ellipsoid(grid, (0, 0.56 * patient.half_depth, 0), (22, 19, np.inf), power=2.4)
 
 
-def _chest(patient: Patient, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def _chest(patient: Patient, grid: Centres) -> tuple[np.ndarray, np.ndarray]:
     """Everything that does not move: couch, body wall, bones, mediastinum."""
     width, depth, voxel = patient.half_width, patient.half_depth, grid.voxel
     volumes = np.full(grid.shape, -1000, np.float32), np.zeros(grid.shape, np.float32)
@@ -278,7 +278,7 @@ def _chest(patient: Patient, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return volumes
 
 
-def _lung_content(patient: Patient, grid: Grid, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _lung_content(patient: Patient, grid: Centres, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What fills the chest's cavity at end-exhale: lung with vessels, and what lies below the diaphragm."""
     voxel = grid.voxel
     step = float(grid.z[1, 0, 0] - grid.z[0, 0, 0])
@@ -309,7 +309,7 @@ def _lung_content(patient: Patient, grid: Grid, rng: np.random.Generator) -> tup
     return volumes
 
 
-def _paint_heart(patient: Patient, grid: Grid, drop: float, hu: np.ndarray, suv: np.ndarray) -> None:
+def _paint_heart(patient: Patient, grid: Centres, drop: float, hu: np.ndarray, suv: np.ndarray) -> None:
     """The heart `drop` mm below its place at end-exhale: fat, blood, and the left ventricle's wall."""
 
     def lowered(shape: tuple[Vector, Vector]) -> tuple[Vector, Vector]:

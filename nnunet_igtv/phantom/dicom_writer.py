@@ -11,12 +11,12 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.export.files import write_dicom
 from nnunet_igtv.export.rtstruct import ReferencedImage, structure_set
 from nnunet_igtv.export.uids import derived_uid
+from nnunet_igtv.grids import Grid
 from nnunet_igtv.phantom.scanner import Acquisition
-from nnunet_igtv.phantom.shapes import Grid
+from nnunet_igtv.phantom.shapes import Centres
 
 HALF_LIFE = 6586.2  # s, fluorine-18
 STUDY_START = datetime(2020, 1, 1, 10, 0, 0)
@@ -68,7 +68,7 @@ def write_study(
         write_dicom(image, folder / "PET" / f"PET_{number:04d}.dcm")
     identifiers = (derived_uid(key, "RTSTRUCT", level) for level in ("instance", "series"))
     structures = structure_set(
-        _geometry(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
+        _grid(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
         ct_headers[0],
         [ReferencedImage.of(header) for header in reversed(ct_headers)],  # files run down, the grid runs up
         "GTV" if acquisition.phase is not None else "IGTV",
@@ -79,9 +79,9 @@ def write_study(
     write_dicom(structures, folder / "RTSTRUCT" / "RTSTRUCT.dcm")
 
 
-def _geometry(grid: Grid) -> Geometry:
-    x, y, z = (axis.ravel() for axis in grid)
-    return Geometry(
+def _grid(coordinates: Centres) -> Grid:
+    x, y, z = (axis.ravel() for axis in coordinates)
+    return Grid(
         size=(x.size, y.size, z.size),
         spacing=(float(x[1] - x[0]), float(y[1] - y[0]), float(z[1] - z[0])),
         origin=(float(x[0]), float(y[0]), float(z[0])),
@@ -154,7 +154,7 @@ def _pet_images(
 
 
 def _image(
-    grid: Grid,
+    coordinates: Centres,
     k: int,
     administration: Administration,
     patient: str,
@@ -164,7 +164,7 @@ def _image(
     start: datetime,
 ) -> Dataset:
     """The attributes that CT and PET images share, for slice `k` of the grid."""
-    geometry = _geometry(grid)
+    grid = _grid(coordinates)
     image = Dataset()
     image.SpecificCharacterSet = "ISO_IR 192"
     image.PatientName, image.PatientID = f"Phantom^{patient}", patient
@@ -187,12 +187,12 @@ def _image(
     image.PositionReferenceIndicator = ""
     image.SOPInstanceUID = derived_uid(key, modality, number)
     image.InstanceNumber = number
-    x, y, z = geometry.origin
-    image.ImagePositionPatient = [_decimal(value) for value in (x, y, z + k * geometry.spacing[2])]
+    x, y, z = grid.origin
+    image.ImagePositionPatient = [_decimal(value) for value in (x, y, z + k * grid.spacing[2])]
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    image.PixelSpacing = [_decimal(geometry.spacing[1]), _decimal(geometry.spacing[0])]
-    image.SliceThickness = _decimal(geometry.spacing[2])
-    image.Columns, image.Rows = geometry.size[:2]
+    image.PixelSpacing = [_decimal(grid.spacing[1]), _decimal(grid.spacing[0])]
+    image.SliceThickness = _decimal(grid.spacing[2])
+    image.Columns, image.Rows = grid.size[:2]
     image.SamplesPerPixel = 1
     image.PhotometricInterpretation = "MONOCHROME2"
     image.BitsAllocated = image.BitsStored = 16

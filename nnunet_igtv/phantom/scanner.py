@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from nnunet_igtv.phantom.anatomy import LENGTH, Patient, Thorax
 from nnunet_igtv.phantom.breathing import phases
-from nnunet_igtv.phantom.shapes import Grid
+from nnunet_igtv.phantom.shapes import Centres
 
 Kind = Literal["gtv", "igtv"]
 
@@ -24,19 +24,19 @@ class Acquisition:
     """One scan of one patient. Arrays are (slices, rows, columns), slices from the feet up."""
 
     ct: np.ndarray  # HU
-    ct_grid: Grid
+    ct_grid: Centres
     pet: np.ndarray  # SUV body weight
-    pet_grid: Grid
+    pet_grid: Centres
     structure: np.ndarray  # bool, on the CT grid
     phase: float | None  # of a gated scan; None for an average over the cycle
     fwhm: float  # mm, of the PET
 
 
-def regular_grid(field: float, matrix: int, length: float, slices: int, centre: float) -> Grid:
+def regular_grid(field: float, matrix: int, length: float, slices: int, centre: float) -> Centres:
     """`matrix` x `matrix` x `slices` voxels that fill field x field x length mm about the body axis."""
     inplane = (np.arange(matrix) + 0.5) * field / matrix - field / 2
     heights = (np.arange(slices) + 0.5) * length / slices - length / 2 + centre
-    return Grid(inplane[None, None, :], inplane[None, :, None], heights[:, None, None])
+    return Centres(inplane[None, None, :], inplane[None, :, None], heights[:, None, None])
 
 
 def acquire(patient: Patient, kind: Kind, matrix: int, slices: int, rng: np.random.Generator) -> Acquisition:
@@ -88,7 +88,12 @@ def _ct(hu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pet(
-    suv: np.ndarray, world: Grid, grid: Grid, fwhm: float, counts: float, rng: np.random.Generator
+    suv: np.ndarray,
+    world: Centres,
+    grid: Centres,
+    fwhm: float,
+    counts: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Blur, sampling on the PET's own grid, Poisson noise, and the reconstruction's post-filter.
 
@@ -113,5 +118,5 @@ def _pet(
     return np.maximum(gaussian_filter(noisy, after / _FWHM_PER_SIGMA / pet_spacing), 0)
 
 
-def _spacing(grid: Grid) -> np.ndarray:
+def _spacing(grid: Centres) -> np.ndarray:
     return np.array([axis.ravel()[1] - axis.ravel()[0] for axis in (grid.z, grid.y, grid.x)])

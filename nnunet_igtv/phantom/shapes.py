@@ -7,8 +7,8 @@ import numpy as np
 Vector = tuple[float, float, float]
 
 
-class Grid(NamedTuple):
-    """Coordinates of voxel centres, mm: x to the patient's left, y to the back, z to the head.
+class Centres(NamedTuple):
+    """Centres of voxel centres, mm: x to the patient's left, y to the back, z to the head.
 
     They broadcast to (S, H, W): x (1, 1, W), y (1, H, 1), z (S, 1, 1).
     """
@@ -34,9 +34,9 @@ class Grid(NamedTuple):
             ranges.append(slice(*np.searchsorted(values, (middle - reach, middle + reach))))
         return ranges[0], ranges[1], ranges[2]
 
-    def cut(self, box: tuple[slice, slice, slice]) -> "Grid":
+    def cut(self, box: tuple[slice, slice, slice]) -> "Centres":
         """The part of the grid in an index range."""
-        return Grid(self.x[:, :, box[2]], self.y[:, box[1]], self.z[box[0]])
+        return Centres(self.x[:, :, box[2]], self.y[:, box[1]], self.z[box[0]])
 
 
 def filled(distance: np.ndarray, voxel: float) -> np.ndarray:
@@ -44,7 +44,9 @@ def filled(distance: np.ndarray, voxel: float) -> np.ndarray:
     return np.clip(0.5 - distance / voxel, 0, 1).astype(np.float32)
 
 
-def ellipsoid(grid: Grid, centre: Vector, radii: Vector, tilt: float = 0.0, power: float = 2.0) -> np.ndarray:
+def ellipsoid(
+    grid: Centres, centre: Vector, radii: Vector, tilt: float = 0.0, power: float = 2.0
+) -> np.ndarray:
     """An ellipsoid, or a rounded box (power > 2), turned by `tilt` radians about z; radii may be infinite."""
     x, y, z = grid.x - centre[0], grid.y - centre[1], grid.z - centre[2]
     if tilt:
@@ -55,7 +57,7 @@ def ellipsoid(grid: Grid, centre: Vector, radii: Vector, tilt: float = 0.0, powe
     return (level - 1) * min(radii)
 
 
-def capsule(grid: Grid, start: Vector, end: Vector, radius: float) -> np.ndarray:
+def capsule(grid: Centres, start: Vector, end: Vector, radius: float) -> np.ndarray:
     """A straight tube with round ends."""
     a, b = np.array(start), np.array(end)
     way = b - a

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_igtv.phantom.shapes import Grid, Vector, ellipsoid, filled, union
+from nnunet_igtv.phantom.shapes import Centres, Vector, ellipsoid, filled, union
 
 _WAVES = 7  # bumps and dents of the surface
 _HARDNESS = 45.0  # HU
@@ -65,7 +65,7 @@ class Tumour:
         body = self.radius * (1 + self.waves[:, 5].sum()) * max(self.stretch)
         return float(max([body, *(np.linalg.norm(self.lobes[:, :3], axis=1) + self.lobes[:, 3])]))
 
-    def distance(self, grid: Grid, shift: np.ndarray) -> np.ndarray:
+    def distance(self, grid: Centres, shift: np.ndarray) -> np.ndarray:
         """Signed distance (nearly) to the surface of the tumour moved by `shift`, mm."""
         centre = np.array(self.centre) + shift
         offset = [(axis - c) / s for axis, c, s in zip(grid, centre, self.stretch, strict=True)]
@@ -80,7 +80,7 @@ class Tumour:
             parts.append(ellipsoid(grid, (x, y, z), (radius, radius, radius)))
         return union(*parts)
 
-    def paint(self, grid: Grid, shift: np.ndarray, hu: np.ndarray, suv: np.ndarray) -> None:
+    def paint(self, grid: Centres, shift: np.ndarray, hu: np.ndarray, suv: np.ndarray) -> None:
         """Put the tumour, moved by `shift`, into volumes on `grid`, in place."""
         x, y, z = np.array(self.centre) + shift
         box = grid.box((x, y, z), self.reach + 2 * grid.voxel)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_igtv.atomic import written_whole
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.whole import written_whole
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
 

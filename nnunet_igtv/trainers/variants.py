@@ -14,7 +14,7 @@ IGTVTransferTrainer    from GTV weights
 """
 
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
-from nnunet_igtv.trainers.transfer import IGTVTransferTrainer
+from nnunet_igtv.trainers.transfer_trainer import IGTVTransferTrainer
 
 
 class GTVPretrainTrainer(IGTVTrainer):

@@ -3,6 +3,6 @@
 load_pretrained(network, source) -> TransferReport
 """
 
-from nnunet_igtv.weights.transfer import TransferReport, load_pretrained
+from nnunet_igtv.weights.pretrained import TransferReport, load_pretrained
 
 __all__ = ["TransferReport", "load_pretrained"]

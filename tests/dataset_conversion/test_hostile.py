@@ -19,7 +19,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from nnunet_igtv.dataset_conversion.command import main
+from nnunet_igtv.commands.main import main
 
 MUTATIONS = {}
 
@@ -627,7 +627,7 @@ def test_hostile_input(name, tmp_path, raw, read, patient, dicom, capfd):
         mutation.apply(source / "one", a, dicom)
     before = {p for p in tmp_path.rglob("*") if raw not in p.parents}
 
-    status = main(["lucid", str(source), "-d", "900", "-j", "1"])
+    status = main(["convert", "lucid", str(source), "-d", "900", "-j", "1"])
     printed = capfd.readouterr()
     folder = raw / "Dataset900_LUCID"
     labels = sorted((folder / "labelsTr").iterdir())
@@ -687,7 +687,7 @@ def test_random_damage_never_harms_the_other_patient(seed, tmp_path, raw, patien
         for position in rng.integers(132, min(len(content), 1800), 4):
             content[position] = rng.integers(256)
         files[file].write_bytes(content)
-    status = main(["lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"])
+    status = main(["convert", "lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"])
     printed = capfd.readouterr().err
     converted = len(list((raw / "Dataset900_LUCID" / "labelsTr").iterdir()))
     assert converted == (2 if status == 0 else 1)
@@ -700,7 +700,7 @@ def test_unknown_value_representation(tmp_path, raw, patient, capfd):
     content = file.read_bytes()
     file.write_bytes(content.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00Uq"))
     assert content != file.read_bytes()
-    assert main(["lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"]) == 1
+    assert main(["convert", "lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"]) == 1
     assert "Rows is missing or is not 1 finite number" in capfd.readouterr().err
 
 

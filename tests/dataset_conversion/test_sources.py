@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_igtv import cli
-from nnunet_igtv.dataset_conversion.pclt20k import consecutive
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.dataset_conversion.sources.pclt20k import consecutive
 
 
 def convert(*arguments):
     jobs = [] if "-j" in arguments else ["-j", "1"]
-    return cli.main(["convert", *map(str, arguments), *jobs])
+    return main(["convert", *map(str, arguments), *jobs])
 
 
 def write_nifti(path, voxels, spacing=(2, 2, 3), origin=(0, 0, 0)):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 def igtv(*arguments, **options):
-    command = [sys.executable, "-m", "nnunet_igtv.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nnunet_igtv", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
 
 
@@ -149,7 +149,7 @@ def test_the_wheel_alone_lets_nnunet_find_the_trainers(tmp_path):
         "print(nnunet_igtv.__file__)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(site)}
-    command = [sys.executable, "-m", "nnunet_igtv.cli", "env"]
+    command = [sys.executable, "-m", "nnunet_igtv", "env"]
     export = subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment, cwd=tmp_path
     )

@@ -23,8 +23,8 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.run.run_training import find_free_network_port
 
-from nnunet_igtv import cli
 from nnunet_igtv.architectures import build_network
+from nnunet_igtv.commands.main import main
 
 pytestmark = pytest.mark.e2e
 
@@ -44,7 +44,7 @@ WEIGHT_TOLERANCE = 0.05  # of the way that training moved them
 
 def torchrun(*arguments, options=("--nproc-per-node", "2")):
     launcher = [sys.executable, "-m", "torch.distributed.run", *options]
-    return [*launcher, "-m", "nnunet_igtv.cli", *train(*arguments)]
+    return [*launcher, "-m", "nnunet_igtv", *train(*arguments)]
 
 
 def torchrun_on_two_machines(*arguments):
@@ -131,7 +131,7 @@ def one(world, weights, two, tmp_path_factory):
         for name, value in (world.environment | SETTINGS | {"nnUNet_results": str(results)}).items():
             patch.setenv(name, value)
         patch.setattr(torch, "set_num_threads", lambda number: None)  # a test among others leaves them alone
-        assert cli.main(train("-tr", TRANSFER, "-pretrained_weights", weights)) == 0
+        assert main(train("-tr", TRANSFER, "-pretrained_weights", weights)) == 0
     return results / world.fold(906, TRANSFER).relative_to(world.folder("results"))
 
 

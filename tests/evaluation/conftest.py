@@ -9,11 +9,12 @@ import SimpleITK as sitk
 def write_image():
     """write_image(path, voxels, spacing, origin): a NIfTI file of an array (S, H, W)."""
 
-    def write(path, voxels, spacing=(2.0, 2.0, 3.0), origin=(1.0, -2.0, 30.0)):
+    def write(path, voxels, spacing=(2.0, 2.0, 3.0), origin=(1.0, -2.0, 30.0), direction=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         image = sitk.GetImageFromArray(voxels.astype(np.float32 if voxels.dtype.kind == "f" else np.uint8))
         image.SetSpacing(spacing)
         image.SetOrigin(origin)
+        image.SetDirection(direction or image.GetDirection())
         sitk.WriteImage(image, str(path))
         return path
 

@@ -6,9 +6,9 @@ from matplotlib.path import Path as Polygon
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 
-from nnunet_igtv.dataset_conversion.geometry import Geometry
 from nnunet_igtv.export.files import write_dicom
 from nnunet_igtv.export.uids import derived_uid
+from nnunet_igtv.grids import Grid
 
 
 @pytest.fixture
@@ -78,4 +78,4 @@ def read_independently():
 
 @pytest.fixture
 def upright():
-    return Geometry((14, 11, 7), (1.5, 2.0, 3.0), (-12.0, 30.5, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    return Grid((14, 11, 7), (1.5, 2.0, 3.0), (-12.0, 30.5, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from nnunet_igtv.dataset_conversion import read_structure
-from nnunet_igtv.dataset_conversion.geometry import Geometry
+from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
 from nnunet_igtv.export.uids import ROOT
+from nnunet_igtv.grids import Grid
 from nnunet_igtv.phantom.cohort import simulate, write_cohort
 
 
@@ -77,7 +77,7 @@ def test_round_trip_of_shapes(name, upright, write_ct, read_independently, tmp_p
 
 @pytest.mark.parametrize("direction", list(proper_orientations()))
 def test_round_trip_in_every_orientation(direction, upright, write_ct, read_independently, tmp_path):
-    geometry = Geometry(upright.size, upright.spacing, upright.origin, tuple(direction.ravel()))
+    geometry = Grid(upright.size, upright.spacing, upright.origin, tuple(direction.ravel()))
     ct = write_ct(tmp_path / "ct", geometry)
     check(shapes()["ring with island"], geometry, ct, tmp_path / "rs.dcm", read_independently)
 
@@ -96,12 +96,12 @@ def test_round_trip_of_random_masks(seed, density, upright, write_ct, read_indep
 def test_round_trip_of_phantoms(kind, read_independently, tmp_path):
     (study,) = write_cohort(kind, 1, 4, 48, 24, tmp_path)
     _, _, scan = simulate(kind, 4, 0, 48, 24)
-    from nnunet_igtv.dataset_conversion import read_ct
+    from nnunet_igtv.dicom import read_ct
 
     ct = read_ct(study / "CT")
     read_back = read_structure(study / "RTSTRUCT" / "RTSTRUCT.dcm", kind.upper(), ct)
     assert (sitk.GetArrayFromImage(read_back) == scan.structure).all()
-    geometry = Geometry(ct.GetSize(), ct.GetSpacing(), ct.GetOrigin(), ct.GetDirection())
+    geometry = Grid(ct.GetSize(), ct.GetSpacing(), ct.GetOrigin(), ct.GetDirection())
     check(scan.structure, geometry, study / "CT", tmp_path / "again.dcm", read_independently)
 
 
@@ -232,7 +232,7 @@ def test_two_series_on_one_grid_are_not_guessed_between(upright, write_ct, tmp_p
 
 
 def test_series_on_another_grid_is_passed_over(upright, write_ct, tmp_path):
-    other = Geometry((8, 8, 5), (4.0, 4.0, 5.0), (0.0, 0.0, 0.0), upright.direction)
+    other = Grid((8, 8, 5), (4.0, 4.0, 5.0), (0.0, 0.0, 0.0), upright.direction)
     write_ct(tmp_path / "study" / "scout", other, series="scout")
     ct = write_ct(tmp_path / "study" / "ct", upright)
     mask = upright.image(shapes()["single voxel"].astype(np.uint8))

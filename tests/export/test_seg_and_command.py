@@ -5,8 +5,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from nnunet_igtv.cli import main
-from nnunet_igtv.dataset_conversion import read_structure
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.export import write_rtstruct, write_seg
 
 

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from nnunet_igtv.cli import main
-from nnunet_igtv.dataset_conversion.series import find_series, read_image
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.dicom.series import find_series, read_image
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.breathing import Breathing, phases
 from nnunet_igtv.phantom.cohort import simulate, write_cohort
@@ -100,8 +100,8 @@ def test_ct_in_hu_and_pet_in_suv(cohort):
         assert hu.shape == (SLICES, MATRIX, MATRIX)
         assert hu[0, 0, 0] == pytest.approx(-1000, abs=80)
         assert 300 < hu.max() < 1500
-        assert ct.geometry.spacing == pytest.approx((8, 8, 4.5))
-        assert pet.geometry.spacing[0] > ct.geometry.spacing[0]  # a grid of its own, so resampling is needed
+        assert ct.grid.spacing == pytest.approx((8, 8, 4.5))
+        assert pet.grid.spacing[0] > ct.grid.spacing[0]  # a grid of its own, so resampling is needed
         assert ct.frame_of_reference == pet.frame_of_reference
         header = pet.headers[0]
         item = header.RadiopharmaceuticalInformationSequence[0]

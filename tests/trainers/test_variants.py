@@ -6,7 +6,7 @@ import pytest
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_igtv import trainers
-from nnunet_igtv.env import FOLDER
+from nnunet_igtv.environment import FOLDER
 from nnunet_igtv.trainers import TRAINERS
 
 PARTS = {

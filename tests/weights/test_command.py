@@ -9,7 +9,7 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.cli import main
+from nnunet_igtv.commands.main import main
 
 
 def differing(net, expected):

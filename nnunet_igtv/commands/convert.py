@@ -1,0 +1,60 @@
+"""`nnunet-igtv convert SOURCE INPUT -d ID`: a cohort of PET/CT studies -> an nnU-Net raw dataset."""
+
+import argparse
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.dataset_conversion.sources import SOURCES
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnunet-igtv convert", description=__doc__)
+    commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    for name, source in SOURCES.items():
+        sub = commands.add_parser(name, help=source.summary, description=source.description)
+        sub.add_argument("input", type=Path, metavar="INPUT", help="what to convert")
+        sub.add_argument(
+            "-d", dest="dataset_id", type=int, required=True, metavar="ID", help="nnU-Net dataset id"
+        )
+        sub.add_argument("-n", "--name", default=source.dataset, help="dataset name (default: %(default)s)")
+        sub.add_argument(
+            "--label", default=source.label, help="name of the label in dataset.json (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--split", choices=("train", "test"), default="train", help="fill imagesTr or imagesTs"
+        )
+        sub.add_argument("--append", action="store_true", help="add to a dataset made from other input")
+        sub.add_argument(
+            "-j", "--jobs", type=int, default=min(4, os.cpu_count() or 1), help="worker processes"
+        )
+        add_options(sub, source.options)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if any study failed, or if there was none."""
+    from nnunet_igtv.dataset_conversion.convert import convert
+
+    done = convert(
+        arguments.source,
+        arguments.input,
+        arguments.dataset_id,
+        name=arguments.name,
+        label=arguments.label,
+        split=arguments.split,
+        append=arguments.append,
+        jobs=arguments.jobs,
+        **asdict(options_of(arguments, SOURCES[arguments.source].options)),
+    )
+    for failure in done.failures:
+        print(failure.text(arguments.spelled), file=sys.stderr)
+    if done.to_do:
+        print(done.to_do, file=sys.stderr)
+    print(f"{len(done.converted)} converted, {done.kept} already there, {len(done.failures)} failed")
+    if done.dataset.exists():
+        print(f"dataset:  {done.dataset}")
+        print(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
+    return 1 if done.failures or not (done.converted or done.kept) else 0

@@ -1,0 +1,199 @@
+"""`nnunet-igtv demo`: the real pipeline at small size, on phantoms, by the commands that a user types.
+
+Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning ->
+GTV pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
+RTSTRUCT. Everything lies under one output folder, nnU-Net's own three folders included. Each finished step
+leaves a stamp; a second call goes on where the first was interrupted.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.commands.steps import Runner, Step
+from nnunet_igtv.environment import extended_trainer_path
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.settings import setting
+
+GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the demo does; the defaults fit two CPU cores and 10 to 14 minutes."""
+
+    gtv_patients: int = setting(16, "GTV phantoms to pre-train on")
+    igtv_patients: int = setting(6, "IGTV phantoms to train on")
+    test_patients: int = setting(6, "new IGTV phantoms to contour")
+    matrix: int = setting(96, "CT pixels per edge of 384 mm")
+    schedule: str = setting("", "suffix of the trainers' names, such as _1epoch (default: none)")
+
+    def __post_init__(self) -> None:
+        if min(self.gtv_patients, self.igtv_patients) < 5:
+            raise IGTVError(
+                "nnU-Net splits a cohort into five folds", remedy="make it 5 patients or more in each cohort"
+            )
+
+
+class Demo:
+    def __init__(self, output: Path, size: Size, device: str) -> None:
+        self.output, self.size, self.device = output.resolve(), size, device
+        self.raw = self.output / "nnUNet_raw"
+        self.results = self.output / "nnUNet_results"
+        self.pretrain, self.transfer, self.scratch = (
+            f"{role}Nano{size.schedule}"
+            for role in ("GTVPretrainTrainer", "IGTVTransferTrainer", "IGTVTrainer")
+        )
+        cores = os.cpu_count() or 1
+        self.environment = os.environ | {
+            "nnUNet_raw": str(self.raw),
+            "nnUNet_preprocessed": str(self.output / "nnUNet_preprocessed"),
+            "nnUNet_results": str(self.results),
+            "nnUNet_extTrainer": extended_trainer_path(),
+            # nnU-Net's defaults start eight exporters, each importing torch: too many for a small machine
+            "nnUNet_n_proc_DA": str(min(cores, 4)),
+            "nnUNet_def_n_proc": str(min(cores, 4)),
+            # two trainings run beside each other; threads that wait by spinning would starve them
+            "OMP_NUM_THREADS": str(max(1, cores // 2)),
+            "OMP_WAIT_POLICY": "passive",
+            "PYTHONUNBUFFERED": "1",
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+        }
+
+    def fold(self, dataset: int, trainer: str) -> Path:
+        name = "Dataset901_PhantomGTV" if dataset == GTV else "Dataset902_PhantomIGTV"
+        return self.results / name / f"{trainer}__nnUNetPlans__2d" / "fold_0"
+
+    def train(self, dataset: int, trainer: str, *extra: str) -> Step:
+        command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-device", self.device]
+
+        def again() -> list[str] | None:
+            return (
+                [*command, "--c"]
+                if (self.fold(dataset, trainer) / "checkpoint_latest.pth").exists()
+                else None
+            )
+
+        return Step(f"train-{dataset}-{trainer}", [*command, *extra], again)
+
+    def predict(self, trainer: str) -> Step:
+        cases = [
+            "-i",
+            str(self.raw / "Dataset902_PhantomIGTV" / "imagesTs"),
+            "-o",
+            str(self.predictions(trainer)),
+        ]
+        model = ["-d", str(IGTV), "-c", "2d", "-f", "0", "-tr", trainer]
+        # nnU-Net's default of three processes to read and three to write costs more than it saves here
+        options = ["-npp", "1", "-nps", "1", "-device", self.device]
+        return Step(f"predict-{trainer}", ["nnUNetv2_predict", *model, *cases, *options])
+
+    def predictions(self, trainer: str) -> Path:
+        return self.output / "predictions" / trainer
+
+    def phantom(self, cohort: str, kind: str, patients: int, seed: int) -> Step:
+        size = ["--patients", str(patients), "--seed", str(seed), "--matrix", str(self.size.matrix)]
+        where = ["--output", str(self.dicom(cohort))]
+        return Step(f"phantom-{cohort}", ["nnunet-igtv", "phantom", "--kind", kind, *size, *where])
+
+    def dicom(self, cohort: str) -> Path:
+        return self.output / "dicom" / cohort
+
+    def preparation(self) -> Iterator[Step]:
+        """From nothing to preprocessed data."""
+        size, convert = self.size, ["nnunet-igtv", "convert"]
+        yield self.phantom("gtv", "gtv", size.gtv_patients, seed=1)
+        yield self.phantom("igtv", "igtv", size.igtv_patients, seed=2)
+        yield self.phantom("new", "igtv", size.test_patients, seed=3)
+        gtv = ["dicom-rt", str(self.dicom("gtv")), "-d", str(GTV), "-n", "PhantomGTV", "--structure", "GTV.*"]
+        yield Step("convert-gtv", [*convert, *gtv])
+        igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
+        yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
+        yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
+        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "2", "-npfp", "2"]
+        yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
+
+    def transferred(self) -> Iterator[Step]:
+        """GTV weights, the IGTV network that starts from them, and its predictions."""
+        yield self.train(GTV, self.pretrain)
+        pretrained = self.fold(GTV, self.pretrain) / "checkpoint_final.pth"
+        yield self.train(IGTV, self.transfer, "-pretrained_weights", str(pretrained))
+        yield self.predict(self.transfer)
+
+    def from_scratch(self) -> Iterator[Step]:
+        """The same network without GTV weights, for comparison."""
+        yield self.train(IGTV, self.scratch)
+        yield self.predict(self.scratch)
+
+    def evaluation(self) -> list[str]:
+        """Arguments of `nnunet-igtv evaluate`: both models beside each other on the new patients."""
+        test = self.raw / "Dataset902_PhantomIGTV"
+        models = [
+            f"from scratch={self.predictions(self.scratch)}",
+            f"transferred={self.predictions(self.transfer)}",
+        ]
+        folders = ["--truth", str(test / "labelsTs"), "--images", str(test / "imagesTs")]
+        title = ["--title", "IGTV of breathing phantoms"]
+        return [*folders, "--prediction", *models, "--output", str(self.output), *title]
+
+    def contours(self) -> Iterator[Step]:
+        """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
+        for case, study in cases_of(self.raw / "Dataset902_PhantomIGTV_manifest.csv", split="test").items():
+            prediction = self.predictions(self.transfer) / f"{case}.nii.gz"
+            rtstruct = self.output / "rtstruct" / f"{case}.dcm"
+            paths = [str(prediction), "--ct", study, "--output", str(rtstruct)]
+            yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
+
+    def run(self) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.keep_to_one_size()
+        preparation, lanes = list(self.preparation()), [list(self.transferred()), list(self.from_scratch())]
+        total = len(preparation) + sum(map(len, lanes)) + self.size.test_patients
+        with Runner(self.output / "logs", self.environment, total) as runner:
+            runner.run(preparation)
+            runner.run(*lanes)
+            runner.run(self.contours())
+
+    def keep_to_one_size(self) -> None:
+        """Refuse to mix two sizes in one folder: a resumed demo must be the demo that was begun."""
+        record = self.output / "size.json"
+        size = vars(self.size)
+        if record.exists() and json.loads(record.read_text()) != size:
+            raise IGTVError(
+                "this folder holds a demo of another size",
+                file=self.output,
+                remedy="choose another --output, or delete this one",
+            )
+        record.write_text(json.dumps(size) + "\n")
+
+
+def cases_of(manifest: Path, split: str) -> dict[str, str]:
+    """Case -> study folder, from the converter's manifest."""
+    import csv
+
+    with manifest.open(newline="") as file:
+        return {row["case"]: row["study"] for row in csv.DictReader(file) if row["split"] == split}
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnunet-igtv demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all (default: demo)")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    add_options(parser, Size)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    demo = Demo(arguments.output, options_of(arguments, Size), arguments.device)
+    demo.run()
+    print(shlex.join(["nnunet-igtv", "evaluate", *demo.evaluation()]))
+    status = main(["evaluate", *demo.evaluation()])
+    print(f"contours: {arguments.output / 'rtstruct'}")
+    return status

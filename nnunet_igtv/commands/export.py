@@ -1,0 +1,61 @@
+"""`nnunet-igtv export`: write a prediction as RTSTRUCT or DICOM-SEG beside the CT it belongs to."""
+
+import argparse
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnunet-igtv export", description="Write a mask as a DICOM object.")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="rtstruct|seg")
+    rtstruct = kinds.add_parser("rtstruct", help="contours for a planning system")
+    seg = kinds.add_parser("seg", help="a DICOM segmentation object (needs the extra `seg`)")
+    for sub in (rtstruct, seg):
+        sub.add_argument(
+            "mask", type=Path, help="NIfTI or any image SimpleITK reads; nonzero is the structure"
+        )
+        sub.add_argument("--ct", type=Path, required=True, metavar="DIR", help="folder of the CT series")
+        sub.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet"
+        )
+        sub.add_argument("--name", default="IGTV", help="name of the structure (default: IGTV)")
+    rtstruct.add_argument(
+        "--extend", type=Path, metavar="FILE", help="carry over all structures of this structure set as well"
+    )
+    rtstruct.add_argument(
+        "--colour",
+        type=_colour,
+        default=(255, 64, 64),
+        metavar="R,G,B",
+        help="0 to 255 each (default: 255,64,64)",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nnunet_igtv.grids import read_image
+
+    mask = read_image(arguments.mask)
+    if arguments.kind == "rtstruct":
+        from nnunet_igtv.export import write_rtstruct
+
+        written = write_rtstruct(
+            mask,
+            arguments.ct,
+            arguments.output,
+            arguments.name,
+            colour=arguments.colour,
+            extend=arguments.extend,
+        )
+    else:
+        from nnunet_igtv.export.seg import write_seg
+
+        written = write_seg(mask, arguments.ct, arguments.output, arguments.name)
+    print(written)
+    return 0
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    parts = [int(part) for part in text.split(",")]
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
+        raise argparse.ArgumentTypeError("three numbers from 0 to 255, with commas between")
+    return parts[0], parts[1], parts[2]

@@ -1,0 +1,85 @@
+"""`nnunet-igtv`: one table of commands; each command's module is imported only when it is called.
+
+A command's module has `parser()` and `run(arguments) -> exit status`. What `run` raises is printed here, in
+one line, with the command's own options in place of the names of settings.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from nnunet_igtv import __version__
+from nnunet_igtv.errors import IGTVError
+
+# name -> (module in this folder, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "env": ("env", "print the export line that lets nnU-Net find the trainers"),
+    "doctor": ("doctor", "check this installation: versions, folders, trainers, scan backend"),
+    "phantom": ("phantom", "write a breathing PET/CT phantom cohort as DICOM"),
+    "inspect": ("inspect", "list what a folder of DICOM holds"),
+    "convert": ("convert", "convert PET/CT studies to an nnU-Net raw dataset"),
+    "train": ("train", "train as nnUNetv2_train does, also under torchrun"),
+    "import-weights": ("import_weights", "make a checkpoint that -pretrained_weights accepts"),
+    "export": ("export", "write a prediction as RTSTRUCT or DICOM-SEG"),
+    "predict-dicom": ("predict_dicom", "contour one DICOM study: study in, RTSTRUCT out"),
+    "evaluate": ("evaluate", "score predictions per case and per slice position"),
+    "demo": ("demo", "run the whole pipeline at small size on phantoms"),
+}
+
+
+class UsageError(Exception):
+    """The options contradict each other; the text is shown after the command's usage."""
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return f"nnunet-igtv {__version__}\n\nusage: nnunet-igtv COMMAND [-h] …\n\n{rows}\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"nnunet-igtv: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    command = f"nnunet-igtv {argv[0]}"
+    module = import_module(f"nnunet_igtv.commands.{COMMANDS[argv[0]][0]}")
+    try:
+        parser: argparse.ArgumentParser = module.parser()
+        arguments = parser.parse_args(argv[1:])
+        arguments.spelled = spelling(parser, arguments)
+        return int(module.run(arguments))
+    except UsageError as error:
+        parser.error(str(error))
+    except IGTVError as error:
+        print(f"{command}: {error.text(arguments.spelled)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `nnunet-igtv … | head`
+        sys.stderr.close()
+        return 141
+
+
+def spelling(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Callable[[str], str | None]:
+    """How a command's user writes a setting: by its option; None where the command has no such option.
+
+    Options and settings are matched by `dest`, in the parser and in the subparser that was chosen.
+    """
+    names: dict[str, str] = {}
+    parsers = [parser]
+    for current in parsers:
+        for action in current._actions:  # argparse has no public list
+            if action.option_strings:
+                names[action.dest] = action.option_strings[-1]
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.append(action.choices[getattr(arguments, action.dest)])
+    return names.get

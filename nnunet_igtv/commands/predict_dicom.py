@@ -1,0 +1,74 @@
+"""`nnunet-igtv predict-dicom`: contour one DICOM study with a trained model; study in, RTSTRUCT out."""
+
+import argparse
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet-igtv predict-dicom",
+        description="Contour one DICOM study: CT and PET in, RTSTRUCT on the CT out. Research use only.",
+        epilog="-d, -c, -tr, -p, -f, -chk and -device mean what they mean to nnUNetv2_predict.",
+    )
+    parser.add_argument("study", type=Path, help="folder with the CT and PET of one patient, at any depth")
+    parser.add_argument("-d", dest="dataset", required=True, help="id or name of the model's dataset")
+    parser.add_argument("-c", dest="configuration", default="2d", help="default: 2d")
+    parser.add_argument("-tr", dest="trainer", default="IGTVTransferTrainer", help="default: %(default)s")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="default: %(default)s")
+    parser.add_argument("-f", dest="folds", nargs="+", default=["0"], metavar="FOLD", help="default: 0")
+    parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE")
+    parser.add_argument("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="default: cuda")
+    parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, a little worse")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for RTSTRUCT.dcm (and SEG.dcm)",
+    )
+    parser.add_argument("--name", help="name of the structure (default: the model's label)")
+    parser.add_argument("--seg", action="store_true", help="write a DICOM-SEG as well (the extra `seg`)")
+    parser.add_argument(
+        "--extend", type=Path, metavar="FILE", help="carry over this structure set's structures"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nnunet_igtv.export import write_rtstruct, write_seg
+    from nnunet_igtv.export.files import quiet, refuse_existing
+    from nnunet_igtv.export.rtstruct import read_extendable
+    from nnunet_igtv.export.seg import require_highdicom
+    from nnunet_igtv.prediction import Model, choose_series, predict_series
+
+    outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
+    if arguments.seg:
+        require_highdicom()
+        outputs["seg"] = arguments.output / "SEG.dcm"
+    for output in outputs.values():
+        refuse_existing(output)
+    model = Model.find(
+        arguments.dataset,
+        arguments.trainer,
+        arguments.plans,
+        arguments.configuration,
+        folds=arguments.folds,
+        checkpoint=arguments.checkpoint,
+    )
+    name = arguments.name or model.structure
+    with quiet():
+        ct, pet = choose_series(arguments.study)
+        if arguments.extend:
+            read_extendable(arguments.extend, ct.headers[0], name)
+        for modality, series in (("CT", ct), ("PET", pet)):
+            print(f"{modality}: {series.described()}", flush=True)
+        found = predict_series(ct, pet, model, arguments.device, mirroring=not arguments.disable_tta)
+        for note in found.notes:
+            print(note, flush=True)
+        write_rtstruct(found.mask, ct, outputs["rtstruct"], name, extend=arguments.extend)
+        if arguments.seg:
+            write_seg(found.mask, ct, outputs["seg"], name)
+    for output in outputs.values():
+        print(output)
+    return 0

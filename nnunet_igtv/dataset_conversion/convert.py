@@ -1,0 +1,120 @@
+"""A cohort of PET/CT studies becomes an nnU-Net raw dataset: the whole of a conversion in one function."""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from nnunet_igtv.dataset_conversion.raw_dataset import DatasetSpec, RawDataset
+from nnunet_igtv.dataset_conversion.redaction import redacted
+from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.sources import SOURCES
+from nnunet_igtv.errors import IGTVError
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        dataset: folder of the raw dataset; it exists if at least one case was ever converted into it.
+        manifest: the table of which study became which case. It identifies patients.
+        converted: names of the cases converted now.
+        kept: how many studies had been converted before.
+        to_do: what the user still has to do before training, in one sentence; None if nothing.
+        failures: what could not be converted, and files that belong to no study; no patient is named.
+    """
+
+    dataset: Path
+    manifest: Path
+    converted: tuple[str, ...]
+    kept: int
+    failures: tuple[IGTVError, ...]
+    to_do: str | None = None
+
+
+def convert(
+    source: str,
+    folder: str | Path,
+    dataset_id: int,
+    *,
+    name: str | None = None,
+    label: str | None = None,
+    split: str = "train",
+    append: bool = False,
+    jobs: int | None = None,
+    **options: Any,
+) -> Conversion:
+    """Convert a cohort to an nnU-Net raw dataset under `nnUNet_raw`; what is there already is kept.
+
+    Args:
+        source: layout of the studies, a key of `nnunet_igtv.dataset_conversion.sources.SOURCES`.
+        folder: where the studies are (for `nifti`, the CSV file).
+        dataset_id: nnU-Net's number of the dataset, 1 to 999.
+        name: its name; None takes the source's default.
+        label: name of the label; None takes the source's default.
+        split: "train" fills imagesTr, "test" imagesTs.
+        append: add to a dataset that was made from other input.
+        jobs: worker processes; None for as many as there are cores, at most 4.
+        options: of the source, the fields of its `options` dataclass.
+
+    Raises:
+        IGTVError: the input, the id or an option cannot be used. A single study that cannot be converted is
+            in `failures` instead, and the others are converted.
+
+    Examples:
+        >>> result = convert("lucid", studies, 502, name="LungIGTV")  # doctest: +SKIP
+        >>> result.converted  # doctest: +SKIP
+        ('LungIGTV_0001', 'LungIGTV_0002')
+    """
+    chosen = _source(source)
+    settings = _options(chosen, options)
+    spec = DatasetSpec(dataset_id, name or chosen.dataset, label or chosen.label, chosen.channels)
+    jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's remarks quote file names
+    recorded = {
+        f.name: value
+        for f in fields(settings)
+        if f.metadata["recorded"]
+        for value in [getattr(settings, f.name)]
+    }
+    recorded = json.loads(json.dumps(recorded))  # as it will be read again: tuples are lists
+    dataset = RawDataset(spec, chosen.name, recorded, Path(folder), split, append)
+    found = list(chosen.collect(Path(folder), settings, jobs))
+    items = [entry for entry in found if isinstance(entry, Item)]
+    loose = [entry for entry in found if isinstance(entry, IGTVError)]
+    outcomes = dataset.convert(items, jobs)
+    everybody = frozenset().union(*(item.secrets for item in items))
+    failures = [redacted(o.error, o.item.secrets) for o in outcomes if o.error]
+    failures += [redacted(error, everybody) for error in loose]
+    return Conversion(
+        dataset=dataset.folder,
+        manifest=dataset.manifest.path,
+        converted=tuple(o.case for o in outcomes if not o.error),
+        kept=len(items) - len(outcomes),
+        failures=tuple(failures),
+        to_do=dataset.to_do,
+    )
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise IGTVError(
+            f"no source {name!r}", remedy=f"choose one of {', '.join(SOURCES)}", settings=["source"]
+        )
+    return SOURCES[name]
+
+
+def _options(source: Source, given: dict[str, Any]) -> Any:
+    known = [field.name for field in fields(source.options)]
+    try:
+        return source.options(**given)
+    except TypeError as error:
+        raise IGTVError(
+            f"the source {source.name} has the options {', '.join(known)}, "
+            f"and was given: {', '.join(given) or 'none'}",
+            remedy="give those without a default, and none that it lacks",
+        ) from error

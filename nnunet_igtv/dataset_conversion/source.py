@@ -1,0 +1,56 @@
+"""What a source of cases is: a name, its options, and a function that finds the studies in a folder."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_igtv.channels import CT_PET, Channel
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.errors import IGTVError
+
+
+@dataclass(frozen=True)
+class Item:
+    """A study to convert: `load` (picklable) makes the case. All other fields may identify the patient.
+
+    Args:
+        key: what the study is called in every run.
+        patient: cases of one patient stay in one fold.
+        path: the folder or file where it was found.
+        secrets: strings that must not appear in messages (patient's name and id).
+        fold: "train" or "val" where the source comes with a split.
+    """
+
+    key: str
+    patient: str
+    path: Path
+    load: Callable[[], Case]
+    secrets: frozenset[str] = frozenset()
+    fold: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A layout of PET/CT studies on disk.
+
+    Args:
+        name: what it is called on the command line and in records.
+        summary: one line.
+        description: what it expects, in full.
+        options: frozen dataclass of `nnunet_igtv.settings.setting` fields.
+        collect: (folder or file, options, processes) -> one `Item` per study, and one error per file that
+            belongs to none. Raises IGTVError where the input as a whole cannot be used.
+        dataset: default name of the dataset.
+        label: default name of the label.
+        channels: what the voxels of the cases mean.
+    """
+
+    name: str
+    summary: str
+    description: str
+    options: type
+    collect: Callable[[Path, Any, int], Iterator[Item | IGTVError]]
+    dataset: str = "GTV"
+    label: str = "GTV"
+    channels: tuple[Channel, Channel] = CT_PET

@@ -1,0 +1,147 @@
+"""Source `dicom-rt`: any cohort of DICOM CT + PET + RTSTRUCT, found by reading headers."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dicom.files import list_files
+from nnunet_igtv.dicom.images import ct_image, pet_image
+from nnunet_igtv.dicom.structures import rasterise
+from nnunet_igtv.dicom.studies import (
+    Entry,
+    StudyFiles,
+    choose,
+    group_studies,
+    index_file,
+    read_study,
+)
+from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.settings import setting
+
+AIR_HU = -1024.0
+STRUCTURE = (
+    "structure to segment: its name (case, blanks, '_', '-' do not count) or a regular expression for the "
+    "whole name"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a study is converted."""
+
+    structure: str = setting(help=STRUCTURE)
+    union: bool = setting(False, "unite all structures that match (phase GTVs)")
+    grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
+    trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
+    weight_kg: float | None = setting(None, "body weight where the PET headers have none")
+
+
+def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
+    """The studies under a folder, and the errors of unreadable files that belong to none."""
+    entries = index(list_files(folder), jobs)
+    studies, loose = group_studies(entries)
+    if not studies and not loose:
+        raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
+    names = {e.path: e.secrets for e in entries}
+    for study in studies:
+        secrets = frozenset().union(*(names[f] for f in study.files))
+        path = Path(os.path.commonpath([f.parent for f in study.files]))
+        patient = next(iter(sorted(study.patients))) or study.key
+        yield Item(study.key, patient, path, partial(load_study, study, options, folder), secrets)
+    for error in loose:
+        yield error.but(file=_relative(Path(error.file or ""), folder))
+
+
+def index(files: Sequence[Path], jobs: int) -> list[Entry]:
+    """Where every file belongs, read in parallel."""
+    with tqdm(total=len(files), desc="reading headers", unit="file") as bar:
+        found: list[Entry] = []
+        if jobs <= 1 or len(files) < 2000:
+            for path in files:
+                entry = index_file(path)
+                found += [entry] if entry else []
+                bar.update()
+            return found
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            for entry in pool.map(index_file, files, chunksize=200):
+                found += [entry] if entry else []
+                bar.update()
+    return found
+
+
+def load_study(files: StudyFiles, options: Options, root: Path) -> Case:
+    """One study -> one case; file names in errors are relative to `root`."""
+    try:
+        return _load(files, options)
+    except IGTVError as error:
+        raise error.but(file=None if error.file is None else _relative(Path(error.file), root)) from error
+
+
+def _load(files: StudyFiles, options: Options) -> Case:
+    if files.unreadable:
+        raise files.unreadable[0]
+    if len(files.patients) > 1:
+        raise IGTVError(
+            f"objects of {len(files.patients)} patients share a study or a series",
+            remedy="give each patient's objects UIDs of their own",
+        )
+    choice = choose(read_study(files.files), options.structure, options.union, options.trust_frames)
+    suv = suv_factors(choice.pet.headers, options.weight_kg)
+    structure = rasterise(choice.rois, choice.ct.grid)
+    ct, pet = ct_image(choice.ct), pet_image(choice.pet, options.weight_kg)
+    mask = choice.ct.grid.image(structure.mask)
+    share = check_overlap(ct, pet, mask)
+    ct_series, pet_series = choice.ct, choice.pet
+    if options.grid == "ct":
+        pet = onto(pet, ct)
+    else:
+        ct, mask = (
+            onto(ct, pet, outside=AIR_HU),
+            choice.pet.grid.image(rasterise(choice.rois, pet_series.grid).mask),
+        )
+    return Case(
+        ct,
+        pet,
+        mask,
+        provenance={
+            "structure": [roi.name for roi in choice.rois],
+            "suv_rule": suv.rule,
+            "suv_factor": suv.factor,
+            "warnings": [*suv.warnings, *structure.notes, *ct_series.notes, *pet_series.notes],
+            "volume_ml": round(
+                float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3
+            ),
+            "ct_covered_by_pet": round(share, 3),
+            "grid": options.grid,
+            "left_out": choice.left_out,
+        },
+        identity={
+            "ct_series": ct_series.uid,
+            "pet_series": pet_series.uid,
+            "structure_set": "; ".join(choice.structure_files),
+        },
+    )
+
+
+def _relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root) if path.is_absolute() == root.is_absolute() else path.name
+
+
+SOURCE = Source(
+    name="dicom-rt",
+    summary="studies of DICOM CT + PET + RTSTRUCT, in folders of any depth",
+    description=__doc__,
+    options=Options,
+    collect=collect,
+)

@@ -1,0 +1,67 @@
+"""Source `lucid`: the PET/CT studies of LUCID (Lung-cancer Unified Cross-modal Imaging Dataset, arXiv
+2509.22841).
+
+The cohort is private and its layout is not published. DICOM studies are found by their headers, whatever the
+folders: `lucid` is `dicom-rt` with the structure IGTV. A folder without DICOM is read as NIfTI triples: each
+folder that holds NIfTI files must hold one CT, one PET and one IGTV, told apart by these words in the file
+names.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.sources import dicom_rt, nifti
+from nnunet_igtv.dicom.files import list_files
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.settings import setting
+
+WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
+
+
+@dataclass(frozen=True)
+class Options(dicom_rt.Options):
+    structure: str = setting("IGTV", dicom_rt.STRUCTURE)
+
+
+def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
+    """The DICOM studies under a folder, or else its NIfTI triples."""
+    images = [f for f in list_files(root) if f.name.lower().endswith((".nii", ".nii.gz"))]
+    if not images:
+        yield from dicom_rt.collect(root, options, jobs)
+        return
+    for folder in sorted({f.parent for f in images}):
+        name = str(folder.relative_to(root))
+        try:
+            ct, pet, label = (_one(kind, [f for f in images if f.parent == folder], name) for kind in WORDS)
+        except IGTVError as error:
+            yield error
+            continue
+        load = partial(nifti.load_triple, ct, pet, label, nifti.Options(options.grid), root)
+        patient = folder.relative_to(root).parts[0] if folder != root else name
+        yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
+
+
+def _one(kind: str, files: list[Path], folder: str) -> Path:
+    found = [f for f in files if WORDS[kind] & set(re.split(r"[^a-z0-9]+", f.name.lower()))]
+    if len(found) != 1:
+        raise IGTVError(
+            f"{len(found)} NIfTI files are named {kind}",
+            file=folder,
+            remedy="one CT, one PET and one IGTV per folder; or name them in a CSV and use the source nifti",
+        )
+    return found[0]
+
+
+SOURCE = Source(
+    name="lucid",
+    summary="LUCID PET/CT studies with an IGTV structure (DICOM, or NIfTI triples)",
+    description=__doc__,
+    options=Options,
+    collect=collect,
+    dataset="LUCID",
+    label="IGTV",
+)

@@ -1,0 +1,121 @@
+"""Source `nifti`: CT (HU), PET (SUVbw) and label as NIfTI files, named in a CSV manifest.
+
+Columns: ct, pet, label (paths, relative to the CSV), patient (optional; keeps cases of one patient in one
+fold), fold (optional: train or val). Other columns are ignored.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import read_image, same_grid
+from nnunet_igtv.settings import setting
+
+AIR_HU = -1024.0
+HIGHEST_SUV = 500.0  # at the 99.9th percentile; activity in Bq/ml is in the thousands
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a triple is converted."""
+
+    grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
+    label_value: int | None = setting(None, "label value to segment (default: every value but 0)")
+
+
+def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
+    """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise IGTVError(f"the CSV manifest cannot be read ({type(error).__name__})", file=table) from error
+    missing = {"ct", "pet", "label"} - set(rows[0] if rows else ())
+    if missing:
+        raise IGTVError(f"the CSV manifest lacks the columns {', '.join(sorted(missing))}", file=table)
+    items = []
+    for number, row in enumerate(rows, start=2):
+        paths = [(row[column] or "").strip() for column in ("ct", "pet", "label")]
+        patient, fold = (row.get("patient") or "").strip(), (row.get("fold") or "").strip().lower()
+        if fold not in ("", "train", "val"):
+            raise IGTVError(
+                f"line {number}: fold is {fold!r}", file=table, remedy="leave it empty, or train or val"
+            )
+        if not all(paths):
+            raise IGTVError(f"line {number}: an empty path", file=table)
+        ct, pet, label = (table.parent / path for path in paths)
+        load = partial(load_triple, ct, pet, label, options, table.parent)
+        key = str(ct.resolve())
+        items.append(Item(key, patient or key, ct, load, frozenset({patient} - {""}), fold))
+    if len({i.key for i in items}) < len(items):
+        raise IGTVError("the CSV manifest names a CT twice", file=table)
+    yield from items
+
+
+def load_triple(
+    ct_file: Path, pet_file: Path, label_file: Path, options: Options, root: Path, may_be_empty: bool = False
+) -> Case:
+    """One triple -> one case. The label may lie on the grid of the CT or of the PET.
+
+    Raises IGTVError (files named relative to `root`) for files that cannot be read, values that are no SUV,
+    a label on a third grid or without the value asked for, and images that do not overlap.
+    """
+    ct, pet, label = (_read(file, root) for file in (ct_file, pet_file, label_file))
+    if np.percentile(sitk.GetArrayViewFromImage(pet), 99.9) > HIGHEST_SUV:
+        raise IGTVError(
+            "the PET values are too high for SUV",
+            file=_name(pet_file, root),
+            remedy="convert them to SUVbw first",
+        )
+    voxels = sitk.GetArrayViewFromImage(label)
+    chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
+    if not chosen.any() and not may_be_empty:
+        raise IGTVError("the label is empty", file=_name(label_file, root), remedy="leave this case out")
+    mask = sitk.GetImageFromArray(chosen.astype(np.uint8))
+    mask.CopyInformation(label)
+    if not same_grid(mask, ct) and not same_grid(mask, pet):
+        raise IGTVError("the label lies on the grid of neither CT nor PET", file=_name(label_file, root))
+    share = check_overlap(ct, pet, mask)
+    grid = ct if options.grid == "ct" else pet
+    mask = onto(mask, grid, label=True)
+    return Case(
+        onto(ct, grid, outside=AIR_HU),
+        onto(pet, grid),
+        mask,
+        provenance={
+            "suv_rule": "SUVbw as given",
+            "volume_ml": round(float(chosen.sum()) * float(np.prod(label.GetSpacing())) / 1000, 3),
+            "ct_covered_by_pet": round(share, 3),
+            "grid": options.grid,
+            "without_tumour": not chosen.any(),
+        },
+    )
+
+
+def _read(file: Path, root: Path) -> sitk.Image:
+    image = read_image(file, _name(file, root))
+    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+        raise IGTVError("voxels that are not finite", file=_name(file, root))
+    return sitk.Cast(image, sitk.sitkFloat32)
+
+
+def _name(file: Path, root: Path) -> str:
+    return str(file.relative_to(root)) if file.is_relative_to(root) else file.name
+
+
+SOURCE = Source(
+    name="nifti",
+    summary="CT, PET and label as NIfTI files, named in a CSV manifest",
+    description=__doc__,
+    options=Options,
+    collect=collect,
+)

@@ -1,0 +1,153 @@
+"""What a folder of DICOM holds: series, geometry, SUV and structures, before anybody converts it.
+
+The dictionary is a stable interface, described in docs/data.md; `format` counts up when it changes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.series import Series, group_series
+from nnunet_igtv.dicom.structures import Roi, StructureSet, rasterise, structure_set
+from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.errors import IGTVError
+
+FORMAT = 1
+
+
+def inspect(path: str | Path) -> dict:
+    """What a folder holds, as data that JSON can carry. Raises IGTVError if the folder does not exist."""
+    root = Path(path)
+    headers, unreadable, others = [], [], 0
+    for file in tqdm(list_files(root), desc="reading headers", unit="file"):
+        try:
+            header = read_header(file)
+        except IGTVError as error:
+            unreadable.append({"file": _name(file, root), "reason": error.what})
+            continue
+        if header is None:
+            others += 1
+        else:
+            headers.append((file, header))
+    series = group_series(headers)
+    sets: list[StructureSet] = []
+    for file, header in headers:
+        if text(header, "Modality") == "RTSTRUCT":
+            try:
+                sets.append(structure_set(file, header))
+            except IGTVError as error:
+                unreadable.append({"file": _name(file, root), "reason": error.what})
+    studies, frames = _Numbers(), _Numbers()
+    ids = {id(s): number for number, s in enumerate(series, start=1)}
+    return {
+        "format": FORMAT,
+        "series": [
+            {"id": ids[id(s)], "study": studies[s.study_uid]} | _series(s, root, frames[s.frame_of_reference])
+            for s in series
+        ],
+        "structure_sets": [
+            {"study": studies[text(s.header, "StudyInstanceUID")]}
+            | _structure_set(s, root, series, ids, frames)
+            for s in sets
+        ],
+        "unreadable": unreadable,
+        "other_files": others,
+    }
+
+
+class _Numbers(dict):
+    """UIDs -> 1, 2, 3, … in order of appearance; an absent UID is None."""
+
+    def __missing__(self, uid: str) -> int | None:
+        self[uid] = len([v for v in self.values() if v]) + 1 if uid else None
+        return self[uid]
+
+
+def _series(series: Series, root: Path, frame: int | None) -> dict:
+    found: dict = {
+        "folder": _name(series.folder, root),
+        "modality": series.modality,
+        "description": series.description,
+        "series_number": series.number if series.number < 2**31 else None,
+        "slices": len(series.headers),
+        "size": None,
+        "spacing": None,
+        "origin": None,
+        "direction": None,
+        "orientation": None,
+        "frame_of_reference": frame,
+        "problem": series.fault.what if series.fault else None,
+        "notes": series.notes,
+    }
+    if not series.fault:
+        grid = series.grid
+        found |= {
+            "size": list(grid.size),
+            "spacing": [round(v, 6) for v in grid.spacing],
+            "origin": [round(v, 6) for v in grid.origin],
+            "direction": [round(v, 8) for v in grid.direction],
+            "orientation": orientation(grid.direction),
+        }
+    if series.modality == "PT":
+        try:
+            suv = suv_factors(series.headers)
+            found |= {
+                "suv_factor": suv.factor,
+                "suv_factor_range": [float(suv.factors.min()), float(suv.factors.max())],
+                "suv_rule": suv.rule,
+                "suv_warnings": list(suv.warnings),
+            }
+        except IGTVError as error:
+            found["suv_refused"] = error.what
+    return found
+
+
+def orientation(direction: Sequence[float]) -> str:
+    """Where columns, rows and slices grow to, by the largest component: "LPS" for the usual axial series;
+    with "oblique" if an axis is off by more than half a degree."""
+    axes = np.array(direction).reshape(3, 3).T
+    letters = "".join(
+        ("LPS" if axis[k] > 0 else "RAI")[k] for axis in axes for k in [int(np.abs(axis).argmax())]
+    )
+    return letters if np.abs(axes).max(1).min() > np.cos(np.radians(0.5)) else f"{letters} oblique"
+
+
+def _structure_set(
+    structures: StructureSet, root: Path, series: Sequence[Series], ids: dict[int, int], frames: _Numbers
+) -> dict:
+    named = [s for s in series if s.uid in structures.series_uids]
+    aligned = [s for s in series if s.frame_of_reference in structures.frames_of_reference]
+    belongs = named or aligned
+    grid = next((s for s in sorted(belongs, key=lambda s: s.modality != "CT") if not s.fault), None)
+    return {
+        "file": _name(structures.file, root),
+        "label": text(structures.header, "StructureSetLabel"),
+        "frames_of_reference": sorted(filter(None, (frames[uid] for uid in structures.frames_of_reference))),
+        "series": [ids[id(s)] for s in belongs],
+        "named_series_present": bool(named),
+        "structures": [_structure(roi, grid) for roi in structures.rois],
+    }
+
+
+def _structure(roi: Roi, grid: Series | None) -> dict:
+    """Name, number of contours, volume on the grid of the series it belongs to (None if it has none)."""
+    found: dict = {"name": roi.name, "contours": len(roi.contours), "volume_ml": None, "problem": None}
+    if not roi.contours:
+        found["problem"] = "no closed contours"
+    elif grid is None:
+        found["problem"] = "the series it was drawn on is not in the folder"
+    else:
+        try:
+            voxels = int(rasterise([roi], grid.grid).mask.sum())
+            found["volume_ml"] = round(voxels * float(np.prod(grid.grid.spacing)) / 1000, 3)
+        except IGTVError as error:
+            found["problem"] = error.what
+    return found
+
+
+def _name(file: Path, root: Path) -> str:
+    return str(file.relative_to(root)) if file != root else file.name

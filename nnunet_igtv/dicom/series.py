@@ -1,0 +1,232 @@
+"""DICOM image series from headers: which files belong together, in which order, on which grid.
+
+File names, instance numbers and slice locations are never trusted: slices are ordered by the projection of
+Image Position (Patient) on the normal of the slice (DICOM PS3.3 C.7.6.2.1.1). SimpleITK's series reader only
+warns about a missing slice or a localizer in the series and returns a wrong geometry; here both are found
+before any pixel is read.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+
+from nnunet_igtv.dicom.attributes import integer, text, values_of, vector
+from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.frames import flat_headers
+from nnunet_igtv.dicom.geometry import axes_of, grid_of
+from nnunet_igtv.dicom.pixels import planes
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import Grid
+
+NOT_AN_IMAGE = {"SEG", "RTDOSE", "RTIMAGE", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "DOC"}
+AXES_TOLERANCE = 1e-3  # of direction cosines and pixel spacings, which exports round
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+Slice = tuple[Path, int | None, Dataset]  # file, frame in it, header
+
+
+@dataclass
+class Series:
+    """The images of one DICOM series that form one stack, in slice order along the normal.
+
+    `headers` (no pixels) and `files` run in step, one per slice; the frames of a multi-frame object are
+    flattened to one header each, with `frames` their index in the file (None for single-frame files).
+    `notes` says what was left out and why. `fault` is what makes the stack unusable, None if nothing does.
+    """
+
+    headers: list[Dataset]
+    files: list[Path]
+    frames: list[int | None]
+    notes: list[str] = field(default_factory=list)
+    fault: IGTVError | None = None
+
+    @property
+    def uid(self) -> str:
+        return text(self.headers[0], "SeriesInstanceUID")
+
+    @property
+    def study_uid(self) -> str:
+        return text(self.headers[0], "StudyInstanceUID")
+
+    @property
+    def modality(self) -> str:
+        return text(self.headers[0], "Modality")
+
+    @property
+    def description(self) -> str:
+        return text(self.headers[0], "SeriesDescription")
+
+    @property
+    def number(self) -> int:
+        """Series Number; a series without one sorts last."""
+        try:
+            return int(self.headers[0].SeriesNumber)
+        except (AttributeError, TypeError, ValueError):
+            return 2**31
+
+    @property
+    def frame_of_reference(self) -> str:
+        return text(self.headers[0], "FrameOfReferenceUID")
+
+    @property
+    def folder(self) -> Path:
+        return self.files[0].parent
+
+    def described(self) -> str:
+        """Size and spacing, in words."""
+        size = " x ".join(map(str, self.grid.size))
+        spacing = " x ".join(f"{value:.2f}" for value in self.grid.spacing)
+        return f"{size} voxels of {spacing} mm"
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid of the stack. Raises IGTVError if the slices do not form a regular one."""
+        if self.fault:
+            raise self.fault
+        return grid_of(self.headers, self.files)
+
+
+def find_series(folder: str | Path, modality: str | None = None) -> list[Series]:
+    """All image series under a folder (searched to any depth), or those of one modality ("CT", "PT", …).
+
+    Series whose slices do not form a regular stack are returned too, with `fault` set: `grid` and
+    `read_voxels` raise it. Sorted by modality, number and UID. Raises IGTVError for a folder that does not
+    exist and for a file that claims to be DICOM and cannot be read.
+    """
+    headers: list[tuple[Path, Dataset]] = []
+    for path in list_files(folder):
+        header = read_header(path)
+        if header is not None:
+            headers.append((path, header))
+    return [s for s in group_series(headers) if modality is None or s.modality == modality]
+
+
+def group_series(headers: Iterable[tuple[Path, Dataset]]) -> list[Series]:
+    """Headers of any files -> image series, sorted by modality, number and UID."""
+    groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
+    for path, header in headers:
+        if _is_image(header):
+            groups.setdefault(
+                (text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")), []
+            ).append((path, header))
+    series = [_stack(group) for group in groups.values()]
+    return sorted(series, key=lambda s: (s.modality, s.number, s.uid))
+
+
+def read_voxels(series: Series) -> np.ndarray:
+    """Rescaled pixel values (slices, rows, columns), float32: HU for CT, the units of the file for PET.
+
+    Raises IGTVError for pixels that cannot be read or are not finite, and for an irregular stack.
+    """
+    columns, rows, slices = series.grid.size
+    voxels = np.empty((slices, rows, columns), np.float32)
+    for k, plane in enumerate(planes(series.files, series.frames, series.headers)):
+        voxels[k] = plane
+    return voxels
+
+
+def read_image(series: Series) -> sitk.Image:
+    """The series as a SimpleITK image (float32) with its full geometry; see `read_voxels`."""
+    return series.grid.image(read_voxels(series))
+
+
+# ------------------------------------------------------------------------------------------------- stacks
+
+
+def _is_image(header: Dataset) -> bool:
+    return "Rows" in header and "Columns" in header and text(header, "Modality") not in NOT_AN_IMAGE
+
+
+def _stack(group: Sequence[tuple[Path, Dataset]]) -> Series:
+    """One SeriesInstanceUID -> one stack: without localizers and duplicates, sorted, checked."""
+    notes: list[str] = []
+    slices: list[Slice] = [(path, None, header) for path, header in group]
+    try:
+        slices = _slices(group, notes)
+        slices = _largest_group(slices, notes)
+        slices = _sorted_without_duplicates(slices, notes)
+        grid_of([s[2] for s in slices], [s[0] for s in slices])
+        fault = None
+    except IGTVError as error:
+        fault = error
+    return Series([s[2] for s in slices], [s[0] for s in slices], [s[1] for s in slices], notes, fault)
+
+
+def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Slice]:
+    """The slices of a stack, frames as slices, without localizers and secondary captures."""
+    slices: list[Slice] = []
+    for path, header in group:
+        if text(header, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+            notes.append("left out a secondary capture")
+        elif "LOCALIZER" in [str(v).upper() for v in values_of(header, "ImageType")]:
+            notes.append("left out a localizer image")
+        else:
+            try:
+                slices += [(path, frame, flat) for frame, flat in flat_headers(header)]
+            except Exception as error:  # pydicom decodes late
+                raise IGTVError(
+                    "the functional groups of a multi-frame file are damaged", file=path
+                ) from error
+    if not slices:
+        raise IGTVError("the series holds localizers or secondary captures only", file=group[0][0])
+    return slices
+
+
+def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:
+    """The images that share orientation, matrix, pixel spacing and frame of reference.
+
+    A stray few of another kind (scouts, reformatted views) are left out; two comparable groups are refused.
+    """
+    groups: list[tuple[np.ndarray, tuple, list[Slice]]] = []
+    for item in slices:
+        path, _, header = item
+        axes = [*vector(header, "ImageOrientationPatient", 6, path), *vector(header, "PixelSpacing", 2, path)]
+        rest = *(integer(header, n, path) for n in ("Rows", "Columns")), text(header, "FrameOfReferenceUID")
+        for known, same, members in groups:
+            if same == rest and np.abs(known - axes).max() < AXES_TOLERANCE:
+                members.append(item)
+                break
+        else:
+            groups.append((np.array(axes), rest, [item]))
+    largest = max((members for *_, members in groups), key=len)
+    others = len(slices) - len(largest)
+    if others * 2 > len(largest):
+        raise IGTVError(
+            f"one series holds {len(groups)} stacks of different orientation, matrix, pixel spacing or frame "
+            f"of reference ({', '.join(str(len(members)) for *_, members in groups)} images)",
+            file=largest[0][0].parent,
+            remedy="split the series",
+        )
+    if others:
+        notes.append(f"left out {others} image(s) of another orientation, matrix or frame of reference")
+    return largest
+
+
+def _sorted_without_duplicates(slices: list[Slice], notes: list[str]) -> list[Slice]:
+    *_, normal = axes_of(slices[0][2], slices[0][0])
+    height = {id(s): float(vector(s[2], "ImagePositionPatient", 3, s[0]) @ normal) for s in slices}
+    slices = sorted(slices, key=lambda s: (height[id(s)], str(s[0]), s[1] or 0))
+    kept = slices[:1]
+    for item in slices[1:]:
+        if height[id(item)] - height[id(kept[-1])] > 0.01:
+            kept.append(item)
+        elif not _same_pixels(kept[-1], item):
+            raise IGTVError(
+                "two images with different pixels at one slice position (a dynamic or gated series, or two "
+                "reconstructions under one series UID)",
+                file=item[0],
+                remedy="keep one image per slice position",
+            )
+    if len(kept) < len(slices):
+        notes.append(f"left out {len(slices) - len(kept)} duplicate image(s)")
+    return kept
+
+
+def _same_pixels(a: Slice, b: Slice) -> bool:
+    first, second = (next(planes([path], [frame], [header])) for path, frame, header in (a, b))
+    return np.array_equal(first, second)

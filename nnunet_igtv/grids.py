@@ -1,0 +1,131 @@
+"""Voxel grids: the one rule for "same grid", and the one reader of image files.
+
+Two grids are the same where their voxels have the same number along each axis and coincide in space, the
+farthest corners included, to `TOLERANCE` of a voxel. NIfTI keeps origins and directions in single precision,
+which moves a corner by far less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_igtv.errors import IGTVError
+
+TOLERANCE = 0.02  # voxels, at the corner that differs most
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid in patient coordinates, as SimpleITK means it: (x, y, z) order, mm, LPS.
+
+    `direction` is row-major 3x3; its columns are the directions of growing column, row and slice index.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> "Grid":
+        """The grid of a 3D image."""
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    def image(self, voxels: np.ndarray) -> sitk.Image:
+        """`voxels` (slices, rows, columns) as a SimpleITK image on this grid."""
+        image = sitk.GetImageFromArray(voxels)
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(4, 4): voxel index (x, y, z, 1) -> position in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(self.direction).reshape(3, 3) * np.array(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    def __str__(self) -> str:
+        return f"size {self.size}, spacing {_mm(self.spacing)}, origin {_mm(self.origin)}"
+
+
+def shared_voxels(a: Grid, b: Grid) -> np.ndarray | None:
+    """How the voxels of `a` are numbered in `b`, where all of them coincide with voxels of its lattice.
+
+    The axes may run in other orders and directions, and `a` may be cropped or padded.
+
+    Returns:
+        (4, 4) of whole numbers: voxel index in `a` -> voxel index in `b`; None if the voxels do not coincide.
+    """
+    move = np.linalg.inv(b.matrix) @ a.matrix
+    whole = np.round(move)
+    is_permutation = abs(np.linalg.det(whole[:3, :3])) == 1 and np.abs(whole[:3, :3]).sum() == 3
+    if not is_permutation or _largest(move - whole, a.size) > TOLERANCE:
+        return None
+    return whole
+
+
+def same_grid(a: sitk.Image | Grid, b: sitk.Image | Grid) -> bool:
+    """Whether two images have the same voxels in the same order."""
+    a, b = (grid if isinstance(grid, Grid) else Grid.of(grid) for grid in (a, b))
+    if a.size != b.size:
+        return False
+    move = np.linalg.inv(b.matrix) @ a.matrix
+    return _largest(move - np.eye(4), a.size) <= TOLERANCE
+
+
+def difference(a: Grid, b: Grid) -> str:
+    """What differs between two grids, in words."""
+    for what in ("size", "spacing", "origin"):
+        ours, theirs = getattr(a, what), getattr(b, what)
+        if not np.allclose(ours, theirs, rtol=0, atol=0.01 * min(b.spacing) if what == "origin" else 1e-3):
+            return f"{what} {_mm(ours)} instead of {_mm(theirs)}"
+    angle = np.degrees(np.arccos(np.clip(_cosines(a, b).min(), -1, 1)))
+    return f"axes turned by {angle:.2f} degrees"
+
+
+def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
+    """A 3D image of one channel from a NIfTI, NRRD or MHA file.
+
+    Args:
+        path: the file.
+        name: what it is called in errors; None for the path.
+
+    Raises:
+        IGTVError: no such file, one that cannot be read, or an image of other dimensions or several channels.
+    """
+    path, shown = Path(path), str(path) if name is None else name
+    if not path.is_file():
+        raise IGTVError("no such file", file=shown)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise IGTVError(
+            "the image cannot be read", file=shown, remedy="check that it is a complete NIfTI image"
+        ) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise IGTVError(f"not a 3D image of one channel (size {image.GetSize()})", file=shown)
+    return image
+
+
+def _largest(move: np.ndarray, size: Sequence[int]) -> float:
+    """The largest displacement, in voxels, at any corner of a grid."""
+    last = np.array(size) - 1
+    corners = np.array([[i, j, k, 1] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
+    return float(np.abs((move @ corners.T)[:3]).max())
+
+
+def _cosines(a: Grid, b: Grid) -> np.ndarray:
+    """Of the angle between each axis of one grid and the same axis of the other."""
+    axes = (np.array(grid.direction).reshape(3, 3) for grid in (a, b))
+    return np.einsum("ij,ij->j", *axes)
+
+
+def _mm(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in np.round(np.array(values, float), 4)) + ")"

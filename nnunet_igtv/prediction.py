@@ -1,0 +1,217 @@
+"""One DICOM study -> the mask of its tumour on the CT, by a trained model and nnU-Net's own prediction.
+
+The readers of the converters turn CT and PET into the model's input, `nnUNetv2_predict` predicts, and the
+mask comes back on the grid of the CT, ready to be exported. Nothing of the patient's identity is printed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from nnunet_igtv.channels import CT_PET, channels_of
+from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dicom.images import ct_image, pet_image
+from nnunet_igtv.dicom.series import Series, find_series
+from nnunet_igtv.dicom.studies import rank
+from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import read_image
+
+_CASE = "STUDY"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model in nnU-Net's results folder.
+
+    Attributes:
+        dataset, trainer, plans, configuration, folds, checkpoint: as `nnUNetv2_predict` is told.
+        structure: name of its one label.
+        file_ending: of the images that it reads.
+    """
+
+    dataset: str
+    trainer: str
+    plans: str
+    configuration: str
+    folds: tuple[str, ...]
+    checkpoint: str
+    structure: str
+    file_ending: str
+
+    @classmethod
+    def find(
+        cls,
+        dataset: str | int,
+        trainer: str = "IGTVTransferTrainer",
+        plans: str = "nnUNetPlans",
+        configuration: str = "2d",
+        *,
+        folds: Sequence[str | int] = ("0",),
+        checkpoint: str = "checkpoint_final.pth",
+    ) -> "Model":
+        """The model under `nnUNet_results`.
+
+        Raises:
+            IGTVError: no such model, or one that was not trained on CT in HU and PET in SUV.
+        """
+        dataset = str(dataset)
+        results = nnunet_folder("nnUNet_results")
+        pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
+        trained = f"{trainer}__{plans}__{configuration}"
+        found = sorted(results.glob(f"{pattern}/{trained}/dataset.json"))
+        if len(found) != 1:
+            others = sorted(path.parent.name for path in results.glob(f"{pattern}/*__*__*/dataset.json"))
+            raise IGTVError(
+                f"no trained model {trained} for dataset {dataset}; there are: {', '.join(others) or 'none'}",
+                file=results,
+                remedy="name one of them, or train first",
+                settings=["dataset", "trainer", "plans", "configuration"],
+            )
+        description = json.loads(found[0].read_text(encoding="utf-8"))
+        channels = channels_of(description)
+        known = all(
+            not c.unit or c.unit == expected.unit for c, expected in zip(channels, CT_PET, strict=False)
+        )
+        if len(channels) != 2 or not known:
+            raise IGTVError(
+                "the model was not trained on two channels, CT in HU and PET in SUV, but on "
+                + " and ".join(map(str, channels)),
+                file=found[0],
+                remedy="take a model of a dataset that was converted from DICOM",
+            )
+        labels = [name for name in description["labels"] if name != "background"]
+        if len(labels) != 1:
+            raise IGTVError(f"the model has {len(labels)} structures instead of one", file=found[0])
+        return cls(
+            dataset,
+            trainer,
+            plans,
+            configuration,
+            tuple(map(str, folds)),
+            checkpoint,
+            labels[0],
+            description["file_ending"],
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model found in a study.
+
+    Attributes:
+        mask: uint8, nonzero is the structure, on the grid of the CT.
+        ct: the CT series that it belongs to.
+        structure: name of the model's label.
+        notes: what a person should know about the input.
+    """
+
+    mask: sitk.Image
+    ct: Series
+    structure: str
+    notes: tuple[str, ...] = ()
+
+
+def predict(study: str | Path, model: Model, device: str = "cuda", *, mirroring: bool = True) -> Prediction:
+    """The structure of one DICOM study, on its CT.
+
+    Args:
+        study: folder with the CT and PET of one patient, at any depth.
+        model: a trained model, by `Model.find`.
+        device: "cuda", "cpu" or "mps".
+        mirroring: predict mirrored images too and average: slower, a little better.
+
+    Raises:
+        IGTVError: the study has no CT and PET that belong together, their headers do not determine HU and
+            SUV, nnU-Net's prediction fails, or it finds nothing.
+    """
+    return predict_series(*choose_series(Path(study)), model, device, mirroring=mirroring)
+
+
+def predict_series(
+    ct: Series, pet: Series, model: Model, device: str = "cuda", *, mirroring: bool = True
+) -> Prediction:
+    """The structure on a CT series, from it and a PET series; see `predict`."""
+    with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as scratch:
+        folder = Path(scratch)
+        notes = write_input(ct, pet, folder / "input", model.file_ending)
+        run_nnunet(folder / "input", folder / "output", model, device, mirroring)
+        mask = _read_prediction(folder / "output" / (_CASE + model.file_ending), model.structure)
+    return Prediction(mask, ct, model.structure, notes)
+
+
+def choose_series(study: Path) -> tuple[Series, Series]:
+    """The CT and the PET to predict from: in one frame of reference, the best by the converters' rule.
+
+    Raises:
+        IGTVError: a modality is missing, several patients, or no CT and PET in one frame of reference.
+    """
+    series = [s for s in find_series(study) if s.modality in ("CT", "PT")]
+    if len({str(s.headers[0].get("PatientID", "")) for s in series}) > 1:
+        raise IGTVError(
+            "the folder holds several patients", file=study, remedy="pass the folder of one patient"
+        )
+    cts, pets = ([s for s in series if s.modality == modality] for modality in ("CT", "PT"))
+    for found, modality in ((cts, "CT"), (pets, "PET")):
+        if not found:
+            raise IGTVError(f"no {modality} series", file=study, remedy=f"add the {modality} series")
+    frames = {s.frame_of_reference for s in cts} & {s.frame_of_reference for s in pets} - {""}
+    cts, pets = ([s for s in found if s.frame_of_reference in frames] for found in (cts, pets))
+    if not frames:
+        raise IGTVError(
+            "CT and PET have no frame of reference in common",
+            file=study,
+            remedy="register the PET to the CT first",
+        )
+    ct = min(cts, key=rank)
+    return ct, min((s for s in pets if s.frame_of_reference == ct.frame_of_reference), key=rank)
+
+
+def write_input(ct_series: Series, pet_series: Series, folder: Path, ending: str) -> tuple[str, ...]:
+    """CT in HU and PET in SUV on the CT's grid, named as nnU-Net expects.
+
+    Returns:
+        What a person should know about them.
+    """
+    ct, pet = ct_image(ct_series), pet_image(pet_series)
+    share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
+    folder.mkdir(parents=True)
+    sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
+    sitk.WriteImage(onto(pet, ct), str(folder / f"{_CASE}_0001{ending}"))
+    return (
+        (f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0",)
+        if share < 0.995
+        else ()
+    )
+
+
+def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:
+    """`nnUNetv2_predict` of this Python environment. Raises IGTVError if it fails."""
+    entry = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point; predict_entry_point()"
+    command = [
+        *(sys.executable, "-c", entry, "-i", str(images), "-o", str(output)),
+        *("-d", model.dataset, "-c", model.configuration, "-tr", model.trainer, "-p", model.plans),
+        *("-f", *model.folds, "-chk", model.checkpoint, "-device", device, "-npp", "1", "-nps", "1"),
+        *([] if mirroring else ["--disable_tta"]),
+    ]
+    status = subprocess.run(command, env={**os.environ, VARIABLE: extended_trainer_path()}).returncode
+    if status:
+        raise IGTVError(
+            f"nnUNetv2_predict failed with status {status}; its own message stands above",
+            remedy="check the folds, the checkpoint and the device",
+            settings=["folds", "checkpoint", "device"],
+        )
+
+
+def _read_prediction(path: Path, name: str) -> sitk.Image:
+    mask = read_image(path)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise IGTVError(f"the model found no {name}: nothing was written", remedy="look at the images")
+    return mask

@@ -1,0 +1,198 @@
+"""One DICOM study in, contours out: the pieces with nnU-Net's part replaced, and once with nnU-Net itself."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import dcmread
+
+from nnunet_igtv import prediction
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.dataset_conversion.resampling import onto
+from nnunet_igtv.dicom import read_ct, read_pet, read_structure
+from nnunet_igtv.environment import FOLDER
+from nnunet_igtv.phantom.cohort import write_cohort
+
+TRAINER = "IGTVTransferTrainerNano"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return next(iter(write_cohort("igtv", 1, 6, 32, 12, tmp_path_factory.mktemp("studies"))))
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A results folder whose model says what it is, and no more."""
+    folder = tmp_path / "results" / "Dataset902_Toy" / f"{TRAINER}__nnUNetPlans__2d"
+    folder.mkdir(parents=True)
+    description = {"channel_names": {"0": "CT", "1": "CT"}, "labels": {"background": 0, "IGTV": 1}}
+    (folder / "dataset.json").write_text(json.dumps(description | {"file_ending": ".nii.gz"}))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    return folder
+
+
+@pytest.fixture
+def threshold_for_nnunet(monkeypatch):
+    """Puts a threshold on the PET in nnU-Net's place; holds the command and environment of the call."""
+    calls = []
+
+    def run(command, env):
+        calls.append((command, env))
+        option = dict(zip(command[3::2], command[4::2], strict=False))
+        images, output = Path(option["-i"]), Path(option["-o"])
+        (ct_file, pet_file) = sorted(images.iterdir())
+        pet = sitk.ReadImage(str(pet_file))
+        output.mkdir()
+        sitk.WriteImage(pet > 2.5, str(output / ct_file.name.replace("_0000", "")))
+        calls.append((sitk.ReadImage(str(ct_file)), pet))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def run(study, output, *more):
+    return main(
+        ["predict-dicom", str(study), "-d", "902", "-tr", TRAINER, "-device", "cpu", "-o", str(output), *more]
+    )
+
+
+def test_study_in_contours_out(study, results, threshold_for_nnunet, tmp_path, capfd):
+    output = tmp_path / "out"
+    assert run(study, output, "--seg", "--disable_tta") == 0
+    (command, environment), (ct_in, pet_in) = threshold_for_nnunet
+    ct, pet = read_ct(study), read_pet(study)
+    assert (sitk.GetArrayFromImage(ct_in) == sitk.GetArrayFromImage(ct)).all()  # HU
+    expected = sitk.GetArrayFromImage(onto(pet, ct))  # SUV, on the CT's grid
+    assert np.abs(sitk.GetArrayFromImage(pet_in) - expected).max() < 1e-5
+    assert " ".join(command).endswith("-nps 1 --disable_tta")
+    assert {"-d", "902", TRAINER, "cpu", "checkpoint_final.pth"} <= set(command)
+    assert str(FOLDER) in environment["nnUNet_extTrainer"]
+
+    mask = sitk.GetArrayFromImage(read_structure(output / "RTSTRUCT.dcm", "IGTV", ct))
+    assert ((expected > 2.5) == mask).all()
+    assert mask.any()
+    assert dcmread(output / "SEG.dcm").SOPClassUID.name == "Segmentation Storage"
+    printed = "".join(capfd.readouterr())
+    header = dcmread(next((study / "CT").iterdir()), stop_before_pixels=True)
+    assert str(header.PatientName) not in printed
+    assert str(output / "RTSTRUCT.dcm") in printed
+
+
+def test_structure_set_is_extended(study, results, threshold_for_nnunet, tmp_path):
+    old = study / "RTSTRUCT" / "RTSTRUCT.dcm"
+    assert run(study, tmp_path / "out", "--name", "IGTV_auto", "--extend", str(old)) == 0
+    names = [roi.ROIName for roi in dcmread(tmp_path / "out" / "RTSTRUCT.dcm").StructureSetROISequence]
+    assert names == ["IGTV", "IGTV_auto"]
+
+
+def test_nothing_found_is_said(study, results, tmp_path, monkeypatch, capsys):
+    def run_empty(command, env):
+        images, output = Path(command[4]), Path(command[6])
+        ct = sitk.ReadImage(str(images / "STUDY_0000.nii.gz"))
+        output.mkdir()
+        sitk.WriteImage(ct > 1e6, str(output / "STUDY.nii.gz"))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run_empty)
+    assert run(study, tmp_path / "out") == 1
+    assert "found no IGTV" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def refused(capsys, study, output, *more):
+    assert run(study, output, *more) == 1
+    assert not (output / "RTSTRUCT.dcm").exists()
+    return capsys.readouterr().err
+
+
+def test_refusals_before_any_work(study, results, threshold_for_nnunet, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    assert "no PET series" in refused(capsys, study / "CT", out)
+    assert "no CT series" in refused(capsys, study / "PET", out)
+    assert "no such file or folder" in refused(capsys, study / "absent", out)
+
+    other = next(iter(write_cohort("igtv", 1, 8, 32, 12, tmp_path / "other")))
+    both = tmp_path / "both"
+    shutil.copytree(study, both / "a")
+    shutil.copytree(other, both / "b")
+    assert "several patients" in refused(capsys, both, out)
+
+    moved = tmp_path / "moved"
+    shutil.copytree(study, moved)
+    for path in (moved / "PET").iterdir():
+        dataset = dcmread(path)
+        dataset.FrameOfReferenceUID = "1.2.3"
+        dataset.save_as(path)
+    assert "no frame of reference in common" in refused(capsys, moved, out)
+
+    old = study / "RTSTRUCT" / "RTSTRUCT.dcm"
+    assert "holds a structure 'IGTV' already" in refused(capsys, study, out, "--extend", str(old))
+
+    description = json.loads((results / "dataset.json").read_text())
+    for change, message in (
+        ({"description": "8-bit grey levels (neither HU nor SUV)"}, "not trained on two channels"),
+        ({"channel_names": {"0": "CT"}}, "not trained on two channels"),
+        ({"labels": {"background": 0, "GTV": 1, "IGTV": 2}}, "2 structures"),
+    ):
+        (results / "dataset.json").write_text(json.dumps(description | change))
+        assert message in refused(capsys, study, out)
+    shutil.rmtree(results)
+    assert "no trained model" in refused(capsys, study, out)
+    monkeypatch.delenv("nnUNet_results")
+    assert "nnUNet_results is not set" in refused(capsys, study, out)
+    assert threshold_for_nnunet == []
+
+
+def test_outputs_are_never_overwritten(study, results, threshold_for_nnunet, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "SEG.dcm").write_bytes(b"mine")
+    assert "exists already" in refused(capsys, study, tmp_path / "out", "--seg")
+    assert (tmp_path / "out" / "SEG.dcm").read_bytes() == b"mine"
+    assert threshold_for_nnunet == []
+
+
+@pytest.mark.e2e
+def test_with_nnunet_itself(study, nnunet_world, tmp_path, monkeypatch):
+    """An untrained network in a folder as training leaves it: what it says is what the file holds."""
+    import torch
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunet_igtv.plans import rewrite_plans
+    from nnunet_igtv.trainers import IGTVTransferTrainerNano
+
+    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
+    plans["configurations"]["2d"]["spacing"] = [12.0, 12.0]  # the phantom's: few windows
+    plans = rewrite_plans(plans, "2d", "nano", True)
+    manager = PlansManager(plans)
+    torch.manual_seed(0)
+    network = IGTVTransferTrainerNano.build_network_architecture(
+        manager, manager.get_configuration("2d"), 2, 2, enable_deep_supervision=False
+    )
+    folder = tmp_path / "results" / "Dataset902_IGTV" / f"{TRAINER}__nnUNetPlans__2d"
+    (folder / "fold_0").mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(plans))
+    shutil.copy(nnunet_world.preprocessed(902) / "dataset.json", folder)
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "trainer_name": TRAINER,
+        "init_args": {"configuration": "2d"},
+    }
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+
+    for name, value in nnunet_world.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    predicted = []
+    read = prediction.read_image
+    monkeypatch.setattr(prediction, "read_image", lambda path: predicted.append(read(path)) or predicted[0])
+    assert run(study, tmp_path / "out", "--disable_tta") == 0
+    mask = read_structure(tmp_path / "out" / "RTSTRUCT.dcm", "tumour", read_ct(study))
+    expected = sitk.GetArrayFromImage(predicted[0])
+    assert 0 < expected.mean() < 1
+    assert (sitk.GetArrayFromImage(mask) == expected).all()
