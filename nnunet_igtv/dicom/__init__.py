@@ -8,7 +8,7 @@ Nothing here knows nnU-Net, or what a case of a dataset is.
 """
 
 from nnunet_igtv.dicom.images import read_ct, read_pet
+from nnunet_igtv.dicom.rasterise import read_structure
 from nnunet_igtv.dicom.series import find_series
-from nnunet_igtv.dicom.structures import read_structure
 
 __all__ = ["find_series", "read_ct", "read_pet", "read_structure"]

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.series import Series, group_series
-from nnunet_igtv.dicom.structures import Roi, StructureSet, rasterise, structure_set
+from nnunet_igtv.dicom.structures import Roi, StructureSet, structure_set
 from nnunet_igtv.dicom.suv import suv_factors
 from nnunet_igtv.errors import IGTVError
 

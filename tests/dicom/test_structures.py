@@ -8,8 +8,9 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from nnunet_igtv.dicom import read_ct, read_pet, read_structure
+from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.series import find_series, read_image
-from nnunet_igtv.dicom.structures import Roi, matches, normalised, rasterise, read_structure_set
+from nnunet_igtv.dicom.structures import Roi, matches, normalised, read_structure_set
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
 

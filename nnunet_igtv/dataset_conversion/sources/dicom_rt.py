@@ -16,7 +16,7 @@ from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.files import list_files
 from nnunet_igtv.dicom.images import ct_image, pet_image
-from nnunet_igtv.dicom.structures import rasterise
+from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.studies import (
     Entry,
     StudyFiles,
