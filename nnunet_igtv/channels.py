@@ -34,8 +34,8 @@ class Channel:
         return f"{self.modality} in {self.unit or 'an unknown unit'}"
 
 
-CT_PET = (Channel("CT", "HU"), Channel("PET", "SUVbw"))
-GREY = (Channel("CT", "8-bit grey levels"), Channel("PET", "8-bit grey levels"))
+CT_PET: tuple[Channel, Channel] = (Channel("CT", "HU"), Channel("PET", "SUVbw"))
+GREY: tuple[Channel, Channel] = (Channel("CT", "8-bit grey levels"), Channel("PET", "8-bit grey levels"))
 
 
 def described(channels: Sequence[Channel]) -> dict[str, Any]:

@@ -16,6 +16,14 @@ class IGTVError(Exception):
             thing ("name one structure"), not of a command's options.
         settings: the parameters that the remedy is about, by their names in Python ("structure"). The command
             line prints the options of these names.
+
+    Examples:
+        >>> from nnunet_igtv import IGTVError, read_ct
+        >>> try:
+        ...     read_ct("studies/IGTV-3-000/PET")
+        ... except IGTVError as error:
+        ...     print(error.what)
+        no CT series
     """
 
     def __init__(

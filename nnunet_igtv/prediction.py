@@ -35,6 +35,12 @@ class Model:
         dataset, trainer, plans, configuration, folds, checkpoint: as `nnUNetv2_predict` is told.
         structure: name of its one label.
         file_ending: of the images that it reads.
+
+    Examples:
+        >>> from nnunet_igtv import Model
+        >>> model = Model.find(502, "IGTVTransferTrainerNano")  # nnUNet_results must be set
+        >>> model.structure, model.configuration, model.folds
+        ('IGTV', '2d', ('0',))
     """
 
     dataset: str
@@ -131,6 +137,15 @@ def predict(study: str | Path, model: Model, device: str = "cuda", *, mirroring:
     Raises:
         IGTVError: the study has no CT and PET that belong together, their headers do not determine HU and
             SUV, nnU-Net's prediction fails, or it finds nothing.
+
+    Examples:
+        >>> from nnunet_igtv import Model, predict, read_ct, write_rtstruct
+        >>> model = Model.find(502, "IGTVTransferTrainerNano")  # nnUNet_results must be set
+        >>> found = predict("studies/IGTV-3-000", model, device="cpu", mirroring=False)
+        >>> found.structure, found.mask.GetSize() == read_ct("studies/IGTV-3-000/CT").GetSize()
+        ('IGTV', True)
+        >>> write_rtstruct(found.mask, found.ct, "predicted.dcm", found.structure).name
+        'predicted.dcm'
     """
     return predict_series(*choose_series(Path(study)), model, device, mirroring=mirroring)
 

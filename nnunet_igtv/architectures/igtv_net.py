@@ -123,6 +123,14 @@ def build_network(preset: str, num_classes: int, slice_interaction: bool = True)
 
     Raises:
         IGTVError: no preset of that name.
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_igtv import build_network
+        >>> network = build_network("nano", 2)
+        >>> stack = torch.zeros(1, 2, 3, 64, 48)  # (B, CT and PET, slices, rows, columns)
+        >>> tuple(network(stack).shape)  # logits
+        (1, 2, 3, 64, 48)
     """
     if preset not in PRESETS:
         raise IGTVError(f"no preset named {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")

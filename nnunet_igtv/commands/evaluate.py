@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"two predictions are named {name!r}")
         predictions[name] = folder
 
-    from nnunet_igtv.evaluation.evaluate import evaluate
+    from nnunet_igtv.evaluation.scoring import evaluate
 
     results = evaluate(
         arguments.truth, predictions, arguments.images, arguments.output, title=arguments.title

@@ -66,9 +66,12 @@ def convert(
             in `failures` instead, and the others are converted.
 
     Examples:
-        >>> result = convert("lucid", studies, 502, name="LungIGTV")  # doctest: +SKIP
-        >>> result.converted  # doctest: +SKIP
-        ('LungIGTV_0001', 'LungIGTV_0002')
+        >>> from nnunet_igtv import convert
+        >>> done = convert("lucid", "studies", 502, name="LungIGTV", jobs=1)  # nnUNet_raw must be set
+        >>> done.converted, done.failures
+        (('LungIGTV_0001', 'LungIGTV_0002'), ())
+        >>> done.dataset.name, sorted(path.name for path in (done.dataset / "labelsTr").iterdir())
+        ('Dataset502_LungIGTV', ['LungIGTV_0001.nii.gz', 'LungIGTV_0002.nii.gz'])
     """
     chosen = _source(source)
     settings = _options(chosen, options)

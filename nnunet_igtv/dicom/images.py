@@ -14,6 +14,12 @@ def read_ct(folder: str | Path) -> sitk.Image:
     """The CT under a folder in HU (float32). Of several series, the regular one with the most slices.
 
     Raises IGTVError if there is none, or if its slices do not form a regular stack.
+
+    Examples:
+        >>> from nnunet_igtv import read_ct
+        >>> ct = read_ct("studies/IGTV-3-000/CT")
+        >>> ct.GetSize(), ct.GetSpacing()  # voxels and mm, in (x, y, z) order
+        ((48, 48, 12), (8.0, 8.0, 9.0))
     """
     return ct_image(only(find_series(folder, "CT"), "CT", Path(folder)))
 
@@ -24,6 +30,13 @@ def read_pet(folder: str | Path, weight_kg: float | None = None) -> sitk.Image:
 
     Raises IGTVError if there is none, if its slices do not form a regular stack, or if its headers do not
     determine the SUV. `weight_kg` replaces the body weight of the headers.
+
+    Examples:
+        >>> import SimpleITK as sitk
+        >>> from nnunet_igtv import read_pet
+        >>> suv = sitk.GetArrayFromImage(read_pet("studies/IGTV-3-000/PET"))  # (slices, rows, columns)
+        >>> bool(2 < suv.max() < 20)
+        True
     """
     return pet_image(only(find_series(folder, "PT"), "PET", Path(folder)), weight_kg)
 

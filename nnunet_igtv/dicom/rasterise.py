@@ -117,6 +117,14 @@ def read_structure(rtstruct: str | Path, pattern: str, image: sitk.Image, union:
 
     Raises IGTVError if none or several structures match, if the frames of reference differ, or if the
     structure does not lie on the grid.
+
+    Examples:
+        >>> import SimpleITK as sitk
+        >>> from nnunet_igtv import read_ct, read_structure
+        >>> ct = read_ct("studies/IGTV-3-000/CT")
+        >>> igtv = read_structure("studies/IGTV-3-000/RTSTRUCT/RTSTRUCT.dcm", "IGTV", ct)
+        >>> igtv.GetSize() == ct.GetSize(), bool(sitk.GetArrayFromImage(igtv).any())
+        (True, True)
     """
     rois = read_structure_set(rtstruct).select(pattern, union)
     if image.HasMetaDataKey(FRAME_KEY):

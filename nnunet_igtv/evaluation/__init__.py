@@ -3,8 +3,8 @@
 evaluate(truth_dir, {name: prediction_dir}, images_dir, output_dir) -> Results
 """
 
-from nnunet_igtv.evaluation.evaluate import evaluate
 from nnunet_igtv.evaluation.metrics import score
 from nnunet_igtv.evaluation.results import Results
+from nnunet_igtv.evaluation.scoring import evaluate
 
 __all__ = ["Results", "evaluate", "score"]

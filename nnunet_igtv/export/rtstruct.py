@@ -72,6 +72,17 @@ def write_rtstruct(
     Raises:
         IGTVError: empty mask, another grid than the CT's, no or several CT series, existing output, or a
             structure set to extend that belongs to another patient or frame of reference.
+
+    Examples:
+        >>> import SimpleITK as sitk
+        >>> from nnunet_igtv import read_ct, read_structure, write_rtstruct
+        >>> ct = read_ct("studies/IGTV-3-000/CT")
+        >>> mask = ct > 30  # any mask on the CT's voxels
+        >>> write_rtstruct(mask, "studies/IGTV-3-000/CT", "dense.dcm", "dense").name
+        'dense.dcm'
+        >>> again = read_structure("dense.dcm", "dense", ct)  # the same voxels come back
+        >>> bool((sitk.GetArrayFromImage(again) == sitk.GetArrayFromImage(mask)).all())
+        True
     """
     output = Path(output)
     refuse_existing(output)

@@ -29,6 +29,14 @@ def write_seg(
 
     Raises:
         IGTVError: highdicom is missing, or as `write_rtstruct`.
+
+    Examples:
+        >>> from pydicom import dcmread
+        >>> from nnunet_igtv import read_ct, write_seg
+        >>> mask = read_ct("studies/IGTV-3-000/CT") > 30
+        >>> written = write_seg(mask, "studies/IGTV-3-000/CT", "dense_seg.dcm", "dense")
+        >>> dcmread(written).SegmentSequence[0].SegmentLabel
+        'dense'
     """
     output = Path(output)
     refuse_existing(output)

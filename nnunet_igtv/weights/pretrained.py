@@ -107,6 +107,13 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
     Raises:
         IGTVError: the source cannot be read or recognised, or fits less than half of the encoder. The network
             is then unchanged.
+
+    Examples:
+        >>> from nnunet_igtv import build_network, load_pretrained
+        >>> gtv, igtv = build_network("nano", 2), build_network("nano", 2)
+        >>> report = load_pretrained(igtv, {"network_weights": gtv.state_dict()})  # or a checkpoint's path
+        >>> report.kind, report.share("encoder")
+        ('nnunet-igtv', 1.0)
     """
     path = source if isinstance(source, str | Path) else None
     renamed = rename(state_dict_of(load_checkpoint(path) if path is not None else source, path), path)

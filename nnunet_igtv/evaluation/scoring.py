@@ -33,6 +33,14 @@ def evaluate(
 
     Raises:
         IGTVError: no cases, a prediction is missing, or a mask does not lie on the truth's grid.
+
+    Examples:
+        >>> from nnunet_igtv import evaluate
+        >>> results = evaluate("labels", {"transferred": "predictions"}, None, "report")
+        >>> 0 < results.means["transferred"]["dice"] < 1
+        True
+        >>> results.cases
+        ['LungIGTV_0001', 'LungIGTV_0002']
     """
     if not predictions:
         raise IGTVError("no predictions to score", remedy="name at least one folder of predictions")
