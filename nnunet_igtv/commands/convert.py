@@ -56,5 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{len(done.converted)} converted, {done.kept} already there, {len(done.failures)} failed")
     if done.dataset.exists():
         print(f"dataset:  {done.dataset}")
+    if done.manifest.exists():
         print(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
     return 1 if done.failures or not (done.converted or done.kept) else 0

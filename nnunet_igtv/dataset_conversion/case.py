@@ -1,5 +1,6 @@
 """One case of a raw dataset, and its three files: written whole or not at all."""
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,10 @@ import imagecodecs
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_igtv.atomic import replace
 from nnunet_igtv.errors import IGTVError
 
+NIFTI_HEADER = 352  # bytes in front of the voxels of a .nii file
 FOLDERS = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
 
 
@@ -37,28 +40,48 @@ def case_files(folder: Path, case: str, split: str) -> list[Path]:
     ]
 
 
-def write_case(case: Case, targets: Sequence[Path], scratch: Path) -> None:
+def write_case(case: Case, targets: Sequence[Path], scratch: Path) -> list[int]:
+    """Write the three files of a case, each whole; the label comes last.
+
+    Returns:
+        Their sizes in bytes.
+
+    Raises:
+        IGTVError: the label is empty.
+        OSError: a file cannot be written in full.
+    """
     if not sitk.GetArrayViewFromImage(case.label).any() and not case.provenance.get("without_tumour"):
         raise IGTVError("the label is empty")
     images = (compact(case.ct), sitk.Cast(case.pet, sitk.sitkFloat32), sitk.Cast(case.label, sitk.sitkUInt8))
     unfinished = [
         scratch / target.name.replace(".nii.gz", f".{k}.nii.gz") for k, target in enumerate(targets)
     ]
+    sizes = []
     for image, path, target in zip(images, unfinished, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         for key in image.GetMetaDataKeys():
             image.EraseMetaData(key)
-        _write_nifti(image, path)
+        sizes.append(_write_nifti(image, path))
     for path, target in zip(unfinished, targets, strict=True):
-        os.replace(path, target)
+        replace(path, target)
+    return sizes
 
 
-def _write_nifti(image: sitk.Image, path: Path) -> None:
-    """A .nii.gz by libdeflate, which takes a third of zlib's time (the larger part of a conversion)."""
+def _write_nifti(image: sitk.Image, path: Path) -> int:
+    """A .nii.gz by libdeflate, which takes a third of zlib's time (the larger part of a conversion).
+
+    ITK's writer prints when the disk is full and raises nothing: the length of what it wrote is checked.
+    """
     plain = path.with_suffix("")
     sitk.WriteImage(image, str(plain))
-    path.write_bytes(imagecodecs.gzip_encode(plain.read_bytes(), level=1))
+    data = plain.read_bytes()
     plain.unlink()
+    voxels = sitk.GetArrayViewFromImage(image)
+    if len(data) < NIFTI_HEADER + voxels.nbytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(plain))
+    compressed = imagecodecs.gzip_encode(data, level=1)
+    path.write_bytes(compressed)
+    return len(compressed)
 
 
 def compact(image: sitk.Image) -> sitk.Image:

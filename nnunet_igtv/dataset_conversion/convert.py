@@ -85,17 +85,17 @@ def convert(
         for value in [getattr(settings, f.name)]
     }
     recorded = json.loads(json.dumps(recorded))  # as it will be read again: tuples are lists
-    dataset = RawDataset(spec, chosen.name, recorded, Path(folder), split, append)
-    found = list(chosen.collect(Path(folder), settings, jobs))
-    items = [entry for entry in found if isinstance(entry, Item)]
-    loose = [entry for entry in found if isinstance(entry, IGTVError)]
-    outcomes = dataset.convert(items, jobs)
+    with RawDataset(spec, chosen.name, recorded, Path(folder), split, append) as dataset:
+        found = list(chosen.collect(Path(folder), settings, jobs))
+        items = [entry for entry in found if isinstance(entry, Item)]
+        loose = [entry for entry in found if isinstance(entry, IGTVError)]
+        outcomes = dataset.convert(items, jobs) if items else []
     everybody = frozenset().union(*(item.secrets for item in items))
     failures = [redacted(o.error, o.item.secrets) for o in outcomes if o.error]
     failures += [redacted(error, everybody) for error in loose]
     return Conversion(
         dataset=dataset.folder,
-        manifest=dataset.manifest.path,
+        manifest=dataset.manifest,
         converted=tuple(o.case for o in outcomes if not o.error),
         kept=len(items) - len(outcomes),
         failures=tuple(failures),

@@ -1,16 +1,17 @@
-"""The one writer of nnU-Net raw datasets: atomic per case, resumable, parallel, without patient identity.
+"""The one writer of nnU-Net raw datasets: whole cases or none, resumable, parallel, without patient identity.
 
 DatasetXXX_Name/imagesTr/CASE_0000.nii.gz  CT      labelsTr/CASE.nii.gz  {background 0, <label> 1}
                 imagesTr/CASE_0001.nii.gz  PET     dataset.json, conversion.json (how, per case; no identity)
-DatasetXXX_Name_manifest.csv               which study became which case; mode 600, beside the dataset
+DatasetXXX_Name_record.sqlite              the record, which all else is written from; mode 600
+DatasetXXX_Name_manifest.csv               which study became which case; mode 600
+DatasetXXX.lock                            held by the one conversion that may write
 """
 
 import json
-import os
+import logging
 import re
 import shutil
 import signal
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -20,13 +21,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import SimpleITK as sitk
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
-from nnunet_igtv.atomic import write_text
-from nnunet_igtv.channels import CT_PET, Channel, channels_in_words, described, values_of
+from nnunet_igtv.atomic import replace
+from nnunet_igtv.channels import CT_PET, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import case_files, write_case
-from nnunet_igtv.dataset_conversion.manifest import Manifest, Row
+from nnunet_igtv.dataset_conversion.manifest import manifest_text
+from nnunet_igtv.dataset_conversion.record import Record, Row
 from nnunet_igtv.dataset_conversion.redaction import without_secrets
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
@@ -34,6 +37,7 @@ from nnunet_igtv.environment import nnunet_folder
 from nnunet_igtv.errors import IGTVError
 
 SCRATCH = ".unfinished"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,17 @@ class Outcome:
     case: str
     provenance: dict[str, object] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
     error: IGTVError | None = None
 
 
 class RawDataset:
-    """One conversion into one raw dataset.
+    """One conversion into one raw dataset, which nothing else can write to meanwhile: a context.
 
     Args:
         spec: what the dataset is.
         source: name of the converter, with `options` what makes two runs "the same conversion".
-        source_input: the folder or file converted (kept in the manifest only).
+        source_input: the folder or file converted (kept in the record and the manifest only).
         split: "train" or "test".
         append: add to a dataset that another conversion made.
 
@@ -110,20 +115,38 @@ class RawDataset:
         append: bool = False,
     ) -> None:
         self.spec, self.source, self.options, self.split = spec, source, options, split
-        self.input = str(source_input.resolve())
+        self.append, self.input = append, str(source_input.resolve())
         self.to_do: str | None = None  # what the user still has to do after a conversion
-        root = nnunet_folder("nnUNet_raw")
-        root.mkdir(parents=True, exist_ok=True)
-        self.folder = root / spec.folder_name
-        self.manifest = Manifest(root / f"{spec.folder_name}_manifest.csv")
-        self._check_id(root, append)
-        record = self.folder / "conversion.json"
-        self.record: dict = json.loads(record.read_text()) if record.is_file() else {"cases": {}}
+        self.root = nnunet_folder("nnUNet_raw")
+        self.folder = self.root / spec.folder_name
+        self.manifest = self.root / f"{spec.folder_name}_manifest.csv"
+        self.lock = FileLock(self.root / f"Dataset{spec.dataset_id:03d}.lock")
 
-    def _check_id(self, root: Path, append: bool) -> None:
+    def __enter__(self) -> "RawDataset":
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("waiting for another conversion into dataset %d to end", self.spec.dataset_id)
+            self.lock.acquire()
+        try:
+            self.record = Record(self.root / f"{self.spec.folder_name}_record.sqlite")
+            self._check_id()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.record.close()
+        self.lock.release()
+
+    def _check_id(self) -> None:
         taken = f"dataset id {self.spec.dataset_id} exists"
         others = [
-            p for p in root.glob(f"Dataset{self.spec.dataset_id:03d}_*") if p.is_dir() and p != self.folder
+            p
+            for p in self.root.glob(f"Dataset{self.spec.dataset_id:03d}_*")
+            if p.is_dir() and p not in (self.folder, self.manifest)
         ]
         if others:
             raise IGTVError(
@@ -132,18 +155,24 @@ class RawDataset:
                 remedy="choose another id, or give the name of the dataset that has it",
                 settings=["dataset_id", "name"],
             )
-        if not self.folder.exists():
-            return
-        record = self.folder / "conversion.json"
-        if not record.is_file() or not self.manifest.rows:
+        if self.folder.exists() and not self.record.values:
             raise IGTVError(
-                f"{taken} and was not made by this converter, or its manifest is gone",
+                f"{taken} and was not made by this converter, or its record is gone",
                 file=self.folder.name,
                 remedy="choose another id",
                 settings=["dataset_id"],
             )
-        made = json.loads(record.read_text())
-        if channels_in_words(made["values"]) != self.spec.channels or made["label"] != self.spec.label:
+        if not self.record.wrote(self.manifest):
+            raise IGTVError(
+                "the manifest of the dataset is damaged or was edited; it is written, never read",
+                file=self.manifest.name,
+                remedy="move it away: the next run writes it anew",
+            )
+        converted = [r for r in self.record.rows.values() if r.status == "converted"]
+        if not converted:
+            return
+        made = self.record.values
+        if made["values"] != self.spec.values or made["label"] != self.spec.label:
             raise IGTVError(
                 f"{taken} and holds {made['values']} with label {made['label']!r}, not {self.spec.values} "
                 f"with {self.spec.label!r}",
@@ -151,12 +180,12 @@ class RawDataset:
                 remedy="choose another id",
                 settings=["dataset_id"],
             )
-        mine = [r for r in self.manifest.rows.values() if r.split == self.split]
+        mine = [r for r in converted if r.split == self.split]
         same = all(r.input == self.input and r.source == self.source for r in mine)
-        # an option that one of the two versions of this package did not have says nothing
+        # an option that one of two versions of this package did not have says nothing
         before = made["options"].get(self.source, {})
         same = same and all(before.get(name, value) == value for name, value in self.options.items())
-        if not same and not append:
+        if not same and not self.append:
             raise IGTVError(
                 f"{taken} and was made from other input or with other options",
                 file=self.folder.name,
@@ -169,49 +198,59 @@ class RawDataset:
     def convert(self, items: Sequence[Item], jobs: int = 1) -> list[Outcome]:
         """Convert what is not there yet; write the dataset's own files also when interrupted.
 
-        Returns the outcomes of this run, errors included. A run without a single case leaves nothing behind.
+        Returns the outcomes of this run, errors included. A run without a single case leaves the record and
+        the manifest with the reasons, and no dataset.
         """
-        todo = [(self._row(item), item) for item in items]
-        todo = [(row, item) for row, item in todo if not self._done(row)]
+        todo = [(row, item) for row, item in self._rows(items) if not self._done(row)]
         outcomes: list[Outcome] = []
 
         def note(outcome: Outcome) -> None:
             self._note(outcome)
             outcomes.append(outcome)
 
-        created = not self.folder.exists()
+        shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         (self.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
         try:
-            self._save()
             self._run(todo, jobs, note)
         finally:
-            shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
-            if created and not any(self._complete(row) for row in self.manifest.rows.values()):
-                shutil.rmtree(self.folder)
-                self.manifest.path.unlink()
-            else:
-                self._save()
-                self._finish()
+            self._finish()
         return outcomes
 
-    def _row(self, item: Item) -> Row:
-        known = self.manifest.rows.get(item.key)
-        if known is not None:
-            if known.split != self.split:
+    def _rows(self, items: Sequence[Item]) -> list[tuple[Row, Item]]:
+        """Each item's row, under the number that it has already or under a new one."""
+        options = self.record.values.get("options", {}) | {self.source: self.options}
+        for name, value in (
+            ("values", self.spec.values),
+            ("label", self.spec.label),
+            ("options", options),
+        ):
+            self.record.set(name, value)
+        rows, number = [], self.record.next_number
+        for item in items:
+            known = self.record.rows.get(item.key)
+            if known is not None and known.status == "converted" and known.split != self.split:
                 raise IGTVError(
                     f"a study of this input is in the {known.split} split already",
                     case=known.case,
                     remedy="take it out of the input: training cases must not be test cases",
                 )
-            return known
-        used = (int(row.case.rpartition("_")[2]) for row in self.manifest.rows.values())
-        case = f"{self.spec.name}_{max(used, default=0) + 1:04d}"
-        study = str(item.path.resolve())
-        row = Row(
-            case, "pending", self.split, self.source, item.patient, item.key, self.input, study, item.fold
-        )
-        self.manifest.rows[item.key] = row
-        return row
+            if known is None or known.status != "converted":
+                own = number if known is None else known.number
+                number += known is None
+                known = Row(
+                    item.key,
+                    own,
+                    f"{self.spec.name}_{own:04d}",
+                    self.split,
+                    self.source,
+                    item.patient,
+                    self.input,
+                    str(item.path.resolve()),
+                    item.fold,
+                )
+            rows.append((known, item))
+        self.record.put(*(row for row, _ in rows))
+        return rows
 
     def _run(self, todo: list[tuple[Row, Item]], jobs: int, note: Callable[[Outcome], None]) -> None:
         """Convert all; `note` is called with each outcome, also of what was under way at an interruption."""
@@ -237,59 +276,57 @@ class RawDataset:
                         note(_result(future, row, item))
 
     def _note(self, outcome: Outcome) -> None:
-        row = self.manifest.rows[outcome.item.key]
-        row.fold, row.identity = outcome.item.fold, outcome.identity
-        if outcome.error:
-            row.status, row.message = "failed", str(outcome.error)
-            self.record["cases"].pop(row.case, None)
-        else:
-            row.status, row.message, row.provenance = "converted", "", outcome.provenance
-            self.record["cases"][row.case] = {"split": self.split, "source": self.source} | outcome.provenance
-        self._save()
+        row = self.record.rows[outcome.item.key]
+        row.identity, row.provenance, row.sizes = outcome.identity, outcome.provenance, outcome.sizes
+        row.status, row.message = ("failed", str(outcome.error)) if outcome.error else ("converted", "")
+        self.record.put(row)
 
     # -------------------------------------------------------------------------------------------------- files
 
-    def _files(self, row: Row) -> list[Path]:
-        return case_files(self.folder, row.case, row.split)
-
-    def _complete(self, row: Row) -> bool:
-        return all(f.is_file() for f in self._files(row))
-
     def _done(self, row: Row) -> bool:
-        return row.status == "converted" and self._complete(row)
+        """Whether a case is converted and its files are there in full."""
+        files = case_files(self.folder, row.case, row.split)
+        return row.status == "converted" and row.sizes == [f.stat().st_size for f in files if f.is_file()]
 
-    def _save(self) -> None:
-        self.manifest.save()
-        self.record |= {
+    def _finish(self) -> None:
+        """The files that repeat the record: manifest, conversion.json, dataset.json and the splits."""
+        self.record.publish(self.manifest, manifest_text(self.record.rows.values()), mode=0o600)
+        done = [row for row in self.record.rows.values() if self._done(row)]
+        if not done:
+            shutil.rmtree(self.folder)
+            return
+        record = {
             "package": f"nnunet-igtv {__version__}",
             "values": self.spec.values,
             "label": self.spec.label,
-            "options": self.record.get("options", {}) | {self.source: self.options},
+            "options": self.record.values["options"],
+            "cases": {r.case: {"split": r.split, "source": r.source} | r.provenance for r in done},
         }
-        write_text(self.folder / "conversion.json", json.dumps(self.record, indent=1, sort_keys=True))
+        text = json.dumps(record, indent=1, sort_keys=True)
+        self.record.publish(self.folder / "conversion.json", text)
+        training = [row for row in done if row.split == "train"]
+        self._write_dataset_json(len(training))
+        self.to_do = write_splits(training, self.folder)
+        shutil.rmtree(self.folder / SCRATCH)
 
-    def _finish(self) -> None:
-        """dataset.json by nnU-Net's own function; splits by patient where nnU-Net's split by case would
-        leak.
-        """
+    def _write_dataset_json(self, training_cases: int) -> None:
+        """By nnU-Net's own function."""
         from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
-        training = [r for r in self.manifest.rows.values() if r.split == "train" and self._done(r)]
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            generate_dataset_json(
-                scratch,
-                {"0": "CT", "1": "CT"},
-                {"background": 0, self.spec.label: 1},
-                len(training),
-                ".nii.gz",
-                dataset_name=self.spec.name,
-                description=self.spec.description,
-                license="that of the source data",
-                converted_by=f"nnunet-igtv {__version__}",
-                **described(self.spec.channels),
-            )
-            os.replace(Path(scratch) / "dataset.json", self.folder / "dataset.json")
-        self.to_do = write_splits(training, self.folder)
+        scratch = self.folder / SCRATCH
+        generate_dataset_json(
+            str(scratch),
+            {"0": "CT", "1": "CT"},
+            {"background": 0, self.spec.label: 1},
+            training_cases,
+            ".nii.gz",
+            dataset_name=self.spec.name,
+            description=self.spec.description,
+            license="that of the source data",
+            converted_by=f"nnunet-igtv {__version__}",
+            **described(self.spec.channels),
+        )
+        replace(scratch / "dataset.json", self.folder / "dataset.json")
 
 
 # ------------------------------------------------------------------------------------------------- one case
@@ -321,10 +358,13 @@ def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
             loaded = item.load()
-        write_case(loaded, case_files(folder, case, split), folder / SCRATCH)
-        return Outcome(item, case, without_secrets(loaded.provenance, item.secrets), loaded.identity)
+        sizes = write_case(loaded, case_files(folder, case, split), folder / SCRATCH)
+        return Outcome(item, case, without_secrets(loaded.provenance, item.secrets), loaded.identity, sizes)
     except IGTVError as error:
         return Outcome(item, case, error=error.but(case=case))
+    except OSError as error:
+        what = f"the case could not be read or written ({error.strerror or error})"
+        return Outcome(item, case, error=IGTVError(what, case=case, remedy="make room, or give access"))
     except Exception as error:  # one broken study must not end the others
         what = f"unexpected {type(error).__name__}: {error}"
         return Outcome(item, case, error=IGTVError(what, case=case, remedy="please report this"))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_igtv.atomic import write_text
-from nnunet_igtv.dataset_conversion.manifest import Row
+from nnunet_igtv.dataset_conversion.record import Row
 
 FOLDS = 5
 
@@ -29,15 +29,22 @@ def write_splits(training: Sequence[Row], dataset: Path) -> str | None:
     folder = Path(preprocessed) / dataset.name if preprocessed else dataset
     target = folder / "splits_final.json"
     cases = {row.case for row in training}
-    if target.is_file() and all(
-        set(s["train"]) | set(s["val"]) == cases for s in json.loads(target.read_text())
-    ):
+    if _covers(target, cases):
         return None
     folder.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(splits, indent=1))
     if preprocessed:
         return None
     return f"copy {dataset.name}/splits_final.json to nnUNet_preprocessed before training"
+
+
+def _covers(splits: Path, cases: set[str]) -> bool:
+    """Whether a file holds folds over just these cases; not so one that is damaged."""
+    try:
+        folds = json.loads(splits.read_text(encoding="utf-8"))
+        return bool(folds) and all({*fold["train"], *fold["val"]} == cases for fold in folds)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def splits_by_patient(cases: dict[str, tuple[str, str]]) -> list[dict[str, list[str]]]:

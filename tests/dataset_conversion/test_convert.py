@@ -62,13 +62,28 @@ def test_manifest_is_beside_the_dataset_and_private(cohort, raw, tmp_path):
     assert not any(secret in inside for secret in (b"MRN", b"Muster", b"folder", b"2020", b"1.2.826"))
 
 
-def test_a_manifest_of_another_version_is_named(cohort, raw, capsys):
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-20], lambda data: b"", lambda data: data + b"x,y\r\n"]
+)
+def test_a_changed_manifest_is_named_and_can_be_made_anew(damage, cohort, raw, capsys):
     folder = cohort("in", "a")
     convert("lucid", folder, "-d", 902)
     manifest = raw / "Dataset902_LUCID_manifest.csv"
-    manifest.write_text("case,status\nLUCID_0001,converted\n")
+    whole = manifest.read_bytes()
+    manifest.write_bytes(damage(whole))
     assert convert("lucid", folder, "-d", 902) == 1
-    assert "lacks the columns" in capsys.readouterr().err
+    assert "damaged or was edited" in capsys.readouterr().err
+    manifest.unlink()
+    assert convert("lucid", folder, "-d", 902) == 0
+    assert manifest.read_bytes() == whole
+
+
+def test_a_damaged_record_is_named(cohort, raw, capsys):
+    folder = cohort("in", "a")
+    convert("lucid", folder, "-d", 902)
+    (raw / "Dataset902_LUCID_record.sqlite").write_bytes(b"no database" * 100)
+    assert convert("lucid", folder, "-d", 902) == 1
+    assert "the record of the dataset cannot be read" in capsys.readouterr().err
 
 
 def test_structure_names_are_freed_of_the_patient(raw, patient, tmp_path):
@@ -145,9 +160,10 @@ def test_a_worker_that_dies_ends_in_an_error(raw, tmp_path):
     spec = raw_dataset.DatasetSpec(7, "X", "GTV")
     dataset = raw_dataset.RawDataset(spec, "source", {}, tmp_path)
     dying = [raw_dataset.Item(name, name, tmp_path, partial(os._exit, 3)) for name in ("a", "b")]
-    outcomes = dataset.convert(dying, jobs=2)
+    with dataset:
+        outcomes = dataset.convert(dying, jobs=2)
     assert ["a worker process died" in str(outcome.error) for outcome in outcomes] == [True, True]
-    assert list(raw.iterdir()) == []
+    assert not dataset.folder.exists()
 
 
 def test_a_failed_study_is_tried_again_under_its_number(cohort, raw, patient, tmp_path, capsys):
@@ -195,10 +211,17 @@ def test_test_cases_are_apart_and_never_training_cases(cohort, raw, capsys):
     assert cases(folder, "labelsTs") == ["LUCID_0003.nii.gz"]
 
 
-def test_nothing_is_left_where_nothing_was_converted(cohort, raw, capsys):
-    assert convert("lucid", cohort("in", "a"), "-d", 902, "--structure", "PTV") == 1
-    assert "no structure matches 'PTV'; there are: 'IGTV'" in capsys.readouterr().err
-    assert list(raw.iterdir()) == []
+def test_where_nothing_was_converted_the_manifest_gives_the_reasons(cohort, raw, capsys):
+    folder = cohort("in", "a", "bb")
+    assert convert("lucid", folder, "-d", 902, "--structure", "PTV") == 1
+    printed = capsys.readouterr()
+    assert "no structure matches 'PTV'; there are: 'IGTV'" in printed.err
+    manifest = raw / "Dataset902_LUCID_manifest.csv"
+    assert str(manifest) in printed.out
+    assert manifest.read_text().count("no structure matches") == 2
+    assert "folder_bb" in manifest.read_text()
+    assert not (raw / "Dataset902_LUCID").exists()
+    assert convert("lucid", folder, "-d", 902) == 0  # other options, for nothing was made with the first ones
 
 
 @pytest.mark.parametrize(
@@ -318,4 +341,4 @@ def test_real_study(real, raw, read, capsys):
 
 def test_real_stacks_are_refused(real, raw, capsys):
     assert convert("dicom-rt", real / "refuse", "-d", 903, "--structure", "GTV") == 1
-    assert list(raw.iterdir()) == []
+    assert not (raw / "Dataset903_GTV").exists()
