@@ -19,6 +19,7 @@ def setting(
     choices: Sequence[str] = (),
     metavar: str | tuple[str, ...] | None = None,
     recorded: bool = True,
+    example: str = "",
 ) -> Any:
     """A field.
 
@@ -28,6 +29,13 @@ def setting(
         choices: the values that it may have; empty if any.
         metavar: how its value is named in a usage line.
         recorded: whether it is kept in the record of a conversion (not where it may identify somebody).
+        example: a value; needed where there is no default.
     """
-    metadata = {"help": help, "choices": choices, "metavar": metavar, "recorded": recorded}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "metavar": metavar,
+        "recorded": recorded,
+        "example": example,
+    }
     return field(default=default, metadata=metadata)

@@ -2,19 +2,26 @@
 
 import argparse
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.commands.console import Parser, say
+from nnunet_igtv.commands.options import add_options, example_of, options_of
+from nnunet_igtv.dataset_conversion.source import Source
 from nnunet_igtv.dataset_conversion.sources import SOURCES
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nnunet-igtv convert", description=__doc__)
+def parser() -> Parser:
+    parser = Parser(
+        prog="nnunet-igtv convert",
+        description="Convert a cohort of PET/CT studies to an nnU-Net raw dataset.",
+        example="\n".join(map(_example, SOURCES.values())),
+    )
     commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, source in SOURCES.items():
-        sub = commands.add_parser(name, help=source.summary, description=source.description)
+        sub = commands.add_parser(
+            name, help=source.summary, description=source.description, example=_example(source)
+        )
         sub.add_argument("input", type=Path, metavar="INPUT", help="what to convert")
         sub.add_argument(
             "-d", dest="dataset_id", type=int, required=True, metavar="ID", help="nnU-Net dataset id"
@@ -34,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _example(source: Source) -> str:
+    return f"nnunet-igtv convert {source.name} {source.example} -d 501{example_of(source.options)}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 1 if any study failed, or if there was none."""
     from nnunet_igtv.dataset_conversion.convert import convert
@@ -50,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         **asdict(options_of(arguments, SOURCES[arguments.source].options)),
     )
     for failure in done.failures:
-        print(failure.text(arguments.spelled), file=sys.stderr)
+        say(failure.text(arguments.spelled), error=True)
     if done.to_do:
-        print(done.to_do, file=sys.stderr)
-    print(f"{len(done.converted)} converted, {done.kept} already there, {len(done.failures)} failed")
+        say(done.to_do, error=True)
+    say(f"{len(done.converted)} converted, {done.kept} already there, {len(done.failures)} failed")
     if done.dataset.exists():
-        print(f"dataset:  {done.dataset}")
+        say(f"dataset:  {done.dataset}")
     if done.manifest.exists():
-        print(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
+        say(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
     return 1 if done.failures or not (done.converted or done.kept) else 0

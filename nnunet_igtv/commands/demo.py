@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.commands.options import add_options, options_of
 from nnunet_igtv.commands.steps import Runner, Step
@@ -182,8 +183,12 @@ def cases_of(manifest: Path, split: str) -> dict[str, str]:
         return {row["case"]: row["study"] for row in csv.DictReader(file) if row["split"] == split}
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nnunet-igtv demo", description=__doc__.splitlines()[0])
+def parser() -> Parser:
+    parser = Parser(
+        prog="nnunet-igtv demo",
+        description="Run the whole pipeline at small size on phantoms; an interrupted run is continued.",
+        example="nnunet-igtv demo --output demo",
+    )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all (default: demo)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
     add_options(parser, Size)
@@ -193,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     demo = Demo(arguments.output, options_of(arguments, Size), arguments.device)
     demo.run()
-    print(shlex.join(["nnunet-igtv", "evaluate", *demo.evaluation()]))
+    say(shlex.join(["nnunet-igtv", "evaluate", *demo.evaluation()]))
     status = main(["evaluate", *demo.evaluation()])
-    print(f"contours: {arguments.output / 'rtstruct'}")
+    say(f"contours: {arguments.output / 'rtstruct'}")
     return status

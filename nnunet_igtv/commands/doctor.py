@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 
 from nnunet_igtv import __version__
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.environment import FOLDER, FOLDERS, VARIABLE
 
 OLDEST_NNUNET = (2, 8, 1)
@@ -128,11 +129,12 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+def parser() -> Parser:
+    return Parser(
         prog="nnunet-igtv doctor",
         description="Check this installation: versions, folders, trainers, scan backend, GPU. "
         "The exit status is 1 where something would stop a training or a prediction.",
+        example="nnunet-igtv doctor",
     )
 
 
@@ -141,9 +143,9 @@ def run(arguments: argparse.Namespace) -> int:
     for check in CHECKS:
         for finding in check():
             findings.append(finding)
-            print(f"{finding.mark:<5} {finding.what:<22} {finding.found}")
+            say(f"{finding.mark:<5} {finding.what:<22} {finding.found}")
             if finding.remedy is not None:
-                print(f"{'':<28} -> {finding.remedy}")
+                say(f"{'':<28} -> {finding.remedy}")
     failed = [finding.what for finding in findings if finding.mark == "FAIL"]
-    print(f"\nNot ready: {', '.join(failed)}" if failed else "\nReady.")
+    say(f"\nNot ready: {', '.join(failed)}" if failed else "\nReady.")
     return 1 if failed else 0

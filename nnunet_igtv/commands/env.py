@@ -3,16 +3,18 @@
 import argparse
 import shlex
 
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path
 
 
-def parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+def parser() -> Parser:
+    return Parser(
         prog="nnunet-igtv env",
-        description='Print the export line that lets nnU-Net find the trainers: eval "$(nnunet-igtv env)"',
+        description="Print the export line that lets nnU-Net find the trainers.",
+        example='eval "$(nnunet-igtv env)"',
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    print(f"export {VARIABLE}={shlex.quote(extended_trainer_path())}")
+    say(f"export {VARIABLE}={shlex.quote(extended_trainer_path())}")
     return 0

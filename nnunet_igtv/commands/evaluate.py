@@ -2,13 +2,16 @@
 
 import argparse
 
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import UsageError
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    parser = Parser(
         prog="nnunet-igtv evaluate",
         description="Score predictions; writes metrics.json, metrics.csv and report.html.",
+        example="nnunet-igtv evaluate --truth labelsTs --images imagesTs "
+        "--prediction scratch=predicted/scratch transferred=predicted/transferred --output report",
     )
     parser.add_argument("--truth", required=True, metavar="DIR", help="one mask per case, as labelsTs")
     parser.add_argument(
@@ -41,6 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     results = evaluate(
         arguments.truth, predictions, arguments.images, arguments.output, title=arguments.title
     )
-    print(results.table())
-    print(f"report: {arguments.output}/report.html")
+    say(results.table())
+    say(f"report: {arguments.output}/report.html")
     return 0

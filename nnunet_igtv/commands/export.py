@@ -3,12 +3,27 @@
 import argparse
 from pathlib import Path
 
+from nnunet_igtv.commands.console import Parser, say
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nnunet-igtv export", description="Write a mask as a DICOM object.")
+EXAMPLES = {
+    "rtstruct": "nnunet-igtv export rtstruct prediction.nii.gz --ct study/CT -o contours.dcm",
+    "seg": "nnunet-igtv export seg prediction.nii.gz --ct study/CT -o segmentation.dcm",
+}
+
+
+def parser() -> Parser:
+    parser = Parser(
+        prog="nnunet-igtv export",
+        description="Write a mask as a DICOM object.",
+        example="\n".join(EXAMPLES.values()),
+    )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="rtstruct|seg")
-    rtstruct = kinds.add_parser("rtstruct", help="contours for a planning system")
-    seg = kinds.add_parser("seg", help="a DICOM segmentation object (needs the extra `seg`)")
+    rtstruct = kinds.add_parser(
+        "rtstruct", help="contours for a planning system", example=EXAMPLES["rtstruct"]
+    )
+    seg = kinds.add_parser(
+        "seg", help="a DICOM segmentation object (needs the extra `seg`)", example=EXAMPLES["seg"]
+    )
     for sub in (rtstruct, seg):
         sub.add_argument(
             "mask", type=Path, help="NIfTI or any image SimpleITK reads; nonzero is the structure"
@@ -50,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         from nnunet_igtv.export.seg import write_seg
 
         written = write_seg(mask, arguments.ct, arguments.output, arguments.name)
-    print(written)
+    say(written)
     return 0
 
 

@@ -4,13 +4,15 @@ import argparse
 from pathlib import Path
 
 from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.commands.console import Parser, say
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    parser = Parser(
         prog="nnunet-igtv import-weights",
         description="Make a checkpoint for nnUNetv2_train -pretrained_weights from one of CIPA (the authors' "
         "segmentation network), of VMamba (ImageNet encoder) or of this package's trainers.",
+        example="nnunet-igtv import-weights CIPA.pth -o gtv.pth",
     )
     parser.add_argument("source", type=Path, help="the checkpoint to read")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the checkpoint to write (.pth)")
@@ -26,5 +28,5 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.weights.importing import import_weights
 
-    print(import_weights(arguments.source, arguments.output, arguments.preset, arguments.classes))
+    say(import_weights(arguments.source, arguments.output, arguments.preset, arguments.classes))
     return 0

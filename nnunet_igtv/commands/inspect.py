@@ -4,9 +4,15 @@ import argparse
 import json
 import warnings
 
+from nnunet_igtv.commands.console import Parser, say
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nnunet-igtv inspect", description=__doc__)
+
+def parser() -> Parser:
+    parser = Parser(
+        prog="nnunet-igtv inspect",
+        description="List what a folder of DICOM holds, before anything is converted.",
+        example="nnunet-igtv inspect /data/studies\nnnunet-igtv inspect /data/studies --json > studies.json",
+    )
     parser.add_argument("path", metavar="PATH", help="folder (searched to any depth) or file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -19,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
         found = inspect(arguments.path)
-    print(json.dumps(found, indent=1) if arguments.json else _text(found))
+    say(json.dumps(found, indent=1) if arguments.json else _text(found))
     return 0
 
 

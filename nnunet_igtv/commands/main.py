@@ -2,14 +2,19 @@
 
 A command's module has `parser()` and `run(arguments) -> exit status`. What `run` raises is printed here, in
 one line, with the command's own options in place of the names of settings.
+
+Exit statuses: 0 done, 1 refused or failed, 2 not understood, 130 interrupted, 141 the pipe has no reader.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 
 from nnunet_igtv import __version__
+from nnunet_igtv.commands.console import accept_any_character, say
 from nnunet_igtv.errors import IGTVError
 
 # name -> (module in this folder, one line of help)
@@ -35,38 +40,61 @@ class UsageError(Exception):
 def usage() -> str:
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
-    return f"nnunet-igtv {__version__}\n\nusage: nnunet-igtv COMMAND [-h] …\n\n{rows}\n"
+    return (
+        f"nnunet-igtv {__version__}\n\nusage: nnunet-igtv COMMAND [options]\n\n{rows}\n\n"
+        "example:\n  nnunet-igtv convert lucid /data/studies -d 502\n"
+        "  nnunet-igtv convert --help\n"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
+    accept_any_character()
     argv = sys.argv[1:] if argv is None else argv
+    command = f"nnunet-igtv {argv[0]}" if argv and argv[0] in COMMANDS else "nnunet-igtv"
+    try:
+        status = _main(argv)
+        sys.stdout.flush()  # here, where a reader that is gone can still be dealt with
+        return status
+    except KeyboardInterrupt:
+        say(f"{command}: interrupted; run the same command again to continue", error=True)
+        return 130
+    except BrokenPipeError:  # `nnunet-igtv … | head`
+        # whatever Python flushes at its exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f" [{error.filename}]" if error.filename is not None else ""
+        remedy = "check the path, the permission to read or write there, and the space on the disk"
+        say(f"{command}: {error.strerror or error}{where}. Remedy: {remedy}", error=True)
+        return 1
+    except MemoryError:
+        say(f"{command}: out of memory. Remedy: use a machine with more, or smaller input", error=True)
+        return 1
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
+        say(usage())
         return 0 if argv else 2
     if argv[0] == "--version":
-        print(__version__)
+        say(__version__)
         return 0
     if argv[0] not in COMMANDS:
-        print(f"nnunet-igtv: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        near = get_close_matches(argv[0], COMMANDS, 1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        say(f"nnunet-igtv: unknown command {argv[0]!r}{guess}\n\n{usage()}", error=True)
         return 2
-    command = f"nnunet-igtv {argv[0]}"
     module = import_module(f"nnunet_igtv.commands.{COMMANDS[argv[0]][0]}")
+    parser: argparse.ArgumentParser = module.parser()
+    arguments = parser.parse_args(argv[1:])
+    arguments.spelled = spelling(parser, arguments)
     try:
-        parser: argparse.ArgumentParser = module.parser()
-        arguments = parser.parse_args(argv[1:])
-        arguments.spelled = spelling(parser, arguments)
         return int(module.run(arguments))
     except UsageError as error:
         parser.error(str(error))
     except IGTVError as error:
-        print(f"{command}: {error.text(arguments.spelled)}", file=sys.stderr)
+        say(f"{parser.prog}: {error.text(arguments.spelled)}", error=True)
         return 1
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted; run the same command again to continue", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `nnunet-igtv … | head`
-        sys.stderr.close()
-        return 141
 
 
 def spelling(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Callable[[str], str | None]:

@@ -5,6 +5,7 @@ end as the metavar: `weight_kg` is `--weight KG`. A bool is a switch; a tuple ta
 """
 
 import argparse
+import shlex
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -24,10 +25,22 @@ def options_of(arguments: argparse.Namespace, options: type[T]) -> T:
     return options(**{field.name: getattr(arguments, field.name) for field in fields(options)})  # type: ignore[arg-type]
 
 
-def _add(parser: argparse.ArgumentParser, field: Field, kind: Any) -> None:
+def example_of(options: type) -> str:
+    """The options that must be given, as one would type them."""
+    required = [field for field in fields(options) if field.default is MISSING]
+    return "".join(f" {_option(field)[0]} {shlex.quote(field.metadata['example'])}" for field in required)
+
+
+def _option(field: Field) -> tuple[str, str]:
+    """The option of a field, and its unit, "" if it has none: `weight_kg` -> `--weight`, `KG`."""
     name, _, unit = field.name.rpartition("_")
     if unit not in UNITS:
         name, unit = field.name, ""
+    return f"--{name.replace('_', '-')}", unit.upper()
+
+
+def _add(parser: argparse.ArgumentParser, field: Field, kind: Any) -> None:
+    option, unit = _option(field)
     extra: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"]}
     if field.default is MISSING:
         extra["required"] = True
@@ -37,14 +50,14 @@ def _add(parser: argparse.ArgumentParser, field: Field, kind: Any) -> None:
             shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else "%(default)s"
             extra["help"] += f" (default: {shown})"
     if kind is bool:
-        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", **extra)
+        parser.add_argument(option, action="store_true", **extra)
         return
     members = [member for member in get_args(kind) if member is not type(None)]
     if isinstance(field.default, tuple):
         extra |= {"nargs": len(field.default), "type": members[0], "metavar": field.metadata["metavar"]}
     else:
         extra["type"] = members[0] if members else kind
-        extra["metavar"] = field.metadata.get("metavar") or (unit.upper() or None)
+        extra["metavar"] = field.metadata.get("metavar") or (unit or None)
     if field.metadata.get("choices"):
         extra["choices"] = field.metadata["choices"]
-    parser.add_argument(f"--{name.replace('_', '-')}", **extra)
+    parser.add_argument(option, **extra)

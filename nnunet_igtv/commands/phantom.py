@@ -2,14 +2,16 @@
 
 import argparse
 
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import UsageError
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    parser = Parser(
         prog="nnunet-igtv phantom",
         description="Write a cohort of breathing-thorax phantoms as DICOM CT, PET and RTSTRUCT.",
         epilog="The same seed gives the same files, byte for byte. Patients that exist already are kept.",
+        example="nnunet-igtv phantom --kind igtv --patients 6 --seed 2 --output studies/igtv",
     )
     parser.add_argument(
         "--kind",
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for _ in tqdm(cohort, total=arguments.patients, desc=f"{arguments.kind} phantoms", unit="patient"):
         pass
-    print(f"{arguments.patients} patients in {arguments.output}")
+    say(f"{arguments.patients} patients in {arguments.output}")
     return 0
 
 

@@ -3,12 +3,15 @@
 import argparse
 from pathlib import Path
 
+from nnunet_igtv.commands.console import Parser, say
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+
+def parser() -> Parser:
+    parser = Parser(
         prog="nnunet-igtv predict-dicom",
         description="Contour one DICOM study: CT and PET in, RTSTRUCT on the CT out. Research use only.",
         epilog="-d, -c, -tr, -p, -f, -chk and -device mean what they mean to nnUNetv2_predict.",
+        example="nnunet-igtv predict-dicom /data/new_study -d 502 -tr IGTVTransferTrainer -o OUT",
     )
     parser.add_argument("study", type=Path, help="folder with the CT and PET of one patient, at any depth")
     parser.add_argument("-d", dest="dataset", required=True, help="id or name of the model's dataset")
@@ -62,13 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.extend:
             read_extendable(arguments.extend, ct.headers[0], name)
         for modality, series in (("CT", ct), ("PET", pet)):
-            print(f"{modality}: {series.described()}", flush=True)
+            say(f"{modality}: {series.described()}")
         found = predict_series(ct, pet, model, arguments.device, mirroring=not arguments.disable_tta)
         for note in found.notes:
-            print(note, flush=True)
+            say(note)
         write_rtstruct(found.mask, ct, outputs["rtstruct"], name, extend=arguments.extend)
         if arguments.seg:
             write_seg(found.mask, ct, outputs["seg"], name)
     for output in outputs.values():
-        print(output)
+        say(output)
     return 0

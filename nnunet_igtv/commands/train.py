@@ -9,10 +9,11 @@ import argparse
 import contextlib
 import os
 
+from nnunet_igtv.commands.console import Parser
 from nnunet_igtv.commands.main import UsageError
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Of several processes that were given bad arguments, the first alone says so."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -22,11 +23,12 @@ class _Parser(argparse.ArgumentParser):
             super().error(message)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     parser = _Parser(
         prog="nnunet-igtv train",
         description="Train as nnUNetv2_train does, in one process or in as many as torchrun starts.",
-        epilog="Several devices: torchrun --nproc-per-node N -m nnunet_igtv train …",
+        example="nnunet-igtv train 502 2d 0 -tr IGTVTrainer\n"
+        "torchrun --nproc-per-node 4 -m nnunet_igtv train 502 2d 0 -tr IGTVTrainer",
     )
     parser.add_argument("dataset", help="name or number of the data set")
     parser.add_argument("configuration", help="2d, 3d_fullres or another of the plans")

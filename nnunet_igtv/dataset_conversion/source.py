@@ -44,6 +44,7 @@ class Source:
         dataset: default name of the dataset.
         label: default name of the label.
         channels: what the voxels of the cases mean.
+        example: an input, as it may be called.
     """
 
     name: str
@@ -54,3 +55,4 @@ class Source:
     dataset: str = "GTV"
     label: str = "GTV"
     channels: tuple[Channel, Channel] = CT_PET
+    example: str = "/data/studies"

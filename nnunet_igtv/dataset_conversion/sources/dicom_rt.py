@@ -40,7 +40,7 @@ STRUCTURE = (
 class Options:
     """How a study is converted."""
 
-    structure: str = setting(help=STRUCTURE)
+    structure: str = setting(help=STRUCTURE, example="GTV.*")
     union: bool = setting(False, "unite all structures that match (phase GTVs)")
     grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
     trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")

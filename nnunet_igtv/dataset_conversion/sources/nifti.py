@@ -116,6 +116,7 @@ SOURCE = Source(
     name="nifti",
     summary="CT, PET and label as NIfTI files, named in a CSV manifest",
     description=__doc__,
+    example="/data/cases.csv",
     options=Options,
     collect=collect,
 )
