@@ -21,11 +21,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Generic
 from unittest import mock
 
 import torch
@@ -33,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunet_igtv.ops import active_backend, cross_scan, selective_scan
+from nnunet_igtv.ops.cpu_arguments import Number
 from nnunet_igtv.ops.reference import pixel_orders
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,7 +50,7 @@ def machine() -> str:
             (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line),
             cpu,
         )
-    from nnunet_igtv.ops.lanes import processor
+    from nnunet_igtv.ops.codegen import processor
 
     text = f"{cpu} ({processor()[0]}), {os.cpu_count()} cores, torch {torch.__version__}"
     if "OMP_WAIT_POLICY" in os.environ:
@@ -88,24 +90,33 @@ def timed(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str,
     return {name: (1e3 * median(c for c, _ in t), 1e3 * median(w for _, w in t)) for name, t in times.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExpArguments(Generic[Number]):
+    source: Number
+    target: Number
+    times: Number
+
+
 def exp_floor(values: int) -> Callable[[], None]:
     """The kernel's own exp of so many values, 4096 at a time."""
-    from nnunet_igtv.ops.lanes import WIDE, Integer, Trace, compiled
+    from nnunet_igtv.ops.codegen import VECTOR_BYTES, Integer, Trace, compiled
+    from nnunet_igtv.ops.vector_math import exp2
 
-    def kernel(trace: Trace, source: Integer, target: Integer, times: Integer) -> None:
+    def kernel(trace: Trace, p: ExpArguments[Integer]) -> None:
         def once(_: Integer) -> None:
             trace.repeat(
                 trace.integer(256),
                 lambda i: trace.store(
-                    trace.exp2(trace.load(source + i * WIDE), 1.0, True), target + i * WIDE
+                    exp2(trace.load(p.source + i * VECTOR_BYTES), 1.0, True), p.target + i * VECTOR_BYTES
                 ),
             )
 
-        trace.repeat(times, once)
+        trace.repeat(p.times, once)
 
-    call, source = compiled(kernel), -20 * torch.rand(4096)
+    call, source = compiled(kernel, ExpArguments), -20 * torch.rand(4096)
     target = torch.empty_like(source)
-    return lambda: call(source.data_ptr(), target.data_ptr(), values // 4096)
+    arguments = ExpArguments(source=source.data_ptr(), target=target.data_ptr(), times=values // 4096)
+    return lambda: call(arguments)
 
 
 def sequence(batch: int, channels: int, length: int, states: int) -> list[Tensor]:

@@ -1,7 +1,7 @@
-"""Mamba's selective scan, along a sequence and in four directions over a map, on whatever computes it.
+"""Mamba's selective scan of a sequence, and VMamba's cross scan of a feature map, on CPUs and GPUs.
 
-`selective_scan` and `cross_scan` are torch operators with gradients that `torch.compile` takes as they are;
-`active_backend` says what computes them on a device and why. See `docs/scan.md`.
+`selective_scan` and `cross_scan` are PyTorch operators with gradients; `torch.compile` accepts them.
+`active_backend` names the backend that computes them on a device. See `docs/scan.md`.
 """
 
 from .dispatch import active_backend

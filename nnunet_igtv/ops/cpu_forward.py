@@ -1,224 +1,233 @@
-"""The scan's inner loops for the CPU, on a run of channels of one image: y.
+"""The forward kernel of the CPU backend: y of one image and a range of its channels.
 
-Each direction is walked in chunks of steps and, inside a chunk, the channels in blocks of `LANES`, so that
-memory is read in the order it lies in and what a chunk needs stays in the nearest cache; the rows of the next
-chunk are asked for while one is computed, for they lie too far apart for a processor to guess. Within a
-block, softplus, exp and the recurrence are loops of their own over the chunk: a processor looks a few hundred
-instructions ahead, and finds independent ones only in short loops.
+Each direction is computed in chunks of steps, and each chunk in blocks of `LANES` channels. Memory is then
+read in address order, and the data of a chunk stay in the first-level cache. The pixels of a chunk are far
+apart in memory, so the next chunk's are prefetched. Softplus, exp and the recurrence are separate loops over
+the chunk: out-of-order execution looks ahead a few hundred instructions, and only a short loop has enough
+independent ones among them.
 
-Layouts (float32, channels dense and padded to a multiple of LANES), for one image: x, y (P, Kx, d);
-delta (P, K, d), or (P, K, R) and a weight (K, R, d) that widens it; A times log2(e) (K, N, d); B, C
-(P, K, N); D, bias (K, d); kept (K, spans, N, d), the states before every SPAN steps; order (K, P) int32, with
-SPAN more pixels, any, before it and after it. Addresses point at the run's first channel; `blocks` says how
-many blocks of LANES channels it has. Distances in memory are in bytes: `row` = d floats, `..._step` from
-pixel to pixel, `..._turn` from direction to direction (0 where all directions share). The first `fresh`
-directions write y, the others add.
-
-`decaying` kernels may rely on softplus and on -BOUND <= A log2(e) <= 0: their exponents are never positive.
+`cpu_arguments` describes the memory layouts.
 """
 
 from collections.abc import Callable, Sequence
 
-from .lanes import FLOAT, WIDE, Integer, Trace, Vector
+from .codegen import FLOAT_BYTES, INDEX_BYTES, VECTOR_BYTES, Integer, Trace, Vector
+from .cpu_arguments import ForwardArguments
+from .vector_math import exp2, exp_of_minus_magnitude, softplus
 
-SPAN = 64  # steps from one kept state to the next: what the backward pass computes again at once
-CHUNK = 8
-TOGETHER = 4  # states side by side, whose recurrences hide each other's latency
-WIDENED = 4  # steps widened side by side: with two registers to a vector, they and their weights fit into 16
-BOUND = 2.0**8
-LONGEST_STEP = 2.0**30  # longer steps decay as this one does: to nothing, unless A log2(e) > -1e-7
-
-
-def scratch_bytes(states: int, blocks: int) -> int:
-    """Working memory of the kernel."""
-    return WIDE * (CHUNK * (3 + TOGETHER) + 1 + blocks * states)
-
-
-def in_groups(trace: Trace, states: int, body: Callable[[Integer, int], None]) -> None:
-    """Calls body(first state, how many) for TOGETHER states at a time, in a loop, and for the rest."""
-    whole, left = divmod(states, TOGETHER)
-    if whole:
-        trace.repeat(trace.integer(whole), lambda i: body(i * TOGETHER, TOGETHER))
-    if left:
-        body(trace.integer(whole * TOGETHER), left)
+SEGMENT = (
+    64  # steps between two saved states; the backward pass recomputes the states of one segment at a time
+)
+CHUNK = 8  # steps
+STATE_GROUP = 4  # states computed side by side, to hide the latency of the recurrence
+PROJECTED_STEPS = 4  # steps projected side by side: they and their weights fit into 16 registers of 8 floats
+MAX_RATE = 2.0**8  # of -A log2(e) in a `decaying` kernel
+MAX_STEP = (
+    2.0**30
+)  # a `decaying` kernel limits steps to it: a state decays to 0 by it unless -A log2(e) < 1e-7
 
 
-def cleared(trace: Trace, address: Integer, vectors: Integer) -> None:
-    """Sets so many vectors to zero."""
+def scratch_bytes(states: int, channel_blocks: int) -> int:
+    """Size of the kernel's working memory."""
+    return VECTOR_BYTES * (CHUNK * (3 + STATE_GROUP) + 1 + channel_blocks * states)
+
+
+def in_state_groups(trace: Trace, states: int, body: Callable[[Integer, int], None]) -> None:
+    """Calls body(first state, how many), in a loop for groups of STATE_GROUP states, then for the rest."""
+    groups, rest = divmod(states, STATE_GROUP)
+    if groups:
+        trace.repeat(trace.integer(groups), lambda i: body(i * STATE_GROUP, STATE_GROUP))
+    if rest:
+        body(trace.integer(groups * STATE_GROUP), rest)
+
+
+def write_zeros(trace: Trace, address: Integer, vectors: Integer | int) -> None:
+    """Sets `vectors` vectors to zero."""
     zero = trace.vector(0.0)
-    trace.repeat(vectors, lambda i: trace.store(zero, address + i * WIDE))
+    trace.repeat(trace.integer(vectors), lambda i: trace.store(zero, address + i * VECTOR_BYTES))
 
 
 def write_decays(
     trace: Trace,
+    *,
     steps: Integer,
-    rates: Integer,
-    row: Integer,
+    A: Integer,
+    row_bytes: Integer,
     decays: Integer,
     count: Integer,
     size: int,
     decaying: bool,
 ) -> None:
-    """What `size` states decay by in each of `count` steps, (count, size); their rates lie `row` apart."""
+    """Writes exp(step * A) as (count, size) vectors, for `count` steps and `size` states of a block."""
 
-    def one(t: Integer) -> None:
-        step = trace.load(steps + t * WIDE)
-        step = step.at_most(LONGEST_STEP) if decaying else step
+    def one_step(t: Integer) -> None:
+        step = trace.load(steps + t * VECTOR_BYTES)
+        step = step.at_most(MAX_STEP) if decaying else step
         for n in range(size):
-            value = trace.exp2(step, trace.load(rates + row * n), decaying)
-            trace.store(value, decays + (t * size + n) * WIDE)
+            value = exp2(step, trace.load(A + row_bytes * n), decaying)
+            trace.store(value, decays + (t * size + n) * VECTOR_BYTES)
 
-    trace.repeat(count, one)
+    trace.repeat(count, one_step)
 
 
-def forward(states: int, softplus: bool, decaying: bool, widened: bool) -> Callable[..., None]:
-    """The kernel of y, and of the states that the backward pass starts from, of `keeping` blocks."""
+def forward(
+    states: int, delta_softplus: bool, decaying: bool, project_delta: bool
+) -> Callable[[Trace, ForwardArguments[Integer]], None]:
+    """The forward kernel.
 
-    def kernel(
-        trace: Trace,
-        x: Integer,
-        delta: Integer,
-        A: Integer,
-        B: Integer,
-        C: Integer,
-        D: Integer,
-        bias: Integer,
-        order: Integer,
-        weight: Integer,
-        y: Integer,
-        kept: Integer,
-        scratch: Integer,
-        pixels: Integer,
-        blocks: Integer,
-        keeping: Integer,
-        directions: Integer,
-        fresh: Integer,
-        rank: Integer,
-        row: Integer,
-        delta_step: Integer,
-        delta_turn: Integer,
-        B_step: Integer,
-        B_turn: Integer,
-        C_step: Integer,
-        C_turn: Integer,
-        x_step: Integer,
-        x_turn: Integer,
-        order_turn: Integer,
-    ) -> None:
-        steps, drives, totals, decays = (scratch + i * (CHUNK * WIDE) for i in range(4))
-        zeros = decays + CHUNK * TOGETHER * WIDE
-        state = zeros + WIDE  # (blocks, N)
-        spans = (pixels + (SPAN - 1)) // SPAN
-        cleared(trace, zeros, trace.integer(1))
+    Args:
+        states: N.
+        delta_softplus: apply softplus to delta + delta_bias.
+        decaying: the kernel may rely on softplus and on 0 <= -A log2(e) <= MAX_RATE, so that no exponent is
+            positive.
+        project_delta: `delta_weight` is given.
+    """
+
+    def kernel(trace: Trace, p: ForwardArguments[Integer]) -> None:
+        # (CHUNK) vectors each: delta after softplus; delta * x; partial sums of y
+        steps, step_x, y_sums, decays = (p.scratch + i * (CHUNK * VECTOR_BYTES) for i in range(4))
+        zeros = decays + CHUNK * STATE_GROUP * VECTOR_BYTES
+        state = zeros + VECTOR_BYTES  # (channel_blocks, N)
+        segments = (p.pixels + (SEGMENT - 1)) // SEGMENT
+        row = p.row_bytes
+        write_zeros(trace, zeros, 1)
 
         def direction(k: Integer) -> None:
-            cleared(trace, state, blocks * states)
-            turn, x_k, k_row = order + k * order_turn, k * x_turn, k * row
-            delta_k, b_k, c_k = delta + k * delta_turn, B + k * B_turn, C + k * C_turn
+            write_zeros(trace, state, p.channel_blocks * states)
+            order_k, x_k, k_row = p.order + k * p.order_direction_stride, k * p.x_direction_stride, k * row
+            delta_k = p.delta + k * p.delta_direction_stride
+            B_k, C_k = p.B + k * p.B_direction_stride, p.C + k * p.C_direction_stride
 
-            def span(s: Integer) -> None:
-                target = kept + (k * spans + s) * row * states
+            def segment(s: Integer) -> None:
+                target = p.saved_states + (k * segments + s) * row * states
 
-                def keep(j: Integer) -> None:
-                    def one(n: Integer) -> None:
-                        trace.store(trace.load(state + (j * states + n) * WIDE), target + n * row + j * WIDE)
+                def save(j: Integer) -> None:
+                    def one_state(n: Integer) -> None:
+                        h = trace.load(state + (j * states + n) * VECTOR_BYTES)
+                        trace.store(h, target + n * row + j * VECTOR_BYTES)
 
-                    trace.repeat(trace.integer(states), one)
+                    trace.repeat(trace.integer(states), one_state)
 
-                trace.repeat(keeping, keep)
-                chunks = ((pixels - s * SPAN).minimum(SPAN) + (CHUNK - 1)) // CHUNK
-                trace.repeat(chunks, lambda i: chunk(s * SPAN + i * CHUNK))
+                trace.repeat(p.saved_blocks, save)
+                chunks = ((p.pixels - s * SEGMENT).minimum(SEGMENT) + (CHUNK - 1)) // CHUNK
+                trace.repeat(chunks, lambda i: chunk(s * SEGMENT + i * CHUNK))
 
             def chunk(first_step: Integer) -> None:
-                count = (pixels - first_step).minimum(CHUNK)
-                walk = turn + first_step * 4
+                count = (p.pixels - first_step).minimum(CHUNK)
+                order = order_k + first_step * INDEX_BYTES
 
                 def block(j: Integer) -> None:
-                    channel = j * WIDE
-                    shift, skip = trace.load(bias + k_row + channel), trace.load(D + k_row + channel)
-                    x_j, y_j, delta_j = x + x_k + channel, y + x_k + channel, delta_k + channel
-                    # what y holds before: nothing, where this direction is the first
-                    before, before_step = k.below(fresh, zeros, y_j), k.below(fresh, 0, x_step)
+                    channel = j * VECTOR_BYTES
+                    bias = trace.load(p.delta_bias + k_row + channel)
+                    skip = trace.load(p.D + k_row + channel)
+                    x_j, y_j, delta_j = p.x + x_k + channel, p.y + x_k + channel, delta_k + channel
+                    # what is added to: y of the directions before, or zeros
+                    overwrites = p.overwriting_directions
+                    y_before, y_before_stride = (
+                        k.below(overwrites, zeros, y_j),
+                        k.below(overwrites, 0, p.x_pixel_stride),
+                    )
 
-                    def widen(part: Integer) -> None:
-                        first = part * WIDENED
+                    def project(part: Integer) -> None:
+                        """PROJECTED_STEPS steps: delta_weight * delta + delta_bias."""
+                        first = part * PROJECTED_STEPS
                         rows = [
-                            delta_k + trace.load_index(walk + (first + m) * 4) * delta_step
-                            for m in range(WIDENED)
+                            delta_k
+                            + trace.load_index(order + (first + m) * INDEX_BYTES) * p.delta_pixel_stride
+                            for m in range(PROJECTED_STEPS)
                         ]
-                        columns = weight + k_row * rank + channel
+                        weights = p.delta_weight + k_row * p.delta_rank + channel
 
-                        def one(r: Integer, *sums: Vector) -> Sequence[Vector]:
-                            column = trace.load(columns + r * row)
-                            each = zip(rows, sums, strict=True)
-                            return [trace.fma(column, trace.broadcast(at + r * FLOAT), s) for at, s in each]
+                        def one_rank(r: Integer, *sums: Vector) -> Sequence[Vector]:
+                            weight = trace.load(weights + r * row)
+                            return [
+                                trace.fma(weight, trace.broadcast(at + r * FLOAT_BYTES), total)
+                                for at, total in zip(rows, sums, strict=True)
+                            ]
 
-                        for m, raw in enumerate(trace.repeat(rank, one, [shift] * WIDENED)):
-                            trace.store(raw, steps + (first + m) * WIDE)
+                        for m, raw in enumerate(
+                            trace.repeat(p.delta_rank, one_rank, [bias] * PROJECTED_STEPS)
+                        ):
+                            trace.store(raw, steps + (first + m) * VECTOR_BYTES)
 
-                    def prepare(t: Integer) -> None:
-                        if widened:
-                            raw = trace.load(steps + t * WIDE)
+                    def load_step(t: Integer) -> None:
+                        """delta + delta_bias; and, where softplus follows, its exponential."""
+                        if project_delta:
+                            raw = trace.load(steps + t * VECTOR_BYTES)
                         else:
-                            pixel, following = (
-                                trace.load_index(walk + (t + ahead) * 4) for ahead in (0, CHUNK)
+                            pixel, next_pixel = (
+                                trace.load_index(order + (t + ahead) * INDEX_BYTES) for ahead in (0, CHUNK)
                             )
-                            raw = trace.load(delta_j + pixel * delta_step) + shift
-                            trace.prefetch(delta_j + following * delta_step)
-                            trace.store(raw, steps + t * WIDE)
-                        if softplus:
-                            trace.store(trace.exp_of_minus_magnitude(raw), drives + t * WIDE)
+                            raw = trace.load(delta_j + pixel * p.delta_pixel_stride) + bias
+                            trace.prefetch(delta_j + next_pixel * p.delta_pixel_stride)
+                            trace.store(raw, steps + t * VECTOR_BYTES)
+                        if delta_softplus:
+                            trace.store(exp_of_minus_magnitude(raw), step_x + t * VECTOR_BYTES)
 
-                    def drive(t: Integer) -> None:
-                        pixel, following = (trace.load_index(walk + (t + ahead) * 4) for ahead in (0, CHUNK))
-                        step = trace.load(steps + t * WIDE)
-                        if softplus:
-                            step = trace.softplus(step, trace.load(drives + t * WIDE))
-                        value = trace.load(x_j + pixel * x_step)
-                        trace.prefetch(x_j + following * x_step)
-                        trace.prefetch(y_j + following * x_step)
-                        trace.store(step, steps + t * WIDE)
-                        trace.store(step * value, drives + t * WIDE)
-                        total = trace.fma(skip, value, trace.load(before + pixel * before_step))
-                        trace.store(total, totals + t * WIDE)
+                    def finish_step(t: Integer) -> None:
+                        """The step, its product with x, and D * x plus what y is added to."""
+                        pixel, next_pixel = (
+                            trace.load_index(order + (t + ahead) * INDEX_BYTES) for ahead in (0, CHUNK)
+                        )
+                        step = trace.load(steps + t * VECTOR_BYTES)
+                        if delta_softplus:
+                            step = softplus(step, trace.load(step_x + t * VECTOR_BYTES))
+                        x = trace.load(x_j + pixel * p.x_pixel_stride)
+                        trace.prefetch(x_j + next_pixel * p.x_pixel_stride)
+                        trace.prefetch(y_j + next_pixel * p.x_pixel_stride)
+                        trace.store(step, steps + t * VECTOR_BYTES)
+                        trace.store(step * x, step_x + t * VECTOR_BYTES)
+                        y = trace.fma(skip, x, trace.load(y_before + pixel * y_before_stride))
+                        trace.store(y, y_sums + t * VECTOR_BYTES)
 
-                    if widened:
-                        trace.repeat(trace.integer(CHUNK // WIDENED), widen)
-                    if softplus or not widened:
-                        trace.repeat(count, prepare)
-                    trace.repeat(count, drive)
-                    rates, now = A + k_row * states + channel, state + j * (states * WIDE)
+                    if project_delta:
+                        trace.repeat(trace.integer(CHUNK // PROJECTED_STEPS), project)
+                    if delta_softplus or not project_delta:
+                        trace.repeat(count, load_step)
+                    trace.repeat(count, finish_step)
+                    A_j, state_j = p.A + k_row * states + channel, state + j * (states * VECTOR_BYTES)
 
-                    def together(first: Integer, size: int) -> None:
-                        here, lane = now + first * WIDE, first * FLOAT
-                        goes_on = first + size  # below `states` while other states are to be added to y
+                    def state_group(first: Integer, size: int) -> None:
+                        h_at, first_byte = state_j + first * VECTOR_BYTES, first * FLOAT_BYTES
+                        last = first + size  # `states` in the last group, which writes y itself
 
-                        def one(t: Integer, *h: Vector) -> Sequence[Vector]:
-                            pixel = trace.load_index(walk + t * 4)
-                            input_ = trace.load(drives + t * WIDE)
-                            b, c = b_k + lane + pixel * B_step, c_k + lane + pixel * C_step
-                            total, new = trace.load(totals + t * WIDE), []
+                        def one_step(t: Integer, *h: Vector) -> Sequence[Vector]:
+                            pixel = trace.load_index(order + t * INDEX_BYTES)
+                            scaled_x = trace.load(step_x + t * VECTOR_BYTES)
+                            b = B_k + first_byte + pixel * p.B_pixel_stride
+                            c = C_k + first_byte + pixel * p.C_pixel_stride
+                            y, new = trace.load(y_sums + t * VECTOR_BYTES), []
                             for n, h_n in enumerate(h):
-                                fading = trace.load(decays + (t * size + n) * WIDE)
-                                h_n = trace.fma(fading, h_n, input_ * trace.broadcast(b + n * FLOAT))
-                                total = trace.fma(h_n, trace.broadcast(c + n * FLOAT), total)
+                                decay = trace.load(decays + (t * size + n) * VECTOR_BYTES)
+                                h_n = trace.fma(decay, h_n, scaled_x * trace.broadcast(b + n * FLOAT_BYTES))
+                                y = trace.fma(h_n, trace.broadcast(c + n * FLOAT_BYTES), y)
                                 new.append(h_n)
-                            target = goes_on.below(states, totals + t * WIDE, y_j + pixel * x_step)
-                            trace.store(total, target)
+                            target = last.below(
+                                states, y_sums + t * VECTOR_BYTES, y_j + pixel * p.x_pixel_stride
+                            )
+                            trace.store(y, target)
                             return new
 
-                        a = rates + row * first
-                        write_decays(trace, steps, a, row, decays, count, size, decaying)
-                        start = [trace.load(here + n * WIDE) for n in range(size)]
-                        for n, h_n in enumerate(trace.repeat(count, one, start)):
-                            trace.store(h_n, here + n * WIDE)
+                        write_decays(
+                            trace,
+                            steps=steps,
+                            A=A_j + row * first,
+                            row_bytes=row,
+                            decays=decays,
+                            count=count,
+                            size=size,
+                            decaying=decaying,
+                        )
+                        before = [trace.load(h_at + n * VECTOR_BYTES) for n in range(size)]
+                        for n, h_n in enumerate(trace.repeat(count, one_step, before)):
+                            trace.store(h_n, h_at + n * VECTOR_BYTES)
 
-                    in_groups(trace, states, together)
+                    in_state_groups(trace, states, state_group)
 
-                trace.repeat(blocks, block)
+                trace.repeat(p.channel_blocks, block)
 
-            trace.repeat(spans, span)
+            trace.repeat(segments, segment)
 
-        trace.repeat(directions, direction)
+        trace.repeat(p.directions, direction)
 
     return kernel

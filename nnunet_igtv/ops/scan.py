@@ -1,7 +1,8 @@
-"""The scan as a torch operator, and the two functions that the networks call.
+"""The scan as a PyTorch operator, and the two functions that the networks call.
 
-A network makes delta from few numbers a pixel: given a delta_weight, the forward pass need not write the
-largest of all tensors (the CPU's kernel never does) and autograd need not keep it.
+A network computes delta from R values a pixel by a linear projection (Mamba's `dt_proj`). Given its weight as
+`delta_weight`, a backend can project within its kernel. The projected delta, the largest of all tensors, is
+then not written, and autograd saves the R values only.
 """
 
 import torch
@@ -21,36 +22,36 @@ def _scan(
     D: Tensor,
     delta_bias: Tensor,
     delta_weight: Tensor | None,
-    width: int,
+    map_width: int,
     delta_softplus: bool,
     backend: str,
-    keep: bool,
+    save_states: bool,
 ) -> tuple[Tensor, Tensor]:
-    """y, and what the backend keeps for its backward pass: nothing, unless it does so and `keep` is set."""
-    chosen = dispatch.choose(x.device, x.dtype, backend, backwards=keep)
-    if delta_weight is not None and not chosen.widens:
-        delta, delta_weight = _widened(delta, delta_weight), None
-    problem = Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus, delta_weight)
-    y, states = chosen.forward(problem, keep)
-    return y.contiguous(), x.new_empty(0) if states is None else states
+    """y, and the states that the backend saves for its backward pass; empty, where it saves none."""
+    chosen = dispatch.choose(x.device, x.dtype, backend, gradients=save_states)
+    if delta_weight is not None and not chosen.projects_delta:
+        delta, delta_weight = _projected(delta, delta_weight), None
+    problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus, delta_weight)
+    y, saved_states = chosen.forward(problem, save_states)
+    return y.contiguous(), x.new_empty(0) if saved_states is None else saved_states
 
 
-def _widened(delta: Tensor, weight: Tensor) -> Tensor:
-    """(B, P, K, R) and (K, d, R) to (B, P, K, d), by one matrix product per direction."""
+def _projected(delta: Tensor, weight: Tensor) -> Tensor:
+    """(B, P, K, R) and (K, d, R) to (B, P, K, d), by one matrix product for each direction."""
     weight = weight.to(torch.promote_types(weight.dtype, delta.dtype))
     products = torch.bmm(delta.to(weight.dtype).flatten(0, 1).transpose(0, 1), weight.transpose(1, 2))
     return products.transpose(0, 1).unflatten(0, delta.shape[:2])
 
 
 @_scan.register_fake
-def _(x, delta, A, B, C, D, delta_bias, delta_weight, width, delta_softplus, backend, keep):  # type: ignore[no-untyped-def]
+def _(x, *others):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(0)
 
 
 @torch.library.custom_op("nnunet_igtv::scan_backward", mutates_args=())
 def _scan_backward(
     grad: Tensor,
-    states: Tensor,
+    saved_states: Tensor,
     x: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -58,58 +59,58 @@ def _scan_backward(
     C: Tensor,
     D: Tensor,
     delta_bias: Tensor,
-    width: int,
+    map_width: int,
     delta_softplus: bool,
     backend: str,
 ) -> Gradients:
-    backward = dispatch.choose(x.device, x.dtype, backend, backwards=True).backward
-    problem = Problem(x, delta, A, B, C, D, delta_bias, width, delta_softplus)
+    backward = dispatch.choose(x.device, x.dtype, backend, gradients=True).backward
+    problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus)
     dx, ddelta, dA, dB, dC, dD, dbias = (
-        t.contiguous() for t in backward(grad, problem, states if states.numel() else None)
+        t.contiguous() for t in backward(grad, problem, saved_states if saved_states.numel() else None)
     )
     return dx, ddelta, dA, dB, dC, dD, dbias
 
 
 @_scan_backward.register_fake
-def _(grad, states, x, delta, A, B, C, D, delta_bias, width, delta_softplus, backend):  # type: ignore[no-untyped-def]
-    inputs = (x, delta, A, B, C, D, delta_bias)
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs)
+def _(grad, saved_states, *inputs):  # type: ignore[no-untyped-def]
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:7])
 
 
-def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    states = output[1]
-    ctx.mark_non_differentiable(states)
-    ctx.save_for_backward(*inputs[:8], states)
+def _save_for_backward(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    saved_states = output[1]
+    ctx.mark_non_differentiable(saved_states)
+    ctx.save_for_backward(*inputs[:8], saved_states)
     ctx.options = inputs[8:11]
 
 
 def _differentiate(ctx, grad, _):  # type: ignore[no-untyped-def]
-    x, delta, *others, weight, states = ctx.saved_tensors
+    x, delta, *others, weight, saved_states = ctx.saved_tensors
     if weight is None:
-        gradients = _scan_backward(grad, states, x, delta, *others, *ctx.options)
+        gradients = _scan_backward(grad, saved_states, x, delta, *others, *ctx.options)
         return *gradients, None, None, None, None, None
-    widened = _widened(delta, weight)
-    dx, dwidened, *gradients = _scan_backward(grad, states, x, widened, *others, *ctx.options)
-    each = dwidened.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
-    ddelta = torch.bmm(each, weight.to(each.dtype)).transpose(0, 1).unflatten(0, delta.shape[:2])
-    dweight = torch.bmm(each.transpose(1, 2), delta.to(each.dtype).flatten(0, 1).transpose(0, 1))
-    return dx, ddelta, *gradients, dweight, None, None, None, None
+    projected = _projected(delta, weight)
+    dx, dprojected, *gradients = _scan_backward(grad, saved_states, x, projected, *others, *ctx.options)
+    by_direction = dprojected.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
+    ddelta = torch.bmm(by_direction, weight.to(by_direction.dtype)).transpose(0, 1)
+    rows = delta.to(by_direction.dtype).flatten(0, 1).transpose(0, 1)  # (K, BP, R)
+    dweight = torch.bmm(by_direction.transpose(1, 2), rows)
+    return dx, ddelta.unflatten(0, delta.shape[:2]), *gradients, dweight, None, None, None, None
 
 
-_scan.register_autograd(_differentiate, setup_context=_keep)
+_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
 for _device in ("cpu", "cuda"):
-    # the state is a running sum over thousands of steps: never in half precision
+    # a state is a running sum over thousands of steps, which half precision cannot hold
     torch.library.register_autocast("nnunet_igtv::scan", _device, torch.float32)
 
 
-def _computed(problem: Problem, backend: str | None) -> Tensor:
-    *tensors, width, delta_softplus, delta_weight = problem
-    differentiated = torch.is_grad_enabled() and any(
+def _scan_of(problem: Problem, backend: str | None) -> Tensor:
+    *tensors, map_width, delta_softplus, delta_weight = problem
+    needs_gradients = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (*tensors, delta_weight)
     )
-    # a compiler wants to know what the operator returns before a backend is chosen
-    keep = differentiated and not torch.compiler.is_compiling()
-    return _scan(*tensors, delta_weight, width, delta_softplus, backend or "", keep)[0]
+    # the shape of the saved states depends on the backend, which is unknown while a graph is compiled
+    save_states = needs_gradients and not torch.compiler.is_compiling()
+    return _scan(*tensors, delta_weight, map_width, delta_softplus, backend or "", save_states)[0]
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -128,9 +129,9 @@ def selective_scan(
     delta_softplus: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Mamba-1's selective scan along a sequence, with mamba-ssm's shapes and meaning.
+    """Mamba-1's selective scan of a sequence (Gu & Dao 2023), with the arguments of mamba-ssm's function.
 
-    Channels come in G groups of D/G neighbours that share B and C.
+    The channels are G groups of D / G consecutive channels; a group shares B and C.
 
     Args:
         u, delta: (B, D, L).
@@ -138,13 +139,14 @@ def selective_scan(
         B, C: (B, G, N, L).
         D, delta_bias: (D), or None for zeros.
         delta_softplus: apply softplus to delta + delta_bias.
-        backend: name of the backend; None leaves the choice to `active_backend`.
+        backend: name of the backend; None for the one that `active_backend` names.
 
     Returns:
-        (B, D, L), in u's type; the state is float32 (float64 for float64 inputs).
+        (B, D, L), in u's type. The state is float32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: shapes that do not fit, or a backend that is unknown or does not run on this device.
+        ValueError: shapes that do not match, or an unknown backend.
+        RuntimeError: the backend asked for cannot be used on this device.
     """
     batch, channels, length = u.shape
     groups, state = B.shape[1], A.shape[1]
@@ -154,20 +156,20 @@ def selective_scan(
     _check("C", C, (batch, groups, state, length))
     if channels % groups:
         raise ValueError(f"{channels} channels cannot be cut into {groups} groups")
-    width = channels // groups
+    group_size = channels // groups
     zeros = A.new_zeros(channels)
     problem = Problem(
-        u.transpose(1, 2).unflatten(2, (groups, width)),
-        delta.transpose(1, 2).unflatten(2, (groups, width)),
-        A.unflatten(0, (groups, width)),
+        u.transpose(1, 2).unflatten(2, (groups, group_size)),
+        delta.transpose(1, 2).unflatten(2, (groups, group_size)),
+        A.unflatten(0, (groups, group_size)),
         B.permute(0, 3, 1, 2),
         C.permute(0, 3, 1, 2),
-        (zeros if D is None else D).unflatten(0, (groups, width)),
-        (zeros if delta_bias is None else delta_bias).unflatten(0, (groups, width)),
+        (zeros if D is None else D).unflatten(0, (groups, group_size)),
+        (zeros if delta_bias is None else delta_bias).unflatten(0, (groups, group_size)),
         length,
         delta_softplus,
     )
-    return _computed(problem, backend).flatten(2).transpose(1, 2)
+    return _scan_of(problem, backend).flatten(2).transpose(1, 2)
 
 
 def cross_scan(
@@ -182,9 +184,9 @@ def cross_scan(
     delta_weight: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """VMamba's four-directional scan of a feature map: the sum, at each pixel, of four selective scans.
+    """VMamba's cross scan of a feature map: at each pixel, the sum of four selective scans (Liu et al. 2024).
 
-    Direction 0 walks row by row, 1 column by column, 2 and 3 are the reverses of 0 and 1.
+    Direction 0 visits the pixels row by row, 1 column by column; 2 and 3 are the reverses of 0 and 1.
 
     Args:
         x: (B, H, W, d), channels last.
@@ -193,14 +195,15 @@ def cross_scan(
         B, C: (B, H, W, 4, N) in pixel order.
         D, delta_bias: (4, d).
         delta_softplus: apply softplus to delta + delta_bias.
-        delta_weight: (4, d, R), or None; where given, delta is (B, H, W, 4, R), and this widens it.
-        backend: name of the backend; None leaves the choice to `active_backend`.
+        delta_weight: (4, d, R) or None. If given, delta is (B, H, W, 4, R), which it projects to d channels.
+        backend: name of the backend; None for the one that `active_backend` names.
 
     Returns:
-        (B, H, W, d), in x's type; the state is float32 (float64 for float64 inputs).
+        (B, H, W, d), in x's type. The state is float32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: shapes that do not fit, or a backend that is unknown or does not run on this device.
+        ValueError: shapes that do not match, or an unknown backend.
+        RuntimeError: the backend asked for cannot be used on this device.
     """
     batch, height, width, channels = x.shape
     state = A.shape[2]
@@ -225,4 +228,4 @@ def cross_scan(
         delta_softplus,
         delta_weight,
     )
-    return _computed(problem, backend).view(batch, height, width, channels)
+    return _scan_of(problem, backend).view(batch, height, width, channels)

@@ -76,6 +76,22 @@ def relative_errors(found, right):
     ]
 
 
+@pytest.fixture(autouse=True)
+def nan_in_uninitialised_memory():
+    """`torch.empty` and the like return NaN: reading memory before it is written changes a test's result.
+
+    Bytes, the type of the kernels' working memory, are 0xff; read as floats, they are NaN, too.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
 @pytest.fixture
 def scan_tools():
     """What the tests of the scan share: problems, gradients, errors."""

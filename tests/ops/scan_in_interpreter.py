@@ -10,22 +10,29 @@ import torch
 from nnunet_igtv.ops import reference, triton
 from nnunet_igtv.ops.problem import Problem
 
+torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
+
 CASES = {
     "chunks, channels and pixels that do not divide": ((3, 6), 4, 1, 3, 2, True, torch.float32),
     "two sequences, states that are no power of two": ((1, 5), 2, 2, 2, 3, False, torch.float32),
     "one pixel": ((1, 1), 1, 1, 1, 1, True, torch.float32),
+    "states that decay to 0 in one step": ((1, 2), 2, 2, 1, 1, True, torch.float32, 1e4),
     "bfloat16": ((2, 2), 4, 1, 2, 2, True, torch.bfloat16),
     "float16": ((2, 2), 4, 1, 2, 2, True, torch.float16),
 }
 
 
-def errors(size, directions, shared, channels, states, softplus, dtype):
+def errors(size, directions, shared, channels, states, softplus, dtype, longest_step=1.0):
     random = torch.Generator().manual_seed(3)
     pixels = (1 if states == 2 else 2, size[0] * size[1])
     shapes = [(*pixels, shared, channels), (*pixels, directions, channels), (directions, channels, states)]
     shapes += [(*pixels, directions, states)] * 2 + [(directions, channels)] * 2
     tensors = [torch.randn(shape, generator=random) for shape in shapes]
-    tensors[1], tensors[2], tensors[6] = tensors[1].abs(), -0.1 - tensors[2].abs(), tensors[6].abs()
+    tensors[1], tensors[2], tensors[6] = (
+        longest_step * tensors[1].abs(),
+        -0.1 - tensors[2].abs(),
+        tensors[6].abs(),
+    )
     tensors = [t.to(dtype) for t in tensors]
     grad = torch.randn(shapes[0], generator=random).to(dtype)
     options = (size[1], softplus)

@@ -6,12 +6,15 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 
-from nnunet_igtv.ops import cpu, cpu_backward, cross_scan, dispatch
-from nnunet_igtv.ops.lanes import compiled
+from nnunet_igtv.ops import cpu, cpu_backward, cpu_forward, cross_scan, dispatch
+from nnunet_igtv.ops.codegen import compiled
+from nnunet_igtv.ops.cpu_arguments import ScanArguments
 from nnunet_igtv.ops.problem import Problem
 
 
@@ -27,8 +30,21 @@ def run(program, **environment):
     return result.stdout
 
 
+KERNELS = (cpu._forward_kernel, cpu._backward_kernel)
+
+
+@pytest.fixture
+def fresh_kernels():
+    """A test compiles its kernels itself, and leaves none."""
+    for cached in KERNELS:
+        cached.cache_clear()
+    yield
+    for cached in KERNELS:
+        cached.cache_clear()
+
+
 @pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
-def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, processor):
+def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, fresh_kernels, processor):
     """Code for older processors than this one: 4, 8 and 16 floats in a register, with and without FMA."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         pytest.skip("processors of another family")
@@ -36,17 +52,61 @@ def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, process
         pytest.skip("this processor has no AVX512")
     if processor == "x86-64-v3" and "+avx2" not in cpu.processor()[1]:
         pytest.skip("this processor has no AVX2")
-    monkeypatch.setattr(cpu, "compiled", lambda kernel: compiled(kernel, cpu=processor, features=""))
-    for cached in (cpu._forward_kernel, cpu._backward_kernel):
+    monkeypatch.setattr(cpu, "compiled", partial(compiled, cpu=processor, features=""))
+    problem = scan_tools.cross_problem(1, 3, 5, 20, 4)
+    found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32), backend="cpu")
+    right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
+    assert max(scan_tools.relative_errors(found, right)) < 2e-5
+
+
+def small_problem():
+    return dispatch._small_problem(2, 8, 1.0, torch.device("cpu"))
+
+
+def leave_memory_uncleared(monkeypatch):
+    for module in (cpu_forward, cpu_backward):
+        monkeypatch.setattr(module, "write_zeros", lambda *arguments: None)
+
+
+def leave_out_the_last_channels(monkeypatch):
+    of_all = cpu._Inputs.arguments
+    monkeypatch.setattr(
+        cpu._Inputs, "arguments", lambda self, i, first, last: of_all(self, i, first, last - 1)
+    )
+
+
+@pytest.mark.parametrize("fault", [leave_memory_uncleared, leave_out_the_last_channels])
+def test_memory_that_a_kernel_should_have_written_shows(monkeypatch, fresh_kernels, fault):
+    """Uninitialised memory is NaN in all tests here; it reaches the results of a kernel with a fault."""
+    problem, grad = small_problem()
+    y, states = cpu.forward(problem, True)
+    assert not any(t.isnan().any() for t in (y, *cpu.backward(grad, problem, states)))
+    for cached in KERNELS:
         cached.cache_clear()
-    try:
-        problem = scan_tools.cross_problem(1, 3, 5, 20, 4)
-        found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32), backend="cpu")
-        right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
-        assert max(scan_tools.relative_errors(found, right)) < 2e-5
-    finally:
-        for cached in (cpu._forward_kernel, cpu._backward_kernel):
-            cached.cache_clear()
+    fault(monkeypatch)
+    assert cpu.forward(problem, False)[0].isnan().any()
+    dx, ddelta, *_ = cpu.backward(grad, problem, states)
+    assert dx.isnan().any()
+    assert ddelta.isnan().any()
+
+
+def test_a_kernel_gets_its_arguments_by_name():
+    """In any order, and never one too few or too many."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Two:
+        source: object
+        target: object
+
+    copy = compiled(lambda trace, p: trace.store(trace.load(p.source), p.target), Two)
+    source, target = torch.arange(16.0), torch.zeros(16)
+    copy(Two(target=target.data_ptr(), source=source.data_ptr()))
+    assert torch.equal(source, target)
+    given = cpu._Inputs(small_problem()[0]).arguments(0, 0, 1)
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'scratch'"):
+        ScanArguments(**given)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'width'"):
+        ScanArguments(**given, scratch=0, width=0)
 
 
 FORKS = """
@@ -95,19 +155,19 @@ def test_an_error_in_a_helper_thread_reaches_the_caller():
         raise ValueError("in a task")
 
     with pytest.raises(ValueError, match="in a task"):
-        cpu._run([fail] * 4, 2)
+        cpu._run_tasks([fail] * 4, 2)
 
 
 @pytest.mark.parametrize(
     ("batch", "blocks", "threads"), [(1, 12, 1), (1, 12, 5), (3, 7, 2), (2, 96, 4), (4, 1, 8)]
 )
-def test_runs_cover_every_block_once(batch, blocks, threads):
-    runs = cpu._runs(batch, blocks, threads, blocks)
-    assert [block for first, last in runs for block in range(first, last)] == list(range(blocks))
-    assert all(last > first for first, last in runs)
+def test_ranges_cover_every_block_once(batch, blocks, threads):
+    ranges = cpu._block_ranges(batch, blocks, threads, blocks)
+    assert [block for first, last in ranges for block in range(first, last)] == list(range(blocks))
+    assert all(last > first for first, last in ranges)
 
 
-def test_what_the_passes_hold_beside_their_tensors_stays_far_below_the_inputs():
+def test_saved_states_and_working_memory_are_much_smaller_than_the_inputs():
     """tiny's first stage: 128 x 128 pixels, 192 channels, 16 states."""
     pixels, channels, states = 128 * 128, 192, 16
     shapes = [(1, pixels, 1, channels), (1, pixels, 4, channels), (4, channels, states)]

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from nnunet_igtv.ops import active_backend, cross_scan, dispatch, selective_scan
+from nnunet_igtv.ops import active_backend, cross_scan, dispatch, reference, selective_scan
 from nnunet_igtv.ops.scan import _scan, _scan_backward
 
 
@@ -15,8 +16,8 @@ def operands(tools):
     return tuple(t.detach().requires_grad_() for t in tensors)
 
 
-def narrow(tensors):
-    """The same with steps that a weight widens from 3 numbers."""
+def with_a_projection(tensors):
+    """The same with a delta that a weight projects from 3 values a pixel."""
     x, delta, *others = tensors
     weight = torch.linspace(-1, 1, 4 * 16 * 3).view(4, 16, 3).requires_grad_()
     return (x, delta.detach()[..., :3].contiguous().requires_grad_(), *others, weight)
@@ -26,7 +27,7 @@ def narrow(tensors):
 def test_the_operators_keep_pytorchs_contract(scan_tools, backend):
     tensors = operands(scan_tools)
     torch.library.opcheck(_scan, (*tensors, None, 4, True, backend, False))
-    torch.library.opcheck(_scan, (*narrow(tensors), 4, True, backend, False))
+    torch.library.opcheck(_scan, (*with_a_projection(tensors), 4, True, backend, False))
     detached = tuple(t.detach() for t in tensors)
     y, states = _scan(*detached, None, 4, True, backend, True)
     checks = ("test_schema", "test_faketensor")
@@ -117,7 +118,7 @@ def test_float64_is_not_silently_computed_in_float32(scan_tools):
 def test_a_backend_that_computes_wrongly_is_passed_over(monkeypatch, no_choice):
     from nnunet_igtv.ops import cpu
 
-    monkeypatch.setattr(cpu, "forward", lambda problem, keep: (torch.zeros_like(problem.x), None))
+    monkeypatch.setattr(cpu, "forward", lambda problem, save_states: (torch.zeros_like(problem.x), None))
     dispatch._probed.cache_clear()
     try:
         chosen = active_backend("cpu")
@@ -139,6 +140,49 @@ def test_gradients_come_from_a_backend_whose_backward_pass_is_right(monkeypatch,
         found = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float32))
         right = scan_tools.value_and_gradients(cross_scan, problem.to(torch.float64))
         assert max(scan_tools.relative_errors(found, right)) < 2e-5
+    finally:
+        dispatch._probed.cache_clear()
+
+
+def gradients_from_a_difference_of_states(grad, problem, _):
+    """dA and ddelta from decay * h_before = h - drive, with the fused multiply-adds of a GPU.
+
+    h is rounded to float32, but the product within drive is not rounded before the difference.
+    """
+    dx, ddelta, dA, *others = reference.backward(grad, problem)
+    x, delta, A, B, C, _, bias, *_ = problem
+    order, each = reference._order(problem)
+    step, slope = F.softplus(delta + bias), torch.sigmoid(delta + bias)
+    by_step = (t[:, order, each].unbind(1) for t in (x.expand_as(delta), grad.expand_as(delta), step, B, C))
+    steps, decayed, h = list(zip(*by_step, strict=True)), [], torch.zeros_like(A)
+    for x_t, _, step_t, B_t, _ in steps:
+        drive = (step_t * x_t).double().unsqueeze(-1) * B_t.double().unsqueeze(2)
+        h = (torch.exp(step_t.unsqueeze(-1) * A) * h + drive).float()
+        decayed.append((h - drive).float())
+    next_g, dA, dstep = torch.zeros_like(h), torch.zeros_like(A), []
+    for (x_t, dy_t, step_t, B_t, C_t), decayed_h in zip(steps[::-1], decayed[::-1], strict=True):
+        g = C_t.unsqueeze(2) * dy_t.unsqueeze(-1) + next_g
+        next_g = torch.exp(step_t.unsqueeze(-1) * A) * g
+        dA += (decayed_h * g * step_t.unsqueeze(-1)).sum(0)
+        dstep.append((decayed_h * g * A).sum(-1) + (g * B_t.unsqueeze(2)).sum(-1) * x_t)
+    ddelta = torch.stack(dstep[::-1], 1)[:, order.argsort(0), each] * slope
+    return dx, ddelta, dA, *others
+
+
+def test_gradients_that_lose_their_digits_by_cancellation_are_not_used(monkeypatch, no_choice):
+    """The Triton backend's former fault, which only a GPU showed: too small to see at steps of length 1."""
+    from nnunet_igtv.ops import cpu
+
+    problem, grad = dispatch._small_problem(2, 8, 1.0, torch.device("cpu"))
+    found = gradients_from_a_difference_of_states(grad, problem, None)
+    assert all(map(dispatch._agrees, found, reference.backward(grad, problem)))
+    monkeypatch.setattr(cpu, "backward", gradients_from_a_difference_of_states)
+    dispatch._probed.cache_clear()
+    try:
+        assert active_backend("cpu").name == "reference"
+        assert "cpu does not run: it computes the gradients of a small problem wrongly" in str(
+            active_backend("cpu")
+        )
     finally:
         dispatch._probed.cache_clear()
 

@@ -37,11 +37,13 @@ def test_the_kernels_compile_for_a_gpu(kernel):
     from triton.compiler import ASTSource
 
     function = getattr(kernels, kernel)
-    constants = {"CROSSED": True, "SOFTPLUS": True, "N": 16, "STATES": 16, "CHUNK": 8, "CHANNELS": 16}
+    constants = {"FOUR_DIRECTIONS": True, "SOFTPLUS": True, "N": 16, "STATES": 16, "CHUNK": 8, "CHANNELS": 16}
     if kernel == "_scan_forward":
-        constants["KEEP"] = False
+        constants["SAVE_STATES"] = False
     kinds = dict.fromkeys(["x", "delta", "B", "C", "dy", "ddelta"], "*bf16")
-    kinds |= dict.fromkeys(["A", "D", "bias", "y", "starts", "dx", "dA", "dB", "dC", "dD", "dbias"], "*fp32")
+    kinds |= dict.fromkeys(
+        ["A", "D", "bias", "y", "saved_states", "dx", "dA", "dB", "dC", "dD", "dbias"], "*fp32"
+    )
     signature = {
         name: "constexpr" if name in constants else kinds.get(name, "i32") for name in function.arg_names
     }
