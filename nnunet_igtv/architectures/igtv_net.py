@@ -14,13 +14,12 @@ Maps are channels-last, (M, H, W, C): what the scan reads, and what a linear lay
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
 from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES, Decoder
 from nnunet_igtv.architectures.encoder import VMambaEncoder
-from nnunet_igtv.architectures.layers import Blocks
+from nnunet_igtv.architectures.layers import Blocks, pad_to_multiple
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.architectures.slice_interaction import SliceInteraction
 from nnunet_igtv.errors import IGTVError
@@ -96,10 +95,8 @@ class IGTVNet(nn.Module):
         B, modalities, S, H, W = x.shape
         if modalities != 2:
             raise ValueError(f"expected (B, 2, S, H, W) with CT and PET, got {tuple(x.shape)}")
-        x = x.transpose(0, 1).reshape(2 * B * S, 1, H, W)  # one encoder call for both modalities, CT first
-        if H % STRIDE or W % STRIDE:
-            x = F.pad(x, (0, -W % STRIDE, 0, -H % STRIDE), mode="replicate")
-        maps = self.encoder(x.permute(0, 2, 3, 1))
+        x = x.transpose(0, 1).reshape(2 * B * S, H, W, 1)  # one encoder call for both modalities, CT first
+        maps = self.encoder(pad_to_multiple(x, STRIDE))
         fused = [cross(*m.chunk(2)) for cross, m in zip(self.cross_modal, maps, strict=True)]
         if self.slice_interaction is not None:
             fused = [

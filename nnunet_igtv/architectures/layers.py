@@ -20,13 +20,17 @@ def upsample_bilinear(x: Tensor) -> Tensor:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until H and W are multiples: (M, H, W, C) -> (M, H', W', C)."""
-    height, width = x.shape[1:3]
-    bottom, right = -height % multiple, -width % multiple
-    if not bottom and not right:
-        return x
-    x = F.pad(x.permute(0, 3, 1, 2), (0, right, 0, bottom), mode="replicate")
-    return x.permute(0, 2, 3, 1).contiguous()
+    """Repeat the last row and column until H and W are multiples: (M, H, W, C) -> (M, H', W', C).
+
+    By expanding and concatenating: the backward pass of `F.pad(mode="replicate")` does not compile on
+    permuted maps (torch 2.15: the compiler expects other strides than the kernel returns).
+    """
+    for dim in (1, 2):
+        missing = -x.shape[dim] % multiple
+        if missing:
+            last = x.narrow(dim, x.shape[dim] - 1, 1)
+            x = torch.cat((x, last.expand([missing if d == dim else -1 for d in range(x.ndim)])), dim)
+    return x
 
 
 class DropPath(nn.Module):
