@@ -15,6 +15,9 @@ import SimpleITK as sitk
 from nnunet_igtv.errors import IGTVError
 
 TOLERANCE = 0.02  # voxels, at the corner that differs most
+MOST_LABELS = (
+    200  # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
+)
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
@@ -106,12 +109,50 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
+        if "orthonormal" in str(error):  # ITK takes no sheared grid
+            raise IGTVError(
+                "the axes of the image are not at right angles to each other",
+                file=shown,
+                remedy="correct the affine in its header (sform, qform), or resample it to an upright grid",
+            ) from error
         raise IGTVError(
             "the image cannot be read", file=shown, remedy="check that it is a complete NIfTI image"
         ) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise IGTVError(f"not a 3D image of one channel (size {image.GetSize()})", file=shown)
     return image
+
+
+def read_mask(path: str | Path, name: str | None = None) -> sitk.Image:
+    """A mask from a file; see `read_image` and `check_mask`."""
+    image = read_image(path, name)
+    check_mask(image, str(path) if name is None else name)
+    return image
+
+
+def check_mask(image: sitk.Image, file: str | Path | None = None) -> None:
+    """Whether an image can be a mask: few different values, all of them whole numbers from 0 up.
+
+    Raises:
+        IGTVError: it is something else, such as a CT, a PET, or a map of probabilities.
+    """
+    voxels = sitk.GetArrayViewFromImage(image)
+    values = voxels[voxels != 0]
+    fault = None
+    if not np.isfinite(values).all():
+        fault = "values that are not finite"
+    elif (values < 0).any():
+        fault = f"negative values (down to {values.min():g})"
+    elif (values != np.rint(values)).any():
+        fault = f"values between whole numbers (such as {values[values != np.rint(values)][0]:.3g})"
+    elif len(labels := np.unique(values)) > MOST_LABELS:
+        fault = f"{len(labels)} different values"
+    if fault:
+        raise IGTVError(
+            f"the image is no mask: it holds {fault}",
+            file=file,
+            remedy="pass a mask, in which 0 is background and 1 (or another whole number) the structure",
+        )
 
 
 def _largest(move: np.ndarray, size: Sequence[int]) -> float:

@@ -33,9 +33,16 @@ def parser() -> Parser:
             "-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet"
         )
         sub.add_argument("--name", default="IGTV", help="name of the structure (default: IGTV)")
-    rtstruct.add_argument(
+    groups = [rtstruct.add_mutually_exclusive_group(), seg]
+    groups[0].add_argument(
         "--extend", type=Path, metavar="FILE", help="carry over all structures of this structure set as well"
     )
+    for group in groups:
+        group.add_argument(
+            "--anonymous",
+            metavar="ID",
+            help="write this ID in place of the patient's identity, and fresh UIDs",
+        )
     rtstruct.add_argument(
         "--colour",
         type=_colour,
@@ -47,9 +54,9 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nnunet_igtv.grids import read_image
+    from nnunet_igtv.grids import read_mask
 
-    mask = read_image(arguments.mask)
+    mask = read_mask(arguments.mask)
     if arguments.kind == "rtstruct":
         from nnunet_igtv.export import write_rtstruct
 
@@ -60,11 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.name,
             colour=arguments.colour,
             extend=arguments.extend,
+            anonymous=arguments.anonymous,
         )
     else:
-        from nnunet_igtv.export.seg import write_seg
+        from nnunet_igtv.export import write_seg
 
-        written = write_seg(mask, arguments.ct, arguments.output, arguments.name)
+        written = write_seg(
+            mask, arguments.ct, arguments.output, arguments.name, anonymous=arguments.anonymous
+        )
     say(written)
     return 0
 

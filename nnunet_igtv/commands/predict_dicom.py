@@ -32,22 +32,23 @@ def parser() -> Parser:
     )
     parser.add_argument("--name", help="name of the structure (default: the model's label)")
     parser.add_argument("--seg", action="store_true", help="write a DICOM-SEG as well (the extra `seg`)")
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--extend", type=Path, metavar="FILE", help="carry over this structure set's structures"
+    )
+    either.add_argument(
+        "--anonymous", metavar="ID", help="write this ID in place of the patient's identity, and fresh UIDs"
     )
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nnunet_igtv.export import write_rtstruct, write_seg
+    from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
     from nnunet_igtv.export.files import quiet, refuse_existing
-    from nnunet_igtv.export.rtstruct import read_extendable
-    from nnunet_igtv.export.seg import require_highdicom
     from nnunet_igtv.prediction import Model, choose_series, predict_series
 
     outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
     if arguments.seg:
-        require_highdicom()
         outputs["seg"] = arguments.output / "SEG.dcm"
     for output in outputs.values():
         refuse_existing(output)
@@ -62,16 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.name or model.structure
     with quiet():
         ct, pet = choose_series(arguments.study)
-        if arguments.extend:
-            read_extendable(arguments.extend, ct.headers[0], name)
+        drawn_on = ct if arguments.anonymous is None else anonymised(ct, arguments.anonymous)
+        check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
         for modality, series in (("CT", ct), ("PET", pet)):
             say(f"{modality}: {series.described()}")
         found = predict_series(ct, pet, model, arguments.device, mirroring=not arguments.disable_tta)
         for note in found.notes:
             say(note)
-        write_rtstruct(found.mask, ct, outputs["rtstruct"], name, extend=arguments.extend)
+        write_rtstruct(found.mask, drawn_on, outputs["rtstruct"], name, extend=arguments.extend)
         if arguments.seg:
-            write_seg(found.mask, ct, outputs["seg"], name)
+            write_seg(found.mask, drawn_on, outputs["seg"], name)
     for output in outputs.values():
         say(output)
     return 0

@@ -7,15 +7,16 @@ import SimpleITK as sitk
 
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import Grid, shared_voxels
+from nnunet_igtv.grids import Grid, check_mask, shared_voxels
 
 
 def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series, sitk.Image]:
     """The CT series (given, or under a folder) whose voxels are the mask's, and the mask on its grid.
 
     Raises:
-        IGTVError: no CT series, none on the mask's grid, or several on it.
+        IGTVError: no mask, no CT series, none on the mask's grid, or several on it.
     """
+    check_mask(mask)
     folder = ct.folder if isinstance(ct, Series) else Path(ct)
     found = [ct] if isinstance(ct, Series) else find_series(folder, "CT")
     if not found:

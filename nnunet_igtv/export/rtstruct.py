@@ -3,47 +3,28 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import SimpleITK as sitk
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv import __version__
+from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.structures import references
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.contours import Contour, trace
 from nnunet_igtv.export.ct_series import reference_series
+from nnunet_igtv.export.existing import FRAMES, STRUCTURES, read_existing, unused_number
 from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
+from nnunet_igtv.export.patient import patient_and_study
+from nnunet_igtv.export.references import ReferencedImage, referenced_frame, referenced_images
+from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
 
-# What a structure set repeats of the images' patient and study, type 2 attributes empty where absent.
-_PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
-_STUDY = ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
-_STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management SOP class, which readers expect here
-_STRUCTURES = ("StructureSetROISequence", "ROIContourSequence", "RTROIObservationsSequence")
 COLOUR = (255, 64, 64)
-
-
-class ReferencedImage(NamedTuple):
-    """The image of one slice of the mask."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    frame: int | None = None  # index from 0 in a multi-frame object
-
-    @classmethod
-    def of(cls, header: Dataset, frame: int | None = None) -> "ReferencedImage":
-        return cls(str(header.SOPClassUID), str(header.SOPInstanceUID), frame)
-
-    def item(self) -> Dataset:
-        item = Dataset()
-        item.ReferencedSOPClassUID = self.sop_class_uid
-        item.ReferencedSOPInstanceUID = self.sop_instance_uid
-        if self.frame is not None:
-            item.ReferencedFrameNumber = self.frame + 1
-        return item
 
 
 @quiet()
@@ -55,6 +36,7 @@ def write_rtstruct(
     *,
     colour: tuple[int, int, int] = COLOUR,
     extend: str | Path | None = None,
+    anonymous: str | None = None,
 ) -> Path:
     """Write `mask` as the structure `name` of a new RTSTRUCT file.
 
@@ -62,16 +44,18 @@ def write_rtstruct(
         mask: nonzero voxels are the structure; on the CT's voxels, its axes in any order and direction.
         ct_folder: holds the CT series that the mask belongs to (and perhaps others); or the series itself.
         output: the file to write; must not exist.
-        name: the structure's name.
+        name: the structure's name, at most 64 characters of any script, no backslash.
         colour: display colour, red, green, blue, 0 to 255.
         extend: an existing structure set of the same CT whose structures the new file carries as well.
+        anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
 
     Returns:
         The file written. Reading it back on the CT's grid gives exactly the mask.
 
     Raises:
-        IGTVError: empty mask, another grid than the CT's, no or several CT series, existing output, or a
-            structure set to extend that belongs to another patient or frame of reference.
+        IGTVError: no mask or an empty one, another grid than the CT's, no or several CT series, a CT without
+            identifiers, a name that DICOM does not allow, existing output, or a structure set to extend that
+            belongs to another patient or frame of reference.
 
     Examples:
         >>> import SimpleITK as sitk
@@ -86,14 +70,31 @@ def write_rtstruct(
     """
     output = Path(output)
     refuse_existing(output)
+    if anonymous is not None and extend is not None:
+        raise IGTVError(
+            "an existing structure set holds the patient's identity, so it cannot be extended anonymously",
+            remedy="write a new structure set, or keep the identity",
+            settings=["anonymous", "extend"],
+        )
     series, mask = reference_series(ct_folder, mask)
-    images = [ReferencedImage.of(*image) for image in zip(series.headers, series.frames, strict=True)]
-    if extend is None:
-        dataset = structure_set(mask, series.headers[0], images, name, colour=colour)
-    else:
-        dataset = extended_structure_set(mask, series.headers[0], images, name, Path(extend), colour=colour)
-    write_dicom(dataset, output)
+    if anonymous is not None:
+        series = anonymised(series, anonymous)
+    write_dicom(rtstruct(mask, series, name, colour=colour, extend=extend), output)
     return output
+
+
+def rtstruct(
+    mask: sitk.Image,
+    ct: Series,
+    name: str,
+    *,
+    colour: tuple[int, int, int] = COLOUR,
+    extend: str | Path | None = None,
+) -> Dataset:
+    """The structure set of a mask on the grid of a CT series; see `write_rtstruct`."""
+    images = referenced_images(ct)
+    existing = None if extend is None else read_existing(extend, ct.headers[0], name)
+    return structure_set(mask, ct.headers[0], images, name, colour=colour, existing=existing)
 
 
 def structure_set(
@@ -103,10 +104,11 @@ def structure_set(
     name: str,
     *,
     colour: tuple[int, int, int] = COLOUR,
+    existing: Dataset | None = None,
     uid: Callable[[], str] = new_uid,
     now: datetime | None = None,
 ) -> Dataset:
-    """The structure set of one structure.
+    """The structure set of one structure, after those of an existing set.
 
     Args:
         mask: on the grid of the CT, third axis along `images`.
@@ -114,12 +116,31 @@ def structure_set(
         images: the images, one per slice in slice order.
         name: the structure's name.
         colour: display colour, red, green, blue.
-        uid: gives the identifiers of the new series and instance.
+        existing: what is carried on of an existing set, by `read_existing`.
+        uid: gives the identifiers of the new instance and series.
         now: what to write as the moment of creation, local time.
     """
-    dataset = Dataset()
-    _copy_patient_and_study(ct, dataset)
+    name = structure_name(name)
+    existing = existing or Dataset()
+    dataset = patient_and_study(ct)
+    set_character_set(dataset, [Copied.of(dataset, ct), Copied.of(existing, existing)], own=[name])
+    _describe(dataset, name, uid, now or datetime.now())
+    dataset.FrameOfReferenceUID = ct.FrameOfReferenceUID
+    dataset.PositionReferenceIndicator = ""
+    for keyword in (FRAMES, *STRUCTURES):
+        setattr(dataset, keyword, DicomSequence(existing.get(keyword, [])))
+    if "PredecessorStructureSetSequence" in existing:
+        dataset.PredecessorStructureSetSequence = existing.PredecessorStructureSetSequence
+    _refer_to(dataset, ct, images)
+    _append_structure(dataset, trace(mask), ct, images, name, colour)
+    return dataset
+
+
+def _describe(dataset: Dataset, name: str, uid: Callable[[], str], now: datetime) -> None:
+    """What the set is called, who made it, and when: this package, now, whatever it was made from."""
     dataset.SOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = uid()
+    dataset.SeriesInstanceUID = uid()
     dataset.Modality = "RTSTRUCT"
     dataset.SeriesDescription = "nnU-Net IGTV"
     dataset.SeriesNumber = 1000  # after what scanners number
@@ -127,103 +148,23 @@ def structure_set(
     dataset.Manufacturer = "nnunet-igtv"
     dataset.ManufacturerModelName = "nnunet-igtv"
     dataset.SoftwareVersions = __version__
-    dataset.StructureSetLabel = name[:16]
-    dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.FrameOfReferenceUID = ct.FrameOfReferenceUID
-    dataset.PositionReferenceIndicator = ""
-    dataset.ReferencedFrameOfReferenceSequence = DicomSequence([_referenced_frame(ct, images)])
-    for keyword in _STRUCTURES:
-        setattr(dataset, keyword, DicomSequence())
-    _append_structure(dataset, trace(mask), ct, images, name, colour)
-    _make_new_instance(dataset, uid, now)
-    return dataset
-
-
-def extended_structure_set(
-    mask: sitk.Image,
-    ct: Dataset,
-    images: Sequence[ReferencedImage],
-    name: str,
-    existing: Path,
-    *,
-    colour: tuple[int, int, int] = COLOUR,
-) -> Dataset:
-    """A new structure set: all of `existing`'s structures and one more."""
-    dataset = read_extendable(existing, ct, name)
-    for frame in dataset.ReferencedFrameOfReferenceSequence:
-        if frame.get("FrameOfReferenceUID") == ct.FrameOfReferenceUID:
-            _refer_to_series(frame, ct, images)
-    for keyword in _STRUCTURES:
-        if keyword not in dataset:
-            setattr(dataset, keyword, DicomSequence())
-    _append_structure(dataset, trace(mask), ct, images, name, colour)
-    _make_new_instance(dataset, new_uid, None)
-    dataset.ApprovalStatus = "UNAPPROVED"
-    for keyword in ("ReviewDate", "ReviewTime", "ReviewerName"):
-        if keyword in dataset:
-            delattr(dataset, keyword)
-    return dataset
-
-
-def read_extendable(existing: str | Path, ct: Dataset, name: str) -> Dataset:
-    """A structure set that a structure `name` drawn on the CT can be added to. Raises IGTVError if not."""
-    try:
-        dataset = dcmread(existing)
-        names = [str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])]
-    except Exception as error:  # pydicom raises whatever the damage leads to
-        raise IGTVError("the structure set to extend cannot be read", file=existing) from error
-    remedy = "pass the structure set of this CT, or write a new one"
-    if dataset.get("SOPClassUID") != RTStructureSetStorage:
-        raise IGTVError("the file to extend is no RTSTRUCT", file=existing, remedy=remedy)
-    if any(dataset.get(keyword) != ct.get(keyword) for keyword in ("PatientID", "StudyInstanceUID")):
-        what = "the structure set to extend belongs to another patient or study than the CT"
-        raise IGTVError(what, file=existing, remedy=remedy)
-    frames = dataset.get("ReferencedFrameOfReferenceSequence", [])
-    if ct.FrameOfReferenceUID not in [frame.get("FrameOfReferenceUID") for frame in frames]:
-        what = "the structure set to extend has another frame of reference than the CT"
-        raise IGTVError(what, file=existing, remedy=remedy)
-    if name in names:
-        what = f"the structure set holds a structure {name!r} already"
-        raise IGTVError(what, file=existing, remedy="choose another name", settings=["name"])
-    return dataset
-
-
-def _copy_patient_and_study(source: Dataset, target: Dataset) -> None:
-    target.SpecificCharacterSet = source.get("SpecificCharacterSet", "ISO_IR 192")
-    for keyword in _PATIENT + _STUDY:
-        setattr(target, keyword, source.get(keyword, ""))
-    target.StudyInstanceUID = source.StudyInstanceUID
-
-
-def _make_new_instance(dataset: Dataset, uid: Callable[[], str], now: datetime | None) -> None:
-    now = now or datetime.now()
-    dataset.SOPInstanceUID = uid()
-    dataset.SeriesInstanceUID = uid()
+    dataset.StructureSetLabel = name[:16].strip(" ")
     dataset.StructureSetDate = dataset.InstanceCreationDate = now.strftime("%Y%m%d")
     dataset.StructureSetTime = dataset.InstanceCreationTime = now.strftime("%H%M%S")
+    dataset.ApprovalStatus = "UNAPPROVED"
 
 
-def _referenced_frame(ct: Dataset, images: Sequence[ReferencedImage]) -> Dataset:
-    series = Dataset()
-    series.SeriesInstanceUID = ct.SeriesInstanceUID
-    series.ContourImageSequence = DicomSequence(image.item() for image in images)
-    study = Dataset()
-    study.ReferencedSOPClassUID = _STUDY_COMPONENT
-    study.ReferencedSOPInstanceUID = ct.StudyInstanceUID
-    study.RTReferencedSeriesSequence = DicomSequence([series])
-    frame = Dataset()
-    frame.FrameOfReferenceUID = ct.FrameOfReferenceUID
-    frame.RTReferencedStudySequence = DicomSequence([study])
-    return frame
-
-
-def _refer_to_series(frame: Dataset, ct: Dataset, images: Sequence[ReferencedImage]) -> None:
-    """Add the CT series to a frame of reference's references, where it is not among them."""
-    studies = list(frame.get("RTReferencedStudySequence", []))
-    series = [item for study in studies for item in study.get("RTReferencedSeriesSequence", [])]
-    if ct.SeriesInstanceUID not in [item.get("SeriesInstanceUID") for item in series]:
-        studies += _referenced_frame(ct, images).RTReferencedStudySequence
-        frame.RTReferencedStudySequence = DicomSequence(studies)
+def _refer_to(dataset: Dataset, ct: Dataset, images: Sequence[ReferencedImage]) -> None:
+    """Add the CT's frame of reference, or its series, to the references that lack it."""
+    ours = referenced_frame(ct, images)
+    frames = dataset.ReferencedFrameOfReferenceSequence
+    for frame in frames:
+        if text(frame, "FrameOfReferenceUID") == ct.FrameOfReferenceUID:
+            if ct.SeriesInstanceUID not in references(dataset)[1]:
+                studies = [*(frame.get("RTReferencedStudySequence") or []), *ours.RTReferencedStudySequence]
+                frame.RTReferencedStudySequence = DicomSequence(studies)
+            return
+    frames.append(ours)
 
 
 def _append_structure(
@@ -236,14 +177,13 @@ def _append_structure(
 ) -> None:
     if not contours:
         raise IGTVError("the mask is empty: there is nothing to contour")
-    number = max((int(roi.ROINumber) for roi in dataset.StructureSetROISequence), default=0) + 1
+    number = unused_number(dataset, "ROINumber", "ReferencedROINumber")
 
     structure = Dataset()
     structure.ROINumber = number
     structure.ReferencedFrameOfReferenceUID = ct.FrameOfReferenceUID
     structure.ROIName = name
     structure.ROIGenerationAlgorithm = "AUTOMATIC"
-    dataset.StructureSetROISequence.append(structure)
 
     roi_contour = Dataset()
     roi_contour.ROIDisplayColor = list(colour)
@@ -257,13 +197,13 @@ def _append_structure(
         item.ContourNumber = contour_number
         item.ContourData = [f"{value:.3f}" for value in contour.points.ravel()]
         roi_contour.ContourSequence.append(item)
-    dataset.ROIContourSequence.append(roi_contour)
 
     observation = Dataset()
-    observation.ObservationNumber = (
-        max((int(item.ObservationNumber) for item in dataset.RTROIObservationsSequence), default=0) + 1
-    )
+    observation.ObservationNumber = unused_number(dataset, "ObservationNumber")
     observation.ReferencedROINumber = number
     observation.RTROIInterpretedType = "GTV"
     observation.ROIInterpreter = ""
+
+    dataset.StructureSetROISequence.append(structure)
+    dataset.ROIContourSequence.append(roi_contour)
     dataset.RTROIObservationsSequence.append(observation)

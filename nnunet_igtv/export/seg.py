@@ -1,23 +1,59 @@
 """Mask -> DICOM segmentation object (DICOM PS3.3, A.51), by highdicom (optional: the extra `seg`)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import format_number_as_ds
 
 from nnunet_igtv import __version__
+from nnunet_igtv.dicom.attributes import number, text
+from nnunet_igtv.dicom.files import read_header
+from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.ct_series import reference_series
 from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
+from nnunet_igtv.export.patient import patient_and_study
+from nnunet_igtv.export.references import referenced_images
+from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
+
+_IDENTIFIERS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+)
+_BLANK = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+)
 
 
 @quiet()
 def write_seg(
-    mask: sitk.Image, ct_folder: str | Path | Series, output: str | Path, name: str = "IGTV"
+    mask: sitk.Image,
+    ct_folder: str | Path | Series,
+    output: str | Path,
+    name: str = "IGTV",
+    *,
+    anonymous: str | None = None,
 ) -> Path:
     """Write `mask` as the one segment `name` of a new binary DICOM-SEG file.
 
@@ -25,10 +61,11 @@ def write_seg(
         mask: nonzero voxels are the segment; on the CT's voxels, its axes in any order and direction.
         ct_folder: holds the CT series that the mask belongs to; or the series itself.
         output: the file to write; must not exist.
-        name: the segment's label.
+        name: the segment's label, at most 64 characters of any script, no backslash.
+        anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
 
     Raises:
-        IGTVError: highdicom is missing, or as `write_rtstruct`.
+        IGTVError: highdicom is missing, a CT of several multi-frame files, or as `write_rtstruct`.
 
     Examples:
         >>> from pydicom import dcmread
@@ -40,11 +77,23 @@ def write_seg(
     """
     output = Path(output)
     refuse_existing(output)
-    highdicom = require_highdicom()
+    require_highdicom()
     series, mask = reference_series(ct_folder, mask)
-    if not sitk.GetArrayViewFromImage(mask).any():
+    if anonymous is not None:
+        series = anonymised(series, anonymous)
+    write_dicom(segmentation(mask, series, name), output)
+    return output
+
+
+def segmentation(mask: sitk.Image, ct: Series, name: str) -> Dataset:
+    """The segmentation object of a mask on the grid of a CT series; see `write_seg`."""
+    highdicom = require_highdicom()
+    name = structure_name(name)
+    referenced_images(ct)
+    voxels = sitk.GetArrayFromImage(mask)
+    if not voxels.any():
         raise IGTVError("the mask is empty: there is nothing to write")
-    sources, planes = _source_images(series, sitk.GetArrayFromImage(mask))
+    sources, planes = _source_images(ct, voxels)
     segment = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label=name,
@@ -59,24 +108,33 @@ def write_seg(
             family=highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
         ),
     )
-    segmentation = highdicom.seg.Segmentation(
-        source_images=sources,
-        pixel_array=planes,
-        segmentation_type="BINARY",
-        segment_descriptions=[segment],
-        series_instance_uid=new_uid(),
-        series_number=1001,
-        sop_instance_uid=new_uid(),
-        instance_number=1,
-        manufacturer="nnunet-igtv",
-        manufacturer_model_name="nnunet-igtv",
-        software_versions=__version__,
-        device_serial_number="0",
-        content_label="IGTV",
-        series_description="nnU-Net IGTV",
-    )
-    write_dicom(segmentation, output)
-    return output
+    try:
+        dataset = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=planes,
+            segmentation_type="BINARY",
+            segment_descriptions=[segment],
+            series_instance_uid=new_uid(),
+            series_number=1001,
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            manufacturer="nnunet-igtv",
+            manufacturer_model_name="nnunet-igtv",
+            software_versions=__version__,
+            device_serial_number="0",
+            content_label="IGTV",
+            series_description="nnU-Net IGTV",
+        )
+    except Exception as error:  # whatever highdicom finds in a CT that our own checks let pass
+        raise IGTVError(
+            f"highdicom cannot write a segmentation of this CT ({type(error).__name__})",
+            file=ct.folder,
+            remedy="write an RTSTRUCT instead",
+        ) from error
+    owner = patient_and_study(ct.headers[0])
+    dataset.update(owner)
+    set_character_set(dataset, [Copied.of(owner, ct.headers[0])], own=[name])
+    return dataset
 
 
 def require_highdicom() -> Any:
@@ -92,13 +150,67 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _source_images(series: Series, voxels: np.ndarray) -> tuple[list[Dataset], np.ndarray]:
-    """The images as highdicom wants them, and the mask's planes in the same order."""
-    if series.frames[0] is None:
-        return series.headers, voxels
-    if len(set(series.files)) > 1:
-        raise IGTVError("a CT of several multi-frame files cannot be referenced", file=series.folder)
-    source = dcmread(series.files[0])
-    planes = np.zeros((int(source.NumberOfFrames), *voxels.shape[1:]), voxels.dtype)
-    planes[[frame for frame in series.frames if frame is not None]] = voxels
+def _source_images(ct: Series, voxels: np.ndarray) -> tuple[list[Dataset], np.ndarray]:
+    """The images as highdicom wants them, and the mask's planes in the same order.
+
+    highdicom copies whole modules of the images that it is given, free text included, and does not take
+    images that lack attributes or have odd values. So it gets headers of identifiers and geometry alone.
+    """
+    if ct.frames[0] is None:
+        images = []
+        for header in ct.headers:
+            image = _bare(header)
+            image.update(_measures(ct))
+            image.ImageOrientationPatient = _decimals(ct.headers[0].ImageOrientationPatient)
+            image.ImagePositionPatient = _decimals(header.ImagePositionPatient)
+            images.append(image)
+        return images, voxels
+    if len(set(ct.files)) > 1:
+        raise IGTVError("a CT of several multi-frame files cannot be referenced", file=ct.folder)
+    frames = [frame for _, frame in flat_headers(read_header(ct.files[0]) or Dataset())]
+    planes = np.zeros((len(frames), *voxels.shape[1:]), voxels.dtype)
+    planes[[frame for frame in ct.frames if frame is not None]] = voxels
+    shared, orientation = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = _decimals(ct.headers[0].ImageOrientationPatient)
+    shared.PlaneOrientationSequence = DicomSequence([orientation])
+    shared.PixelMeasuresSequence = DicomSequence([_measures(ct)])
+    source = _bare(ct.headers[0])
+    source.NumberOfFrames = len(frames)
+    source.SharedFunctionalGroupsSequence = DicomSequence([shared])
+    source.PerFrameFunctionalGroupsSequence = DicomSequence(_position(frame) for frame in frames)
     return [source], planes
+
+
+def _bare(header: Dataset) -> Dataset:
+    """Identifiers of an image, with patient and study left blank: these are written afterwards."""
+    bare = Dataset()
+    for keyword in _IDENTIFIERS:
+        setattr(bare, keyword, header.get(keyword))
+    for keyword in _BLANK:
+        setattr(bare, keyword, "")
+    if text(header, "LossyImageCompression") == "01":
+        bare.LossyImageCompression = "01"
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in header:
+                setattr(bare, keyword, header.get(keyword))
+    return bare
+
+
+def _measures(ct: Series) -> Dataset:
+    """Pixel spacing and slice thickness; where the CT does not say how thick, as thick as they are apart."""
+    measures = Dataset()
+    columns, rows, slices = ct.grid.spacing
+    measures.PixelSpacing = _decimals((rows, columns))
+    measures.SliceThickness = _decimals([number(ct.headers[0], "SliceThickness", ct.files[0], slices)])[0]
+    return measures
+
+
+def _position(frame: Dataset) -> Dataset:
+    position, groups = Dataset(), Dataset()
+    position.ImagePositionPatient = _decimals(frame.ImagePositionPatient)
+    groups.PlanePositionSequence = DicomSequence([position])
+    return groups
+
+
+def _decimals(values: Iterable[Any]) -> list[str]:
+    return [format_number_as_ds(float(value)) for value in values]

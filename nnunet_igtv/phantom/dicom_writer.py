@@ -12,7 +12,8 @@ from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 
 from nnunet_igtv import __version__
 from nnunet_igtv.export.files import write_dicom
-from nnunet_igtv.export.rtstruct import ReferencedImage, structure_set
+from nnunet_igtv.export.references import ReferencedImage
+from nnunet_igtv.export.rtstruct import structure_set
 from nnunet_igtv.export.uids import derived_uid
 from nnunet_igtv.grids import Grid
 from nnunet_igtv.phantom.scanner import Acquisition

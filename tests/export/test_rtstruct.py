@@ -219,7 +219,7 @@ def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
     other = write_ct(tmp_path / "other" / "ct", upright, study="another")
     foreign = write_rtstruct(mask, other, tmp_path / "foreign.dcm")
     refused("another patient or study", extend=foreign)
-    refused("cannot be read", extend=tmp_path / "absent.dcm")
+    refused("no such file", extend=tmp_path / "absent.dcm")
     refused("is no RTSTRUCT", extend=next(ct.iterdir()))
 
 
