@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "dataset_conversion": {"atomic", "channels", "dicom", "environment", "errors", "grids", "settings"},
     "evaluation": {"atomic", "errors", "grids"},
     "architectures": {"errors", "ops"},
-    "weights": {"architectures", "atomic", "errors"},
+    "weights": {"architectures", "atomic", "channels", "errors"},
     "plans": {"architectures", "errors"},
     "trainers": {"architectures", "atomic", "channels", "environment", "errors", "plans", "weights"},
     "nnunet_ext": {"trainers"},

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("convert", "convert PET/CT studies to an nnU-Net raw dataset"),
     "train": ("train", "train as nnUNetv2_train does, also under torchrun"),
     "import-weights": ("import_weights", "make a checkpoint that -pretrained_weights accepts"),
+    "check-model": ("check_model", "say what a trained model is, and whether loading it would run code"),
     "export": ("export", "write a prediction as RTSTRUCT or DICOM-SEG"),
     "predict-dicom": ("predict_dicom", "contour one DICOM study: study in, RTSTRUCT out"),
     "evaluate": ("evaluate", "score predictions per case and per slice position"),

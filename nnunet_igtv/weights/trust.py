@@ -1,0 +1,195 @@
+"""A trained model of unknown origin, examined before nnU-Net loads it.
+
+nnU-Net loads checkpoints as pickles, which run any code that they hold, and calls whatever class the plans
+name. Here a checkpoint must be data alone, and the plans must name a network of this package or of nnU-Net.
+"""
+
+import json
+import pickle
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from nnunet_igtv.channels import channels_of
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.weights.reading import load_checkpoint
+
+# what plans may have called: this package's network, and nnU-Net's own
+NETWORKS = ("nnunet_igtv.architectures.", "dynamic_network_architectures.")
+LAYERS = ("torch.nn.",)  # classes that the arguments of nnU-Net's networks name
+POSTPROCESSING = ("nnunetv2.postprocessing.",)  # functions that nnU-Net's postprocessing.pkl names
+REMEDY = "ask its authors for a model whose checkpoints hold weights and plain values alone"
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint says."""
+
+    file: str
+    trainer: str
+    configuration: str
+    digest: str  # SHA-256 of the file
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model folder is; nothing in it runs code when nnU-Net predicts with it.
+
+    Attributes:
+        folder: the model folder.
+        dataset: name of the dataset in the plans.
+        channels: what the dataset says of its channels.
+        labels: names of the labels.
+        network: the class that the plans name, by configuration.
+        checkpoints: one per file.
+    """
+
+    folder: Path
+    dataset: str
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    network: dict[str, str]
+    checkpoints: tuple[CheckpointFacts, ...]
+
+
+def model_folders(root: Path) -> list[Path]:
+    """The model folders under a folder: those that hold plans.json and dataset.json, or a fold."""
+    named = {path.parent for name in ("plans.json", "dataset.json") for path in root.rglob(name)}
+    folds = {path.parent.parent for path in root.rglob("fold_*/*.pth")}
+    return sorted(named | folds)
+
+
+def check_model(folder: str | Path) -> ModelFacts:
+    """Examine all files of a model folder that nnU-Net's commands would load.
+
+    Raises:
+        IGTVError: a checkpoint or a pickle holds more than data, the plans name a class that is none of this
+            package's or nnU-Net's networks, or a file cannot be read.
+    """
+    folder = Path(folder)
+    plans, dataset = (_json(folder / name) for name in ("plans.json", "dataset.json"))
+    networks = dict(_networks(plans, folder / "plans.json"))
+    for pickled in sorted(folder.rglob("*.pkl")):
+        check_pickle(pickled)
+    checkpoints = tuple(_checkpoint(path, folder) for path in sorted(folder.rglob("*.pth")))
+    if not checkpoints:
+        raise IGTVError("no checkpoints", file=folder, remedy="give the folder that holds fold_0, fold_1, …")
+    return ModelFacts(
+        folder,
+        str(plans.get("dataset_name", "")),
+        tuple(map(str, channels_of(dataset))),
+        tuple(map(str, dataset.get("labels", {}))),
+        networks,
+        checkpoints,
+    )
+
+
+def check_pickle(path: Path) -> None:
+    """Refuse a pickle that names anything but plain values and nnU-Net's postprocessing.
+
+    Raises:
+        IGTVError: it does, or it is no pickle.
+    """
+    try:
+        with path.open("rb") as file:
+            _Examined(file).load()
+    except _RefusedNameError as error:
+        raise IGTVError(f"the pickle would call {error}", file=path, remedy=REMEDY) from error
+    except Exception as error:  # whatever a damaged pickle leads to
+        raise IGTVError("not a pickle that can be examined", file=path, remedy=REMEDY) from error
+
+
+class _RefusedNameError(Exception):
+    """A pickle asks for something that it must not have."""
+
+
+class _Named:
+    """Stands for whatever a pickle names: nothing is imported or called."""
+
+    def __init__(self, *_: object) -> None: ...
+
+
+class _Examined(pickle.Unpickler):
+    """Gets a stand-in for each name that it asks for, and no name that is not nnU-Net's postprocessing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if not f"{module}.".startswith(POSTPROCESSING) or not name.isidentifier():
+            raise _RefusedNameError(f"{module}.{name}")
+        return _Named
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _RefusedNameError("a persistent object")
+
+
+def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> None:
+    """Unpack an exported model.
+
+    Args:
+        archive: a zip file, as nnU-Net's export writes it.
+        folder: where to, an empty folder.
+        free_bytes: how much room there is.
+
+    Raises:
+        IGTVError: no zip file, an entry that would be written elsewhere or is a link, or too little room.
+    """
+    try:
+        with zipfile.ZipFile(archive) as entries:
+            for entry in entries.infolist():
+                target = (folder / entry.filename).resolve()
+                if not target.is_relative_to(folder.resolve()) or stat.S_ISLNK(entry.external_attr >> 16):
+                    raise IGTVError(
+                        f"the archive holds an entry that leaves its folder: {entry.filename!a}", file=archive
+                    )
+            if sum(entry.file_size for entry in entries.infolist()) > free_bytes():
+                raise IGTVError("the archive unpacks to more than there is room for", file=archive)
+            entries.extractall(folder)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        raise IGTVError("not a zip file that can be unpacked", file=archive) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise IGTVError("no such file in the model folder", file=path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise IGTVError("the file is damaged", file=path, remedy="export the model again") from error
+    if not isinstance(content, Mapping):
+        raise IGTVError("the file is damaged", file=path, remedy="export the model again")
+    return dict(content)
+
+
+def _networks(plans: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
+    """Configuration -> class of its network."""
+    configurations = plans.get("configurations")
+    if not isinstance(configurations, Mapping):
+        raise IGTVError("the plans hold no configurations", file=path)
+    for name, configuration in configurations.items():
+        architecture = configuration.get("architecture") if isinstance(configuration, Mapping) else None
+        if not isinstance(architecture, Mapping):
+            continue  # it inherits from another one
+        network = str(architecture.get("network_class_name", ""))
+        arguments = architecture.get("arch_kwargs") or {}
+        imported = [str(arguments.get(key)) for key in architecture.get("_kw_requires_import") or ()]
+        wrong = [network] if not network.startswith(NETWORKS) else []
+        wrong += [text for text in imported if text != "None" and not text.startswith(LAYERS)]
+        if wrong:
+            raise IGTVError(f"the plans would have {wrong[0]!a} called", file=path, remedy=REMEDY)
+        yield name, network
+
+
+def _checkpoint(path: Path, folder: Path) -> CheckpointFacts:
+    content = load_checkpoint(path)
+    if not isinstance(content, Mapping) or "network_weights" not in content:
+        raise IGTVError("not a checkpoint of an nnU-Net trainer", file=path)
+    arguments = content.get("init_args")
+    return CheckpointFacts(
+        str(path.relative_to(folder)),
+        str(content.get("trainer_name", "")),
+        str(arguments.get("configuration", "")) if isinstance(arguments, Mapping) else "",
+        sha256(path.read_bytes()).hexdigest(),
+    )

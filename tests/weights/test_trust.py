@@ -1,0 +1,123 @@
+"""Models of unknown origin: what would run code is refused before anything is loaded."""
+
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.plans import NETWORK
+from nnunet_igtv.weights.trust import check_model, check_pickle
+
+
+class Call:
+    def __init__(self, marker):
+        self.line = f"touch {marker}"
+
+    def __reduce__(self):
+        return os.system, (self.line,)
+
+
+PLANS = {
+    "dataset_name": "Dataset902_IGTV",
+    "configurations": {"2d": {"architecture": {"network_class_name": NETWORK, "arch_kwargs": {}}}},
+}
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "fold_0").mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(PLANS))
+    description = {"channel_names": {"0": "CT", "1": "CT"}, "labels": {"background": 0, "IGTV": 1}}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    save(folder, logging={"dice": [np.float64(0.5)]})
+    return folder
+
+
+def save(folder, zipped=True, **more):
+    content = {
+        "network_weights": {"w": torch.ones(2)},
+        "trainer_name": "T",
+        "init_args": {"configuration": "2d"},
+    }
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save(content | more, path, _use_new_zipfile_serialization=zipped)
+
+
+def test_a_sound_model_is_described(model, capsys):
+    facts = check_model(model)
+    assert (facts.dataset, facts.labels) == ("Dataset902_IGTV", ("background", "IGTV"))
+    assert facts.checkpoints[0].trainer == "T"
+    assert main(["check-model", str(model)]) == 0
+    assert facts.checkpoints[0].digest in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_call_in_a_checkpoint_never_runs(model, tmp_path, capsys, zipped):
+    save(model, zipped, remark=Call(tmp_path / "executed"))
+    assert main(["check-model", str(model)]) == 1
+    assert "holds more than data" in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_call_in_a_pickle_never_runs(model, tmp_path, protocol):
+    (model / "postprocessing.pkl").write_bytes(pickle.dumps([1, Call(tmp_path / "executed")], protocol))
+    with pytest.raises(IGTVError, match=r"would call (posix|nt)\.system"):
+        check_model(model)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_nnunets_own_postprocessing_is_taken(tmp_path):
+    from nnunetv2.postprocessing.remove_connected_components import (
+        remove_all_but_largest_component_from_segmentation as largest,
+    )
+
+    for protocol in range(6):
+        (tmp_path / "p.pkl").write_bytes(pickle.dumps(([largest], [{"labels_or_regions": 1}]), protocol))
+        check_pickle(tmp_path / "p.pkl")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"network_class_name": "subprocess.check_call", "arch_kwargs": {"args": ["true"]}},
+        {"network_class_name": "os.system"},
+        {"network_class_name": NETWORK, "arch_kwargs": {"a": "os.system"}, "_kw_requires_import": ["a"]},
+    ],
+)
+def test_plans_name_networks_only(model, architecture):
+    plans = {"configurations": {"2d": {"architecture": architecture}}}
+    (model / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(IGTVError, match="called"):
+        check_model(model)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\x80\x81", b"[" * 100_000])
+@pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+def test_damaged_files_are_named(model, name, content):
+    (model / name).write_bytes(content)
+    with pytest.raises(IGTVError, match=name):
+        check_model(model)
+
+
+def test_an_archive_stays_in_its_folder(model, tmp_path, capsys):
+    sound = tmp_path / "sound.zip"
+    with zipfile.ZipFile(sound, "w") as archive:
+        for path in model.rglob("*.*"):
+            archive.write(path, path.relative_to(tmp_path))
+    assert main(["check-model", str(sound)]) == 0
+    for name in ("../evil", "/tmp/evil", "a/../../evil"):
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+            archive.writestr(name, "x")
+        assert main(["check-model", str(tmp_path / "evil.zip")]) == 1
+        assert "leaves its folder" in capsys.readouterr().err
+    (tmp_path / "text.zip").write_text("no archive")
+    assert main(["check-model", str(tmp_path / "text.zip")]) == 1
+    assert "not a zip file" in capsys.readouterr().err
