@@ -1,9 +1,9 @@
-"""`nnunet-igtv demo`: the real pipeline at small size, on phantoms, by the commands that a user types.
+"""`nnunet-igtv demo`: the whole pipeline at small size, on phantoms, by the commands that a user types.
 
 Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning ->
 GTV pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
-RTSTRUCT. Everything lies under one output folder, nnU-Net's own three folders included. Each finished step
-leaves a stamp; a second call goes on where the first was interrupted.
+RTSTRUCT. Everything is written under one output folder, nnU-Net's own three folders included. Each finished
+step leaves a stamp; a second call continues where the first was interrupted.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_igtv.atomic import write_text
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.commands.options import add_options, options_of
@@ -32,14 +33,16 @@ class Size:
 
     gtv_patients: int = setting(16, "GTV phantoms to pre-train on")
     igtv_patients: int = setting(6, "IGTV phantoms to train on")
-    test_patients: int = setting(6, "new IGTV phantoms to contour")
+    test_patients: int = setting(6, "other IGTV phantoms, to predict and score")
     matrix: int = setting(96, "CT pixels per edge of 384 mm")
     schedule: str = setting("", "suffix of the trainers' names, such as _1epoch (default: none)")
 
     def __post_init__(self) -> None:
         if min(self.gtv_patients, self.igtv_patients) < 5:
             raise IGTVError(
-                "nnU-Net splits a cohort into five folds", remedy="make it 5 patients or more in each cohort"
+                "nnU-Net splits a cohort into five folds, which need five patients",
+                remedy="make it 5 patients or more in each cohort",
+                settings=["gtv_patients", "igtv_patients"],
             )
 
 
@@ -61,7 +64,7 @@ class Demo:
             # nnU-Net's defaults start eight exporters, each importing torch: too many for a small machine
             "nnUNet_n_proc_DA": str(min(cores, 4)),
             "nnUNet_def_n_proc": str(min(cores, 4)),
-            # two trainings run beside each other; threads that wait by spinning would starve them
+            # two trainings run at the same time; threads that wait by spinning would slow both down
             "OMP_NUM_THREADS": str(max(1, cores // 2)),
             "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
@@ -134,7 +137,7 @@ class Demo:
         yield self.predict(self.scratch)
 
     def evaluation(self) -> list[str]:
-        """Arguments of `nnunet-igtv evaluate`: both models beside each other on the new patients."""
+        """Arguments of `nnunet-igtv evaluate`: both models on the new patients."""
         test = self.raw / "Dataset902_PhantomIGTV"
         models = [
             f"from scratch={self.predictions(self.scratch)}",
@@ -155,24 +158,26 @@ class Demo:
     def run(self) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         self.keep_to_one_size()
-        preparation, lanes = list(self.preparation()), [list(self.transferred()), list(self.from_scratch())]
-        total = len(preparation) + sum(map(len, lanes)) + self.size.test_patients
+        preparation = list(self.preparation())
+        trainings = [list(self.transferred()), list(self.from_scratch())]
+        total = len(preparation) + sum(map(len, trainings)) + self.size.test_patients
         with Runner(self.output / "logs", self.environment, total) as runner:
             runner.run(preparation)
-            runner.run(*lanes)
+            runner.run(*trainings)
             runner.run(self.contours())
 
     def keep_to_one_size(self) -> None:
-        """Refuse to mix two sizes in one folder: a resumed demo must be the demo that was begun."""
+        """Refuse to mix two sizes in one folder: a continued demo must have the size that it began with."""
         record = self.output / "size.json"
         size = vars(self.size)
         if record.exists() and json.loads(record.read_text()) != size:
             raise IGTVError(
                 "this folder holds a demo of another size",
                 file=self.output,
-                remedy="choose another --output, or delete this one",
+                remedy="choose another folder, or delete this one",
+                settings=["output"],
             )
-        record.write_text(json.dumps(size) + "\n")
+        write_text(record, json.dumps(size) + "\n")
 
 
 def cases_of(manifest: Path, split: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ def _add(parser: argparse.ArgumentParser, field: Field, kind: Any) -> None:
         extra["required"] = True
     else:
         extra["default"] = field.default
-        if field.default not in (None, False):
+        if field.default not in (None, False, ""):
             shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else "%(default)s"
             extra["help"] += f" (default: {shown})"
     if kind is bool:

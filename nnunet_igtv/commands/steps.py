@@ -1,25 +1,33 @@
-"""Commands run one after another, in lanes beside each other; what was interrupted goes on where it was.
+"""Commands run one after another, in several sequences at the same time, and continued after an interruption.
 
-Each finished command leaves a stamp, and its output stays in a log of its own.
+Each finished command leaves a stamp, so that it is not run again, and its output stays in a log of its own.
 """
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from tqdm import tqdm
 
+from nnunet_igtv.atomic import write_text
+from nnunet_igtv.commands.console import plain
 from nnunet_igtv.errors import IGTVError
+
+TAIL = 15  # lines of a failed command's output that are shown
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `again` replaces it where an interrupted run left something to go on from."""
+    """One command; `again` gives the command that continues it, where an interrupted run left a start."""
 
     name: str
     command: list[str]
@@ -33,14 +41,16 @@ class Runner:
         logs: folder of `NAME.log` and `NAME.done`.
         environment: of the commands.
         total: number of steps that will come, for the progress bar.
+        grace: seconds that a command has to end when it is told to; then it is killed.
     """
 
-    def __init__(self, logs: Path, environment: Mapping[str, str], total: int) -> None:
-        self.logs, self.environment = logs, environment
+    def __init__(self, logs: Path, environment: Mapping[str, str], total: int, grace: float = 10) -> None:
+        self.logs, self.environment, self.grace = logs, environment, grace
         self.logs.mkdir(parents=True, exist_ok=True)
         self.bar = tqdm(total=total, unit="step", dynamic_ncols=True)
         self.running: list[subprocess.Popen] = []
         self.stopping = False
+        self._lock = Lock()  # between starting a command and stopping all of them
 
     def __enter__(self) -> "Runner":
         return self
@@ -48,24 +58,23 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def run(self, *lanes: Iterable[Step]) -> None:
-        """Does each lane's steps in order, the lanes beside each other.
+    def run(self, *sequences: Iterable[Step]) -> None:
+        """Do the steps of each sequence in order, the sequences at the same time.
 
         Raises:
-            IGTVError: a command failed; the commands beside it are ended, as they are on an interrupt.
+            IGTVError: a command failed. Those that ran at the same time are ended first, with the processes
+                that they started, as on an interrupt.
         """
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            futures = [pool.submit(self._lane, lane) for lane in lanes]
+        with ThreadPoolExecutor(len(sequences)) as pool:
+            futures = [pool.submit(self._sequence, steps) for steps in sequences]
             try:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
-                self.stopping = True
-                for process in self.running:
-                    process.terminate()
+                self._stop()
                 raise
 
-    def _lane(self, steps: Iterable[Step]) -> None:
+    def _sequence(self, steps: Iterable[Step]) -> None:
         for step in steps:
             if self.stopping:
                 return
@@ -83,35 +92,62 @@ class Runner:
         if self.stopping:
             return
         if status != 0:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            tail = log.read_text(errors="replace").splitlines()[-TAIL:]
+            self.bar.write("\n".join(f"  {plain(line)}" for line in tail))
             raise IGTVError(
-                f"step {step.name} ended with status {status}; its last lines:\n{tail}\n",
+                f"the step {step.name} ended with status {status}",
                 file=log,
-                remedy="mend the cause and run the same command again: finished steps are kept",
+                remedy="correct the cause and run the same command again: finished steps are kept",
             )
         seconds = time.monotonic() - began
-        stamp.write_text(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
+        write_text(stamp, json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
         self.bar.write(f"  {step.name}: {seconds:.0f} s")
 
-    def _follow(self, command: Sequence[str], name: str, log: Path) -> int:
-        """Run a command, its output kept in `log` and its latest line shown behind the progress bar."""
-        with (
-            log.open("a", buffering=1) as file,  # line by line, for who follows it
-            subprocess.Popen(
-                command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
-            self.running.append(process)
-            assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                if line.strip():
-                    self.bar.set_postfix_str(f"{name}: {line.strip()[:50]}", refresh=True)
-        self.running.remove(process)
+    def _follow(self, command: Sequence[str], name: str, log: Path) -> int | None:
+        """Run a command to its end, its output kept in `log` and its latest line next to the progress bar.
+
+        Returns:
+            Its exit status; None where it was not started because all are being stopped.
+        """
+        with log.open("a", buffering=1) as file:  # line by line, for who follows it
+            with self._lock:
+                if self.stopping:
+                    return None
+                process = subprocess.Popen(
+                    command,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # a group of its own, ended as a whole
+                )
+                self.running.append(process)
+            with process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    file.write(line)
+                    if line.strip():
+                        self.bar.set_postfix_str(f"{name}: {plain(line.strip())[:50]}", refresh=True)
+        with self._lock:
+            self.running.remove(process)
         return process.returncode
+
+    def _stop(self) -> None:
+        """End all commands and the processes that they started."""
+        with self._lock:
+            self.stopping = True
+            processes = list(self.running)
+        for process in processes:
+            _signal_group(process, signal.SIGTERM)
+        limit = time.monotonic() + self.grace
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, limit - time.monotonic()))
+            _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # all of the group have ended
+        os.killpg(process.pid, number)
