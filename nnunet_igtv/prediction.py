@@ -93,7 +93,7 @@ class Model:
                 file=found[0],
                 remedy="take a model of a dataset that was converted from DICOM",
             )
-        labels = [name for name in description["labels"] if name != "background"]
+        labels = [name for name in description["labels"] if name not in ("background", "ignore")]
         if len(labels) != 1:
             raise IGTVError(f"the model has {len(labels)} structures instead of one", file=found[0])
         return cls(

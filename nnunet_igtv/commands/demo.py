@@ -145,7 +145,7 @@ class Demo:
         ]
         folders = ["--truth", str(test / "labelsTs"), "--images", str(test / "imagesTs")]
         title = ["--title", "IGTV of breathing phantoms"]
-        return [*folders, "--prediction", *models, "--output", str(self.output), *title]
+        return [*folders, "--prediction", *models, "--output", str(self.output), "--overwrite", *title]
 
     def contours(self) -> Iterator[Step]:
         """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""

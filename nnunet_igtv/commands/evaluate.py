@@ -22,7 +22,10 @@ def parser() -> Parser:
         help="a model's name and its predictions; several are shown side by side",
     )
     parser.add_argument("--images", metavar="DIR", help="CASE_0000 (CT), CASE_0001 (PET), for pictures")
-    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the three files")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an evaluation of other masks in that folder"
+    )
     parser.add_argument("--title", default="IGTV segmentation", help="heading of the report")
     return parser
 
@@ -39,10 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"two predictions are named {name!r}")
         predictions[name] = folder
 
-    from nnunet_igtv.evaluation.scoring import evaluate
+    from nnunet_igtv.evaluation import evaluate
 
     results = evaluate(
-        arguments.truth, predictions, arguments.images, arguments.output, title=arguments.title
+        arguments.truth,
+        predictions,
+        arguments.images,
+        arguments.output,
+        title=arguments.title,
+        overwrite=arguments.overwrite,
     )
     say(results.table())
     say(f"report: {arguments.output}/report.html")

@@ -1,6 +1,6 @@
 """Finding the cases of an evaluation, and reading their masks and images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import IMAGE_ENDINGS, Grid, difference, read_image, same_grid
+from nnunet_igtv.evaluation.ignore_label import ignore_label
+from nnunet_igtv.grids import IMAGE_ENDINGS, Grid, difference, read_image, read_mask, same_grid
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,16 @@ class Case:
     truth: Path
     predictions: dict[str, Path]
     images: tuple[Path, ...]  # CT and, where there is one, PET
+    ignore: int | None = None  # value of voxels of the truth that do not count
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth of a case: its grid, the structure, and the voxels that count, bool (S, H, W) each."""
+
+    grid: sitk.Image
+    structure: np.ndarray
+    counts: np.ndarray
 
 
 def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None) -> list[Case]:
@@ -30,11 +41,14 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
     for folder in (truth, *predictions.values(), *([images] if images else [])):
         if not folder.is_dir():
             raise IGTVError("no such folder", file=folder)
+    ignore = ignore_label(truth, predictions.values())
     found = {case: path for path in sorted(truth.iterdir()) if (case := _case(path)) is not None}
     if not found:
         raise IGTVError("no masks", file=truth, remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files")
     cases = []
     for name, path in found.items():
+        if not path.is_file():
+            raise IGTVError("not a file", case=name, file=path)
         masks = {model: _existing(folder, name) for model, folder in predictions.items()}
         missing = [model for model, mask in masks.items() if mask is None]
         if missing:
@@ -53,26 +67,48 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
                 path,
                 {model: mask for model, mask in masks.items() if mask},
                 tuple(channel for channel in channels if channel),
+                ignore,
             )
         )
     return cases
 
 
-def read(path: Path, case: str) -> sitk.Image:
-    """A 3D image. Raises IGTVError if it cannot be read or is none."""
+def read_truth(case: Case) -> Truth:
+    """The truth of a case. Raises IGTVError if it cannot be read or is no mask."""
+    grid = _read(read_mask, case.truth, case)
+    voxels = sitk.GetArrayFromImage(grid)
+    counts = np.ones(voxels.shape, bool) if case.ignore is None else voxels != case.ignore
+    return Truth(grid, (voxels != 0) & counts, counts)
+
+
+def read_predictions(case: Case, truth: Truth) -> Iterator[tuple[str, np.ndarray]]:
+    """Each model and the voxels that it predicts, of those that count; bool (S, H, W).
+
+    Raises:
+        IGTVError: a prediction cannot be read, is no mask, or has another grid than the truth.
+    """
+    for model, path in case.predictions.items():
+        voxels = _on_grid(_read(read_mask, path, case), path, case, truth.grid)
+        yield model, (voxels != 0) & truth.counts
+
+
+def read_images(case: Case, truth: Truth) -> list[np.ndarray]:
+    """CT and, where there is one, PET, (S, H, W) each. Raises IGTVError for another grid than the truth's."""
+    return [_on_grid(_read(read_image, path, case), path, case, truth.grid) for path in case.images]
+
+
+def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.Image:
     try:
-        return read_image(path)
+        return reader(path)
     except IGTVError as error:
-        raise error.but(case=case) from error
+        raise error.but(case=case.name) from error
 
 
-def read_on_grid(path: Path, grid: sitk.Image, case: str) -> np.ndarray:
-    """The voxels (S, H, W) of an image that must lie on `grid`. Raises IGTVError if it does not."""
-    image = read(path, case)
+def _on_grid(image: sitk.Image, path: Path, case: Case, grid: sitk.Image) -> np.ndarray:
     if not same_grid(image, grid):
         raise IGTVError(
             f"another grid than the truth's: {difference(Grid.of(image), Grid.of(grid))}",
-            case=case,
+            case=case.name,
             file=path,
             remedy="score predictions on the grid of the truth",
         )

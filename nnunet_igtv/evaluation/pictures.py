@@ -5,10 +5,9 @@ import io
 from typing import Any, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 
 from nnunet_igtv.evaluation.by_position import positions
-from nnunet_igtv.evaluation.cases import Case, read, read_on_grid
+from nnunet_igtv.evaluation.cases import Case, read_images, read_predictions, read_truth
 
 TRUTH_COLOUR = "#3ddc84"
 MODEL_COLOURS = ("#ff9f1c", "#4cc9f0", "#f15bb5", "#fee440", "#b388ff", "#ff6b6b")
@@ -30,10 +29,9 @@ def pictures(case: Case) -> list[Row]:
     """One row per shown slice, from the head's side down. Empty where the case has no images."""
     if not case.images:
         return []
-    grid = read(case.truth, case.name)
-    truth = sitk.GetArrayFromImage(grid) != 0
-    models = {name: read_on_grid(path, grid, case.name) != 0 for name, path in case.predictions.items()}
-    volumes = [read_on_grid(path, grid, case.name) for path in case.images]
+    found = read_truth(case)
+    models, volumes = dict(read_predictions(case, found)), read_images(case, found)
+    grid, truth = found.grid, found.structure
     spacing = grid.GetSpacing()
     window = _window(truth if truth.any() else np.logical_or.reduce(list(models.values())), spacing)
     pet_top = (

@@ -4,14 +4,12 @@
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
-from nnunet_igtv.atomic import write_text
 from nnunet_igtv.evaluation.by_position import BINS
 from nnunet_igtv.evaluation.cases import Case
 from nnunet_igtv.evaluation.metrics import METRICS
@@ -19,14 +17,15 @@ from nnunet_igtv.evaluation.pictures import MODEL_COLOURS, TRUTH_COLOUR, picture
 from nnunet_igtv.evaluation.results import Results, shown
 
 PICTURED = 16  # cases; of more, as many from the worst to the best
+IGNORED = "Voxels with the ignore label of the truth count neither way: they are taken out of both masks."
 EMPTY_MASKS = (
     "Where truth and prediction are both empty, overlaps and distances are undefined (n/a) and left out of "
     "the means; where one of them is empty, overlaps are 0 and distances undefined."
 )
 
 
-def write_report(results: Results, cases: list[Case], output: Path, title: str) -> None:
-    """Write the report, whole or not at all."""
+def report(results: Results, cases: list[Case], title: str) -> str:
+    """The page. Images are read again here; raises IGTVError as `evaluate`."""
     environment = Environment(
         loader=PackageLoader("nnunet_igtv", "evaluation"),
         autoescape=True,
@@ -35,7 +34,7 @@ def write_report(results: Results, cases: list[Case], output: Path, title: str) 
         lstrip_blocks=True,
     )
     pictured = tqdm(_choose(results, cases), desc="pictures", unit="case", disable=not cases[0].images)
-    page = environment.get_template("report.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         title=title,
         version=__version__,
         metrics=METRICS.values(),
@@ -51,10 +50,10 @@ def write_report(results: Results, cases: list[Case], output: Path, title: str) 
         definitions=[
             *((m.label + (f", {m.unit}" if m.unit else ""), m.definition) for m in METRICS.values()),
             ("Empty masks", EMPTY_MASKS),
+            *([("Ignored voxels", IGNORED)] if results.ignore_label is not None else []),
             ("±", "Standard deviation over the cases."),
         ],
     )
-    write_text(output, page)
 
 
 def _colour(model_index: int) -> str:

@@ -5,12 +5,10 @@ import io
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_igtv.atomic import write_text
 from nnunet_igtv.evaluation.metrics import METRICS
 
 _IN_TABLE = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "difference_ml")
@@ -18,10 +16,16 @@ _IN_TABLE = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd9
 
 @dataclass(frozen=True)
 class Results:
-    """`scores[model][case][metric]`, NaN where undefined; `profiles[model][case]`: Dice along the target."""
+    """`scores[model][case][metric]`, NaN where undefined; `profiles[model][case]`: Dice along the target.
+
+    `ignore_label` is the value of the truth's voxels that did not count, None if all of them did; `inputs` is
+    a SHA-256 over the names and contents of all masks.
+    """
 
     scores: dict[str, dict[str, dict[str, float]]]
     profiles: dict[str, dict[str, np.ndarray]]
+    ignore_label: int | None = None
+    inputs: str = ""
 
     @property
     def models(self) -> list[str]:
@@ -90,6 +94,8 @@ class Results:
                 name: {"label": m.label, "unit": m.unit, "definition": m.definition}
                 for name, m in METRICS.items()
             },
+            "ignore_label": self.ignore_label,
+            "inputs": self.inputs,
             "models": {
                 model: {
                     "mean": _without_nan(self.mean(model)),
@@ -101,10 +107,11 @@ class Results:
             },
         }
 
-    def write_json(self, path: Path) -> None:
-        write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    def json_text(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
-    def write_csv(self, path: Path) -> None:
+    def csv_text(self) -> str:
         """One row per model and case; empty where a metric is undefined."""
         text = io.StringIO()
         writer = csv.writer(text)
@@ -113,7 +120,7 @@ class Results:
             for case, values in self.scores[model].items():
                 cells = [f"{v:.6g}" if math.isfinite(v) else "" for v in values.values()]
                 writer.writerow([model, case, *cells])
-        write_text(path, text.getvalue())
+        return text.getvalue()
 
 
 def shown(value: float, metric: str) -> str:

@@ -1,8 +1,10 @@
 """The whole evaluation on folders: files written, means, report, refusals."""
 
 import csv
+import errno
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +42,10 @@ def test_report_stands_alone(cohort):
     evaluate(cohort / "truth", models, cohort / "images", cohort / "out", title="A & B")
     page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 3 * 3 * 4  # cases, slices; CT, PET and two models
+    assert page.startswith("<!DOCTYPE html>\n")
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    assert "{{" not in page
+    assert "{%" not in page
     assert "A &amp; B" in page
     assert "a &lt;b&gt;&amp;" in page
     assert "a <b>" not in page
@@ -48,6 +53,180 @@ def test_report_stands_alone(cohort):
     assert str(cohort) not in page  # no paths of the machine
     for text in ("Dice peripheral", "HD95", "Empty masks", "CASE_2"):
         assert text in page
+
+
+def test_case_names_are_escaped_in_the_report(cohort):
+    for folder, name in (("truth", "{}"), ("good", "{}"), ("images", "{}_0000"), ("images", "{}_0001")):
+        old, new = (cohort / folder / f"{name.format(case)}.nii.gz" for case in ("CASE_1", "<i>&'\"{{ 7 }}"))
+        old.rename(new)
+    evaluate(cohort / "truth", {"m": cohort / "good"}, cohort / "images", cohort / "out")
+    page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<i>&" not in page
+    assert page.count("&lt;i&gt;&amp;&#39;&#34;{{ 7 }}") >= 2 + 9  # tables and pictures
+
+
+def test_of_many_cases_some_are_pictured_from_worst_to_best(cohort, write_image, ball, monkeypatch):
+    monkeypatch.setattr("nnunet_igtv.evaluation.report.PICTURED", 2)
+    evaluate(cohort / "truth", {"m": cohort / "poor"}, cohort / "images", cohort / "out")
+    page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2 * 3 * 3
+    assert "2 of 3 cases, from worst to best" in page
+
+
+# --------------------------------------------------------------------------------------- the ignore label
+
+
+IGNORE = {"labels": {"background": 0, "tumour": 1, "ignore": 7}}
+
+
+def ignoring_the_left_half(cohort, write_image, ball):
+    """Truths whose left half was not annotated."""
+    for i, radius in enumerate((4.0, 6.0, 7.0)):
+        voxels = ball(radius=radius).astype(np.uint8)
+        voxels[:, :, :16] = 7
+        write_image(cohort / "truth" / f"CASE_{i}.nii.gz", voxels)
+
+
+@pytest.mark.parametrize("place", ["truth", ".", "good"])
+def test_ignored_voxels_count_neither_way(cohort, write_image, ball, place):
+    """nnU-Net keeps dataset.json with the truth, in its parent, and with the predictions."""
+    ignoring_the_left_half(cohort, write_image, ball)
+    for i, radius in enumerate((4.0, 6.0, 7.0)):  # right where annotated; whatever it says on the left
+        write_image(cohort / "good" / f"CASE_{i}.nii.gz", ball(radius=radius))
+    (cohort / place / "dataset.json").write_text(json.dumps(IGNORE))
+    results = evaluate(cohort / "truth", {"m": cohort / "good"}, cohort / "images", cohort / "out")
+    assert results.ignore_label == 7
+    means = results.means["m"]
+    assert (means["dice"], means["surface_dice_2mm"], means["hd95_mm"], means["difference_ml"]) == (
+        1,
+        1,
+        0,
+        0,
+    )
+    assert means["truth_ml"] == pytest.approx(
+        np.mean([ball(radius=r)[:, :, 16:].sum() * 0.012 for r in (4.0, 6.0, 7.0)])
+    )
+    assert json.loads((cohort / "out" / "metrics.json").read_text())["ignore_label"] == 7
+    assert "Ignored voxels" in (cohort / "out" / "report.html").read_text()
+
+
+def test_without_an_ignore_label_every_value_but_0_is_the_structure(cohort, write_image, ball):
+    (cohort / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "tumour": 1, "node": 7}}))
+    for i in range(3):
+        for folder in ("truth", "good"):
+            write_image(cohort / folder / f"CASE_{i}.nii.gz", ball().astype(np.uint8) * (7 if i else 1))
+    results = evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    assert results.means["m"]["dice"] == 1
+    assert results.means["m"]["truth_ml"] > 0
+    assert "Ignored voxels" not in (cohort / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"labels": 3}', "damaged"),
+        ('{"labels": {"ignore": "2"}}', "'2' instead of a whole number"),
+        ('{"labels": {"ignore": 2}}', "different values: 2 in .*, 7 in"),
+    ],
+)
+def test_a_damaged_or_contradicting_description_is_refused(cohort, text, message):
+    (cohort / "truth" / "dataset.json").write_text(text)
+    (cohort / "good" / "dataset.json").write_text(json.dumps(IGNORE))
+    with pytest.raises(IGTVError, match=message):
+        evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+
+
+# --------------------------------------------------------------------------------------------- the output
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_evaluation_of_other_masks_is_not_replaced_unless_asked(cohort):
+    evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    before = content(cohort / "out")
+    with pytest.raises(IGTVError, match="holds another evaluation"):
+        evaluate(cohort / "truth", {"m": cohort / "poor"}, None, cohort / "out")
+    with pytest.raises(IGTVError, match="holds another evaluation"):
+        evaluate(cohort / "truth", {"other": cohort / "good"}, None, cohort / "out")
+    assert content(cohort / "out") == before
+    evaluate(cohort / "truth", {"m": cohort / "poor"}, None, cohort / "out", overwrite=True)
+    assert content(cohort / "out") != before
+
+
+def test_the_same_evaluation_may_be_made_again_and_gives_the_same(cohort):
+    """What a run that was killed at its end needs."""
+    arguments = cohort / "truth", {"m": cohort / "good"}, cohort / "images", cohort / "out"
+    evaluate(*arguments)
+    before = content(cohort / "out")
+    (cohort / "out" / "report.html").unlink()
+    evaluate(*arguments)
+    assert content(cohort / "out") == before
+
+
+def test_files_that_are_no_evaluation_of_ours_are_not_replaced(cohort):
+    (cohort / "out").mkdir()
+    (cohort / "out" / "report.html").write_text("mine")
+    with pytest.raises(IGTVError, match="holds another evaluation"):
+        evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    assert (cohort / "out" / "report.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fails_at", ["metrics.json", "metrics.csv", "report.html"])
+def test_where_a_file_cannot_be_written_all_stay_as_they_were(cohort, monkeypatch, fails_at):
+    evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    before = content(cohort / "out")
+    write = Path.write_text
+
+    def full(self, *arguments, **options):
+        if fails_at in self.name:
+            write(self, "half", encoding="utf-8")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        evaluate(cohort / "truth", {"m": cohort / "poor"}, None, cohort / "out", overwrite=True)
+    assert content(cohort / "out") == before
+
+
+def test_an_output_that_is_a_file_is_one_line(cohort, capsys):
+    (cohort / "out").write_text("mine")
+    arguments = [
+        "--truth",
+        cohort / "truth",
+        "--prediction",
+        f"m={cohort / 'good'}",
+        "--output",
+        cohort / "out",
+    ]
+    assert main(["evaluate", *map(str, arguments)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("nnunet-igtv evaluate: File exists [")
+
+
+# -------------------------------------------------------------------------------------------------- masks
+
+
+@pytest.mark.parametrize("side", ["truth", "good"])
+def test_what_is_no_mask_is_refused(cohort, write_image, ball, side):
+    probabilities = np.where(ball(), 0.9, 0.1)
+    write_image(cohort / side / "CASE_1.nii.gz", probabilities)
+    with pytest.raises(IGTVError, match="CASE_1: the image is no mask"):
+        evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    assert not (cohort / "out").exists()
+
+
+def test_masks_of_other_types_are_taken(cohort, write_image, ball):
+    for i, voxels in enumerate((ball().astype(np.float32), ball() * np.uint8(255), ball())):
+        for folder in ("truth", "good"):
+            write_image(cohort / folder / f"CASE_{i}.nii.gz", voxels)
+    assert evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out").means["m"]["dice"] == 1
+
+
+# ----------------------------------------------------------------------------------- cases that do not fit
 
 
 def test_undefined_values_stay_out_of_means(cohort, write_image):
@@ -107,5 +286,16 @@ def test_command(cohort, capsys):
     printed = capsys.readouterr().out
     assert "means over 3 cases" in printed
     assert "report.html" in printed
-    with pytest.raises(SystemExit):
-        main([*arguments, "--prediction", models[0], models[0]])
+    for wrong, message in (
+        ([models[0], models[0]], "two predictions are named 'poor'"),
+        (["=folder"], "--prediction takes NAME=DIR, not '=folder'"),
+        (["name="], "--prediction takes NAME=DIR, not 'name='"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--prediction", *wrong])
+        assert message in capsys.readouterr().err
+    assert main([*arguments, "--prediction", models[1]]) == 1
+    assert (
+        "choose another folder, or overwrite what is there (--output, --overwrite)" in capsys.readouterr().err
+    )
+    assert main([*arguments, "--prediction", models[1], "--overwrite"]) == 0
