@@ -4,7 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: install lint format-check types unit test demo format wheel clean
+FUZZ_EXAMPLES ?= 100000
+
+.PHONY: fuzz install lint format-check types unit test demo format wheel clean
 
 install: $(READY)
 
@@ -31,6 +33,10 @@ unit: install
 # pytest comes last, so that the last line says how many passed
 test: lint format-check types
 	@$(MAKE) --no-print-directory unit
+
+# readers against damaged files, until interrupted or done
+fuzz: install
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -x tests/fuzz
 
 demo: install
 	$(BIN)/nnunet-igtv demo --output demo

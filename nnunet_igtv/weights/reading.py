@@ -67,15 +67,7 @@ def load_checkpoint(path: str | Path) -> Any:
             file=path,
             remedy="ask its authors for a file that holds the weights alone",
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        UnicodeDecodeError,
-    ) as error:
+    except Exception as error:  # whatever the damage leads to in the reader of pickles
         raise _unreadable(path) from error
 
 

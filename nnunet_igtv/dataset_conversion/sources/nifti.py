@@ -34,6 +34,8 @@ class Options:
 
 def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
+    if not table.is_file():
+        raise IGTVError("no such file", file=table)
     try:
         with open(table, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
@@ -50,8 +52,8 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
             raise IGTVError(
                 f"line {number}: fold is {fold!r}", file=table, remedy="leave it empty, or train or val"
             )
-        if not all(paths):
-            raise IGTVError(f"line {number}: an empty path", file=table)
+        if not all(paths) or "\0" in "".join(paths):
+            raise IGTVError(f"line {number}: an empty path, or one that no file can have", file=table)
         ct, pet, label = (table.parent / path for path in paths)
         load = partial(load_triple, ct, pet, label, options, table.parent)
         key = str(ct.resolve())
