@@ -16,6 +16,7 @@ class IGTVError(Exception):
             thing ("name one structure"), not of a command's options.
         settings: the parameters that the remedy is about, by their names in Python ("structure"). The command
             line prints the options of these names.
+        table: lines to print below the message, such as the series that could be meant.
 
     Examples:
         >>> from nnunet_igtv import IGTVError, read_ct
@@ -34,8 +35,10 @@ class IGTVError(Exception):
         file: str | Path | None = None,
         remedy: str | None = None,
         settings: Sequence[str] = (),
+        table: str = "",
     ) -> None:
         self.what, self.case, self.file, self.remedy = what, case, file, remedy
+        self.table = table
         self.settings = tuple(settings)
         super().__init__(self.text())
 
@@ -53,7 +56,7 @@ class IGTVError(Exception):
             text += f". Remedy: {self.remedy}"
             if names:
                 text += f" ({', '.join(names)})"
-        return text
+        return f"{text}\n{self.table}" if self.table else text
 
     def but(self, **changes: object) -> "IGTVError":
         """The same error with other values of some arguments, such as the case in which it happened."""

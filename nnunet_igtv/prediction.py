@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,17 @@ import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.dicom.images import ct_image, pet_image
 from nnunet_igtv.dicom.series import Series, find_series
-from nnunet_igtv.dicom.studies import rank
+from nnunet_igtv.dicom.structures import read_structure_set
+from nnunet_igtv.dicom.suv import suv_factors
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
 
 _CASE = "STUDY"
+DEFAULTS = ReadingOptions()
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,14 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
 
-def predict(study: str | Path, model: Model, device: str = "cuda", *, mirroring: bool = True) -> Prediction:
+def predict(
+    study: str | Path,
+    model: Model,
+    device: str = "cuda",
+    *,
+    mirroring: bool = True,
+    options: ReadingOptions = DEFAULTS,
+) -> Prediction:
     """The structure of one DICOM study, on its CT.
 
     Args:
@@ -133,10 +143,11 @@ def predict(study: str | Path, model: Model, device: str = "cuda", *, mirroring:
         model: a trained model, by `Model.find`.
         device: "cuda", "cpu" or "mps".
         mirroring: predict mirrored images too and average: slower, a little better.
+        options: which CT and PET, where several could serve; body weight; trust in the frames of reference.
 
     Raises:
-        IGTVError: the study has no CT and PET that belong together, their headers do not determine HU and
-            SUV, nnU-Net's prediction fails, or it finds nothing.
+        IGTVError: the study has no CT and PET that belong together, several could serve, their headers do
+            not determine HU and SUV, nnU-Net's prediction fails, or it finds nothing.
 
     Examples:
         >>> from nnunet_igtv import Model, predict, read_ct, write_rtstruct
@@ -147,64 +158,74 @@ def predict(study: str | Path, model: Model, device: str = "cuda", *, mirroring:
         >>> write_rtstruct(found.mask, found.ct, "predicted.dcm", found.structure).name
         'predicted.dcm'
     """
-    return predict_series(*choose_series(Path(study)), model, device, mirroring=mirroring)
+    ct, pet = choose_series(study, options)
+    return predict_series(ct, pet, model, device, mirroring=mirroring, options=options)
 
 
 def predict_series(
-    ct: Series, pet: Series, model: Model, device: str = "cuda", *, mirroring: bool = True
+    ct: Chosen,
+    pet: Chosen,
+    model: Model,
+    device: str = "cuda",
+    *,
+    mirroring: bool = True,
+    options: ReadingOptions = DEFAULTS,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> Prediction:
-    """The structure on a CT series, from it and a PET series; see `predict`."""
+    """The structure on a CT series, from it and a PET series; see `predict`.
+
+    Args:
+        tell: called with each of the notes before nnU-Net is.
+    """
     with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as scratch:
         folder = Path(scratch)
-        notes = write_input(ct, pet, folder / "input", model.file_ending)
+        notes = write_input(ct.series, pet.series, folder / "input", model.file_ending, options.weight_kg)
+        notes = (*ct.warnings, *pet.warnings, *notes)
+        for note in notes:
+            tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
         mask = _read_prediction(folder / "output" / (_CASE + model.file_ending), model.structure)
-    return Prediction(mask, ct, model.structure, notes)
+    return Prediction(mask, ct.series, model.structure, notes)
 
 
-def choose_series(study: Path) -> tuple[Series, Series]:
-    """The CT and the PET to predict from: in one frame of reference, the best by the converters' rule.
+def choose_series(
+    study: str | Path, options: ReadingOptions = DEFAULTS, extend: str | Path | None = None
+) -> tuple[Chosen, Chosen]:
+    """The CT and the PET to predict from, by the rules of the converters.
+
+    Args:
+        study: folder of one patient.
+        options: what a person said.
+        extend: a structure set that the prediction will be added to; it tells which CT is meant.
 
     Raises:
-        IGTVError: a modality is missing, several patients, or no CT and PET in one frame of reference.
+        IGTVError: a modality is missing, several patients, no CT and PET in one frame of reference, or
+            several that could serve.
     """
-    series = [s for s in find_series(study) if s.modality in ("CT", "PT")]
-    if len({str(s.headers[0].get("PatientID", "")) for s in series}) > 1:
-        raise IGTVError(
-            "the folder holds several patients", file=study, remedy="pass the folder of one patient"
-        )
-    cts, pets = ([s for s in series if s.modality == modality] for modality in ("CT", "PT"))
-    for found, modality in ((cts, "CT"), (pets, "PET")):
-        if not found:
-            raise IGTVError(f"no {modality} series", file=study, remedy=f"add the {modality} series")
-    frames = {s.frame_of_reference for s in cts} & {s.frame_of_reference for s in pets} - {""}
-    cts, pets = ([s for s in found if s.frame_of_reference in frames] for found in (cts, pets))
-    if not frames:
-        raise IGTVError(
-            "CT and PET have no frame of reference in common",
-            file=study,
-            remedy="register the PET to the CT first",
-        )
-    ct = min(cts, key=rank)
-    return ct, min((s for s in pets if s.frame_of_reference == ct.frame_of_reference), key=rank)
+    options.selectors("study", "ct", "pet")  # refused before any file is read
+    known = Known(series=read_structure_set(extend).series_uids) if extend else Known()
+    try:
+        return choose_images(find_series(study), options, known)
+    except IGTVError as error:
+        raise error.but(file=error.file or study) from error
 
 
-def write_input(ct_series: Series, pet_series: Series, folder: Path, ending: str) -> tuple[str, ...]:
+def write_input(
+    ct_series: Series, pet_series: Series, folder: Path, ending: str, weight_kg: float | None = None
+) -> tuple[str, ...]:
     """CT in HU and PET in SUV on the CT's grid, named as nnU-Net expects.
 
     Returns:
         What a person should know about them.
     """
-    ct, pet = ct_image(ct_series), pet_image(pet_series)
+    suv = suv_factors(pet_series.headers, weight_kg)
+    ct, pet = ct_image(ct_series), pet_image(pet_series, weight_kg)
     share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
     folder.mkdir(parents=True)
     sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
     sitk.WriteImage(onto(pet, ct), str(folder / f"{_CASE}_0001{ending}"))
-    return (
-        (f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0",)
-        if share < 0.995
-        else ()
-    )
+    partly = f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0"
+    return (*suv.warnings, *ct_series.notes, *pet_series.notes, *([partly] if share < 0.995 else []))
 
 
 def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:

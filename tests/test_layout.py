@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "environment": {"errors"},
     "grids": {"errors"},
     "ops": set(),
-    "dicom": {"errors", "grids"},
+    "dicom": {"errors", "grids", "settings"},
     "export": {"atomic", "dicom", "errors", "grids"},
     "phantom": {"dicom", "errors", "export", "grids"},
     "dataset_conversion": {"atomic", "channels", "dicom", "environment", "errors", "grids", "settings"},

@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 
 from nnunet_igtv.commands.console import Parser, say
+from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.dicom.candidates import described
+from nnunet_igtv.dicom.choice import ReadingOptions
 
 
 def parser() -> Parser:
@@ -13,7 +16,9 @@ def parser() -> Parser:
         epilog="-d, -c, -tr, -p, -f, -chk and -device mean what they mean to nnUNetv2_predict.",
         example="nnunet-igtv predict-dicom /data/new_study -d 502 -tr IGTVTransferTrainer -o OUT",
     )
-    parser.add_argument("study", type=Path, help="folder with the CT and PET of one patient, at any depth")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="the CT and PET of one patient, at any depth"
+    )
     parser.add_argument("-d", dest="dataset", required=True, help="id or name of the model's dataset")
     parser.add_argument("-c", dest="configuration", default="2d", help="default: 2d")
     parser.add_argument("-tr", dest="trainer", default="IGTVTransferTrainer", help="default: %(default)s")
@@ -39,6 +44,7 @@ def parser() -> Parser:
     either.add_argument(
         "--anonymous", metavar="ID", help="write this ID in place of the patient's identity, and fresh UIDs"
     )
+    add_options(parser, ReadingOptions)
     return parser
 
 
@@ -47,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.export.files import quiet, refuse_existing
     from nnunet_igtv.prediction import Model, choose_series, predict_series
 
+    options = options_of(arguments, ReadingOptions)
     outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
     if arguments.seg:
         outputs["seg"] = arguments.output / "SEG.dcm"
@@ -62,14 +69,21 @@ def run(arguments: argparse.Namespace) -> int:
     )
     name = arguments.name or model.structure
     with quiet():
-        ct, pet = choose_series(arguments.study)
-        drawn_on = ct if arguments.anonymous is None else anonymised(ct, arguments.anonymous)
+        ct, pet = choose_series(arguments.folder, options, arguments.extend)
+        series = ct.series
+        drawn_on = series if arguments.anonymous is None else anonymised(series, arguments.anonymous)
         check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
-        for modality, series in (("CT", ct), ("PET", pet)):
-            say(f"{modality}: {series.described()}")
-        found = predict_series(ct, pet, model, arguments.device, mirroring=not arguments.disable_tta)
-        for note in found.notes:
-            say(note)
+        for modality, chosen in (("CT", ct), ("PET", pet)):
+            say(f"{modality}: {described(chosen.series)}; {chosen.why}")
+        found = predict_series(
+            ct,
+            pet,
+            model,
+            arguments.device,
+            mirroring=not arguments.disable_tta,
+            options=options,
+            tell=lambda note: say(f"note: {note}"),
+        )
         write_rtstruct(found.mask, drawn_on, outputs["rtstruct"], name, extend=arguments.extend)
         if arguments.seg:
             write_seg(found.mask, drawn_on, outputs["seg"], name)

@@ -4,16 +4,31 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from nnunet_igtv.dicom import traits
+from nnunet_igtv.dicom.candidates import NAMES, table
+from nnunet_igtv.dicom.choice import (
+    ReadingOptions,
+    choose_ct,
+    choose_pet,
+    refuse_several_patients,
+    selected,
+)
 from nnunet_igtv.dicom.series import Series, find_series, read_voxels
 from nnunet_igtv.dicom.structures import FRAME_KEY
-from nnunet_igtv.dicom.studies import only
 from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.errors import IGTVError
 
 
-def read_ct(folder: str | Path) -> sitk.Image:
-    """The CT under a folder in HU (float32). Of several series, the regular one with the most slices.
+def read_ct(folder: str | Path, *, ct: str | None = None, study: str | None = None) -> sitk.Image:
+    """The CT under a folder in HU (float32); of several series, the one that the rules of `choice` take.
 
-    Raises IGTVError if there is none, or if its slices do not form a regular stack.
+    Args:
+        folder: holds the files of one patient, at any depth.
+        ct: which series, where several could serve: see `nnunet_igtv.dicom.selectors`.
+        study: of which study.
+
+    Raises IGTVError if there is none, if there are several patients or frames of reference and nothing says
+    which, if several series could serve, or if the slices do not form a regular stack.
 
     Examples:
         >>> from nnunet_igtv import read_ct
@@ -21,15 +36,21 @@ def read_ct(folder: str | Path) -> sitk.Image:
         >>> ct.GetSize(), ct.GetSpacing()  # voxels and mm, in (x, y, z) order
         ((48, 48, 12), (8.0, 8.0, 9.0))
     """
-    return ct_image(only(find_series(folder, "CT"), "CT", Path(folder)))
+    return ct_image(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study)))
 
 
-def read_pet(folder: str | Path, weight_kg: float | None = None) -> sitk.Image:
-    """The PET under a folder in SUVbw (float32). Of several series, the attenuation-corrected with the most
-    slices.
+def read_pet(
+    folder: str | Path, weight_kg: float | None = None, *, pet: str | None = None, study: str | None = None
+) -> sitk.Image:
+    """The PET under a folder in SUVbw (float32); of several series, the one that the rules of `choice` take.
 
-    Raises IGTVError if there is none, if its slices do not form a regular stack, or if its headers do not
-    determine the SUV. `weight_kg` replaces the body weight of the headers.
+    Args:
+        folder: holds the files of one patient, at any depth.
+        weight_kg: body weight that replaces the one in the headers.
+        pet: which series, where several could serve: see `nnunet_igtv.dicom.selectors`.
+        study: of which study.
+
+    Raises IGTVError as `read_ct` does, and if the headers do not determine the SUV.
 
     Examples:
         >>> import SimpleITK as sitk
@@ -38,7 +59,31 @@ def read_pet(folder: str | Path, weight_kg: float | None = None) -> sitk.Image:
         >>> bool(2 < suv.max() < 20)
         True
     """
-    return pet_image(only(find_series(folder, "PT"), "PET", Path(folder)), weight_kg)
+    return pet_image(_only(Path(folder), "PT", ReadingOptions(pet=pet, study=study)), weight_kg)
+
+
+def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
+    """The one series of a modality that could be meant by a folder."""
+    try:
+        series = [s for s in find_series(folder) if s.modality in NAMES]
+        refuse_several_patients(series)
+        found = selected(series, options, "study")
+        asked = options.selectors("ct", "pet")
+        frames = {s.frame_of_reference for s in found if traits.is_volume(s)} - {""}
+        if len(frames) > 1 and not asked:
+            raise IGTVError(
+                f"the folder holds series in {len(frames)} frames of reference",
+                remedy="name the study or the series, or give the folder of one",
+                settings=["study", NAMES[modality].lower()],
+                table=table(found),
+            )
+        found = [s for s in found if s.modality == modality]
+        if not found:
+            raise IGTVError(f"no {NAMES[modality]} series")
+        chosen = choose_ct(found, options) if modality == "CT" else choose_pet(found, options)
+    except IGTVError as error:
+        raise error.but(file=error.file or folder) from error
+    return chosen.series
 
 
 def ct_image(series: Series) -> sitk.Image:

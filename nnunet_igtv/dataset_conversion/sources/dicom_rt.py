@@ -14,17 +14,13 @@ from tqdm import tqdm
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
 from nnunet_igtv.dicom.images import ct_image, pet_image
+from nnunet_igtv.dicom.parts import choose_parts
 from nnunet_igtv.dicom.rasterise import rasterise
-from nnunet_igtv.dicom.studies import (
-    Entry,
-    StudyFiles,
-    choose,
-    group_studies,
-    index_file,
-    read_study,
-)
+from nnunet_igtv.dicom.studies import Entry, StudyFiles, group_studies, index_file, read_study
 from nnunet_igtv.dicom.suv import suv_factors
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
@@ -36,21 +32,28 @@ STRUCTURE = (
 )
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(ReadingOptions):
     """How a study is converted."""
 
     structure: str = setting(help=STRUCTURE, example="GTV.*")
     union: bool = setting(False, "unite all structures that match (phase GTVs)")
     grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
-    trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
-    weight_kg: float | None = setting(None, "body weight where the PET headers have none")
 
 
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
+    options.selectors("study", "ct", "pet")  # refused before any file is read
     entries = index(list_files(folder), jobs)
     studies, loose = group_studies(entries)
+    patients = frozenset().union(*(study.patients for study in studies))
+    if options.weight_kg is not None and len(patients) > 1:
+        raise IGTVError(
+            f"one body weight was given for {len(patients)} patients",
+            file=folder,
+            remedy="give it with the folder of the one patient whose PET has none, and append that case",
+            settings=["weight_kg", "append"],
+        )
     if not studies and not loose:
         raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
     names = {e.path: e.secrets for e in entries}
@@ -96,40 +99,53 @@ def _load(files: StudyFiles, options: Options) -> Case:
             f"objects of {len(files.patients)} patients share a study or a series",
             remedy="give each patient's objects UIDs of their own",
         )
-    choice = choose(read_study(files.files), options.structure, options.union, options.trust_frames)
-    suv = suv_factors(choice.pet.headers, options.weight_kg)
-    structure = rasterise(choice.rois, choice.ct.grid)
-    ct, pet = ct_image(choice.ct), pet_image(choice.pet, options.weight_kg)
-    mask = choice.ct.grid.image(structure.mask)
+    study = read_study(files.files)
+    parts = choose_parts(study, options.structure, options, options.union)
+    ct_series, pet_series = parts.ct.series, parts.pet.series
+    suv = suv_factors(pet_series.headers, options.weight_kg)
+    structure = rasterise(parts.rois, ct_series.grid)
+    ct, pet = ct_image(ct_series), pet_image(pet_series, options.weight_kg)
+    mask = ct_series.grid.image(structure.mask)
     share = check_overlap(ct, pet, mask)
-    ct_series, pet_series = choice.ct, choice.pet
     if options.grid == "ct":
         pet = onto(pet, ct)
     else:
         ct, mask = (
             onto(ct, pet, outside=AIR_HU),
-            choice.pet.grid.image(rasterise(choice.rois, pet_series.grid).mask),
+            pet_series.grid.image(rasterise(parts.rois, pet_series.grid).mask),
         )
     return Case(
         ct,
         pet,
         mask,
         provenance={
-            "structure": [roi.name for roi in choice.rois],
+            "structure": [roi.name for roi in parts.rois],
             "suv_rule": suv.rule,
             "suv_factor": suv.factor,
-            "warnings": [*suv.warnings, *structure.notes, *ct_series.notes, *pet_series.notes],
+            "warnings": [
+                *parts.ct.warnings,
+                *parts.pet.warnings,
+                *suv.warnings,
+                *structure.notes,
+                *ct_series.notes,
+                *pet_series.notes,
+            ],
+            "chosen": {"ct": parts.ct.why, "pet": parts.pet.why},
             "volume_ml": round(
                 float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3
             ),
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
-            "left_out": choice.left_out,
+            "left_out": [
+                {"modality": s.modality, "series_number": s.number, "slices": len(s.files)}
+                for s in study.series
+                if s is not ct_series and s is not pet_series
+            ],
         },
         identity={
             "ct_series": ct_series.uid,
             "pet_series": pet_series.uid,
-            "structure_set": "; ".join(choice.structure_files),
+            "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s, _ in parts.structures),
         },
     )
 

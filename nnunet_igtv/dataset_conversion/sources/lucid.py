@@ -22,7 +22,7 @@ from nnunet_igtv.settings import setting
 WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(dicom_rt.Options):
     structure: str = setting("IGTV", dicom_rt.STRUCTURE)
 

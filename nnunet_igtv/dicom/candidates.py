@@ -1,0 +1,57 @@
+"""Series as they are shown to the person who has to choose: in one line, or as a table.
+
+Dates and the ends of UIDs are shown, since they are what tells series apart; the patient's name and id are
+not.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnunet_igtv.dicom import traits
+from nnunet_igtv.dicom.series import Series
+
+NAMES = {"CT": "CT", "PT": "PET"}
+COLUMNS = ("", "no.", "description", "taken", "phase", "slices", "spacing mm", "uid", "study")
+
+
+def described(series: Series) -> str:
+    """Number, description, time, size and spacing."""
+    words = [f"series {series.number}" if has_number(series) else "series without a number"]
+    if series.description:
+        words.append(repr(traits.description(series)))
+    if traits.taken(series):
+        words.append(f"of {traits.day(series, with_time=True)}")
+    return f"{' '.join(words)}, {'no regular stack' if series.fault else series.described()}"
+
+
+def table(series: Sequence[Series]) -> str:
+    """One line per series, indented; a last column tells the studies apart where there are several."""
+    studies = {uid: str(k) for k, uid in enumerate(dict.fromkeys(s.study_uid for s in series), start=1)}
+    length = 6  # of the end of a UID that is shown, or more until all differ
+    while len({s.uid[-length:] for s in series}) < len({s.uid for s in series}):
+        length += 2
+    rows = [list(COLUMNS[: None if len(studies) > 1 else -1])]
+    for s in series:
+        row = [NAMES.get(s.modality, s.modality), *_cells(s), f"…{s.uid[-length:]}"]
+        rows.append([*row, studies[s.study_uid]] if len(studies) > 1 else row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"    {line}".rstrip() for line in lines)
+
+
+def _cells(series: Series) -> list[str]:
+    percent = traits.phase(series)
+    spacing = [] if series.fault else [f"{value:g}" for value in np.round(series.grid.spacing, 2)]
+    return [
+        str(series.number) if has_number(series) else "",
+        traits.description(series),
+        traits.day(series, with_time=True),
+        "" if percent is None else f"{percent:g} %",
+        str(len(series.headers)),
+        " x ".join(spacing) or "no regular stack",
+    ]
+
+
+def has_number(series: Series) -> bool:
+    return series.number < 2**31

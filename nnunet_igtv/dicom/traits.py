@@ -1,0 +1,180 @@
+"""What tells one series of a study from another: when, which phase, what kind of images, in which plane."""
+
+import re
+from datetime import datetime, timedelta
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from nnunet_igtv.dicom.attributes import attribute, text, values_of, vector
+from nnunet_igtv.dicom.geometry import axes_of
+from nnunet_igtv.dicom.identity import redact, secrets_of
+from nnunet_igtv.dicom.series import SECONDARY_CAPTURE, Series
+from nnunet_igtv.errors import IGTVError
+
+SAME_PLACE_MM = 0.01
+AXIAL = np.cos(np.radians(45))
+REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJECTION IMAGE", "VRT", "SSD"}
+STATIC = {"STATIC", "WHOLE BODY"}
+ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
+
+_PHASE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%|\bphase[\s_-]*(\d{1,3}(?:\.\d+)?)|\bT(\d\d)\b", re.IGNORECASE)
+
+
+def patient(series: Series) -> str:
+    """The patient's id, or the name where there is no id."""
+    return text(series.headers[0], "PatientID") or text(series.headers[0], "PatientName")
+
+
+def description(series: Series) -> str:
+    """Series Description, without the patient's name and id."""
+    return redact(series.description, secrets_of(series.headers[0]))
+
+
+def taken(series: Series) -> str:
+    """When the series was acquired, as digits: YYYYMMDDHHMMSS, YYYYMMDD without a time, "" without a date.
+
+    Acquisition before series before study; the date of one and the time of another are not combined.
+    """
+    header = series.headers[0]
+    moments = [
+        _joined(header, "AcquisitionDate", "AcquisitionTime"),
+        text(header, "AcquisitionDateTime"),
+        text(header, "FrameAcquisitionDateTime"),
+        _joined(header, "SeriesDate", "SeriesTime"),
+        _joined(header, "StudyDate", "StudyTime"),
+    ]
+    for moment in moments:
+        found = re.match(r"\d{8}(?:\d{6}|\d{4}|\d{2})?", moment)
+        if found and _date(found[0]):
+            return found[0]
+    return ""
+
+
+def _joined(header: Dataset, date: str, time: str) -> str:
+    return re.sub(r"[.:]", "", text(header, date)) + re.sub(r":|\..*", "", text(header, time))
+
+
+def _date(digits: str) -> datetime | None:
+    try:
+        return datetime.strptime(digits[:14].ljust(14, "0"), "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+
+
+def day(series: Series, with_time: bool = False) -> str:
+    """When the series was acquired, for people: 2024-03-05, or 2024-03-05 09:58; "" without a date."""
+    digits = taken(series)
+    date = "-".join((digits[:4], digits[4:6], digits[6:8])) if digits else ""
+    return f"{date} {digits[8:10]}:{digits[10:12]}" if with_time and len(digits) >= 12 else date
+
+
+def same_day(a: Series, b: Series) -> bool | None:
+    """Whether two series were acquired within half a day, or on one date where a time is missing; None if a
+    date is missing."""
+    first, second = taken(a), taken(b)
+    if not first or not second:
+        return None
+    if min(len(first), len(second)) < 10:
+        return first[:8] == second[:8]
+    one, other = _date(first), _date(second)
+    return one is not None and other is not None and abs(one - other) <= ONE_VISIT
+
+
+def apart(a: Series, b: Series) -> str:
+    """How far apart two series were acquired, without naming a date."""
+    first, second = (_date(taken(s)) for s in (a, b))
+    if first is None or second is None:
+        return "a date is missing"
+    return f"{abs((first.date() - second.date()).days)} days apart"
+
+
+def one_visit(a: Series, b: Series) -> bool:
+    """Whether two series come from one examination: of one study, or known to be of one day."""
+    return a.study_uid == b.study_uid or bool(same_day(a, b))
+
+
+def phase(series: Series) -> float | None:
+    """The breathing (or cardiac) phase in per cent, from the attributes for it or from the description:
+    "40 %", "phase 40", "T40"."""
+    header = series.headers[0]
+    for name in ("NominalPercentageOfRespiratoryPhase", "NominalPercentageOfCardiacPhase"):
+        try:
+            return float(attribute(header, name))
+        except (TypeError, ValueError):
+            pass
+    found = _PHASE.search(series.description)
+    return float(next(group for group in found.groups() if group)) if found else None
+
+
+def image_type(series: Series) -> list[str]:
+    """Image Type of the middle image (of its frame, in multi-frame objects)."""
+    header = series.headers[len(series.headers) // 2]
+    values = values_of(header, "FrameType") or values_of(header, "ImageType")
+    return [str(value).strip().upper() for value in values]
+
+
+def is_original(series: Series) -> bool:
+    return image_type(series)[:1] == ["ORIGINAL"]
+
+
+def is_primary(series: Series) -> bool:
+    return image_type(series)[1:2] == ["PRIMARY"]
+
+
+def is_reformat(series: Series) -> bool:
+    """Whether Image Type calls the images cut or projected from others."""
+    return bool(REFORMATS & set(image_type(series)[2:]))
+
+
+def is_axial(series: Series) -> bool:
+    """Whether the slices lie across the patient's long axis, to 45 degrees."""
+    try:
+        return bool(abs(axes_of(series.headers[0], series.files[0])[2][2]) > AXIAL)
+    except IGTVError:
+        return False
+
+
+def is_volume(series: Series) -> bool:
+    """Whether most images are parallel slices, at two places or more: no scout, no projections, no bolus
+    tracking at one place, no secondary captures."""
+    if "REPROJECTION" in [str(value).upper() for value in values_of(series.headers[0], "SeriesType")]:
+        return False
+    groups: list[tuple[np.ndarray, list[float]]] = []
+    for header, file in zip(series.headers, series.files, strict=True):
+        if text(header, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+            continue
+        if "LOCALIZER" in [str(value).upper() for value in values_of(header, "ImageType")]:
+            continue
+        try:
+            normal = axes_of(header, file)[2]
+            position = vector(header, "ImagePositionPatient", 3, file)
+        except IGTVError:
+            continue
+        for known, heights in groups:
+            if known @ normal > 0.999:
+                heights.append(float(position @ known))
+                break
+        else:
+            groups.append((normal, [float(position @ normal)]))
+    largest = max((heights for _, heights in groups), key=len, default=[])
+    return 2 * len(largest) > len(series.headers) and np.ptp(largest) > SAME_PLACE_MM
+
+
+def is_attenuation_corrected(series: Series) -> bool:
+    return "ATTN" in [str(value).strip().upper() for value in values_of(series.headers[0], "CorrectedImage")]
+
+
+def is_static(series: Series) -> bool:
+    """Whether Series Type calls a PET static or whole body, rather than gated or dynamic."""
+    return bool(STATIC & {str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")})
+
+
+def reaches(series: Series, points: np.ndarray) -> bool:
+    """Whether points (n, 3) in mm lie between the first and the last slice, to half a slice; also where that
+    cannot be told."""
+    if series.fault or not len(points):
+        return True
+    grid = series.grid
+    heights = (points - grid.origin) @ np.array(grid.direction).reshape(3, 3)[:, 2] / grid.spacing[2]
+    return bool(heights.min() >= -1 and heights.max() <= grid.size[2])
