@@ -40,10 +40,15 @@ class IGTVError(Exception):
         self.what, self.case, self.file, self.remedy = what, case, file, remedy
         self.table = table
         self.settings = tuple(settings)
-        super().__init__(self.text())
+        rows = [" ".join(line.split()) for line in table.splitlines()]  # a traceback has one line
+        super().__init__(" | ".join([self.sentence(), *rows]))
 
     def text(self, spelled: Callable[[str], str | None] = lambda name: f"`{name}`") -> str:
-        """The message.
+        """The message, with the table below it; see `sentence`."""
+        return f"{self.sentence(spelled)}\n{self.table}" if self.table else self.sentence(spelled)
+
+    def sentence(self, spelled: Callable[[str], str | None] = lambda name: f"`{name}`") -> str:
+        """The message in one line.
 
         Args:
             spelled: how the caller's user writes a setting; None for one that the caller does not have.
@@ -56,7 +61,7 @@ class IGTVError(Exception):
             text += f". Remedy: {self.remedy}"
             if names:
                 text += f" ({', '.join(names)})"
-        return f"{text}\n{self.table}" if self.table else text
+        return text
 
     def but(self, **changes: object) -> "IGTVError":
         """The same error with other values of some arguments, such as the case in which it happened."""

@@ -27,17 +27,24 @@ def described(series: Series) -> str:
 
 def table(series: Sequence[Series]) -> str:
     """One line per series, indented; a last column tells the studies apart where there are several."""
-    studies = {uid: str(k) for k, uid in enumerate(dict.fromkeys(s.study_uid for s in series), start=1)}
-    length = 6  # of the end of a UID that is shown, or more until all differ
-    while len({s.uid[-length:] for s in series}) < len({s.uid for s in series}):
-        length += 2
-    rows = [list(COLUMNS[: None if len(studies) > 1 else -1])]
+    ends, studies = _ends([s.uid for s in series]), _ends([s.study_uid for s in series])
+    rows = [list(COLUMNS)]
     for s in series:
-        row = [NAMES.get(s.modality, s.modality), *_cells(s), f"…{s.uid[-length:]}"]
-        rows.append([*row, studies[s.study_uid]] if len(studies) > 1 else row)
+        study = f"{traits.study_day(s)} {studies[s.study_uid]}".strip()
+        rows.append([NAMES.get(s.modality, s.modality), *_cells(s), ends[s.uid], study])
+    if len(studies) == 1:
+        rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(f"    {line}".rstrip() for line in lines)
+
+
+def _ends(uids: Sequence[str]) -> dict[str, str]:
+    """The ends of UIDs, long enough to tell them apart."""
+    length = 6
+    while len({uid[-length:] for uid in uids}) < len(set(uids)):
+        length += 2
+    return {uid: f"…{uid[-length:]}" for uid in uids}
 
 
 def _cells(series: Series) -> list[str]:

@@ -300,14 +300,13 @@ def _no_frame_in_common() -> IGTVError:
 def _refuse_several_visits(series: Sequence[Series], options: ReadingOptions, name: str) -> None:
     """No rule about kinds of images chooses between examinations, nor between places in the scanner."""
     frames = {s.frame_of_reference for s in series}
-    if not all(traits.one_visit(series[0], s) for s in series[1:]):
-        where = f", of {len({s.study_uid for s in series})} studies"
-    elif len(frames) > 1 and not options.trust_frames:
-        where = f", in {len(frames)} frames of reference"
-    else:
+    one_visit = all(traits.one_visit(series[0], s) for s in series[1:])
+    if one_visit and (len(frames) == 1 or options.trust_frames):
         return
+    counts = {"studies": len({s.study_uid for s in series}), "frames of reference": len(frames)}
+    where = " and ".join(f"{count} {things}" for things, count in counts.items() if count > 1)
     settings = ["study", "ct"] if name == "ct" else [name]
-    raise _ambiguous(series, where, "name one, or give the folder of one study", settings)
+    raise _ambiguous(series, f", in {where}", "name one, or give the folder of one study", settings)
 
 
 def _of_another_visit(pet: Series, ct: Series, options: ReadingOptions) -> tuple[str, ...]:

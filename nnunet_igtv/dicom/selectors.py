@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.dicom.traits import phase, taken
+from nnunet_igtv.dicom.traits import phase, study_date, taken
 from nnunet_igtv.errors import IGTVError
 
 KEYS = {
@@ -85,7 +85,7 @@ class Selector:
 
     def _date(self, series: Series) -> str:
         if self.setting == "study":
-            return re.sub(r"[.:]", "", text(series.headers[0], "StudyDate")) or taken(series)[:8]
+            return study_date(series)
         return taken(series)
 
     def _by_description(self, series: Sequence[Series]) -> list[Series]:

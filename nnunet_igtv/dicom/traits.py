@@ -65,8 +65,22 @@ def _date(digits: str) -> datetime | None:
 def day(series: Series, with_time: bool = False) -> str:
     """When the series was acquired, for people: 2024-03-05, or 2024-03-05 09:58; "" without a date."""
     digits = taken(series)
-    date = "-".join((digits[:4], digits[4:6], digits[6:8])) if digits else ""
+    date = _with_hyphens(digits)
     return f"{date} {digits[8:10]}:{digits[10:12]}" if with_time and len(digits) >= 12 else date
+
+
+def study_date(series: Series) -> str:
+    """Study Date as digits, else the day when the series was acquired; "" without either."""
+    return re.sub(r"\D", "", text(series.headers[0], "StudyDate"))[:8] or taken(series)[:8]
+
+
+def study_day(series: Series) -> str:
+    """`study_date` for people."""
+    return _with_hyphens(study_date(series))
+
+
+def _with_hyphens(digits: str) -> str:
+    return "-".join((digits[:4], digits[4:6], digits[6:8])) if digits else ""
 
 
 def same_day(a: Series, b: Series) -> bool | None:

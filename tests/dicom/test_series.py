@@ -71,19 +71,6 @@ def test_single_slice_takes_its_thickness(tmp_path, patient):
         read_ct(tmp_path)
 
 
-def test_the_regular_series_with_most_slices_is_read(tmp_path, patient, dicom):
-    study = patient()
-    uid = generate_uid()
-    for k in range(12):
-        study.ct.append(
-            dicom.image("CT", "a", 50 + k, np.full((8, 8), 9), (1, 1, 2 + 3 * (k > 5)), (0, 0, 0))
-        )
-        study.ct[-1].SeriesInstanceUID = uid
-    study.write(tmp_path)
-    assert len(find_series(tmp_path, "CT")) == 2
-    assert read_ct(tmp_path).GetSize() == (24, 20, 10)
-
-
 def test_nothing_to_read(tmp_path):
     with pytest.raises(IGTVError, match="no CT series"):
         read_ct(tmp_path)
