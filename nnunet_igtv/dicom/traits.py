@@ -27,8 +27,8 @@ def patient(series: Series) -> str:
 
 
 def description(series: Series) -> str:
-    """Series Description, without the patient's name and id."""
-    return redact(series.description, secrets_of(series.headers[0]))
+    """Series Description in one line of at most 64 characters, without the patient's name and id."""
+    return redact(" ".join(series.description.split()), secrets_of(series.headers[0]))[:64]
 
 
 def taken(series: Series) -> str:
