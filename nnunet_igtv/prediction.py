@@ -18,10 +18,9 @@ import SimpleITK as sitk
 from nnunet_igtv.channels import CT_PET, channels_of
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
-from nnunet_igtv.dicom.images import ct_image, pet_image
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.dicom.structures import read_structure_set
-from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
@@ -218,14 +217,15 @@ def write_input(
     Returns:
         What a person should know about them.
     """
-    suv = suv_factors(pet_series.headers, weight_kg)
-    ct, pet = ct_image(ct_series), pet_image(pet_series, weight_kg)
+    pet_read, ct_read = pet_volume(pet_series, weight_kg), ct_volume(ct_series)
+    ct, pet = ct_read.image, pet_read.image
     share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
     folder.mkdir(parents=True)
     sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
     sitk.WriteImage(onto(pet, ct), str(folder / f"{_CASE}_0001{ending}"))
     partly = f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0"
-    return (*suv.warnings, *ct_series.notes, *pet_series.notes, *([partly] if share < 0.995 else []))
+    said = (*pet_read.warnings, *ct_read.warnings, *ct_read.notes, *pet_read.notes)
+    return (*said, *([partly] if share < 0.995 else []))
 
 
 def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:

@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         **asdict(options_of(arguments, SOURCES[arguments.source].options)),
     )
+    for warning in done.warnings:
+        say(f"warning: {warning}", error=True)
     for failure in done.failures:
         say(failure.text(arguments.spelled), error=True)
     if done.to_do:

@@ -26,6 +26,7 @@ class Conversion:
         kept: how many studies had been converted before.
         to_do: what the user still has to do before training, in one sentence; None if nothing.
         failures: what could not be converted, and files that belong to no study; no patient is named.
+        warnings: what may be wrong with the cases converted now, "CASE: what"; no patient is named.
     """
 
     dataset: Path
@@ -34,6 +35,7 @@ class Conversion:
     kept: int
     failures: tuple[IGTVError, ...]
     to_do: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def convert(
@@ -100,6 +102,7 @@ def convert(
         kept=len(items) - len(outcomes),
         failures=tuple(failures),
         to_do=dataset.to_do,
+        warnings=tuple(f"{o.case}: {warning}" for o in outcomes for warning in o.warnings),
     )
 
 

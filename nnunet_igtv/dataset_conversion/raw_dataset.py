@@ -91,6 +91,12 @@ class Outcome:
     sizes: list[int] = field(default_factory=list)
     error: IGTVError | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its provenance warns of."""
+        found = self.provenance.get("warnings")
+        return [str(warning) for warning in found] if isinstance(found, list) else []
+
 
 class RawDataset:
     """One conversion into one raw dataset, which nothing else can write to meanwhile: a context.

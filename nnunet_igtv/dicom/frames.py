@@ -5,9 +5,18 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_UNITS = {"Bq/ml": ("BQML", ""), "g/ml{SUVbw}": ("GML", "BW"), "cm2/ml{SUVbsa}": ("CM2ML", "BSA")}
-_UNITS |= {"{counts}": ("CNTS", ""), "{counts}/s": ("CPS", "")}
-_UNITS |= {"g/ml{SUVlbm(James128)}": ("GML", "LBMJAMES128"), "g/ml{SUVlbm(Janma)}": ("GML", "LBMJANMA")}
+# units of the real world values (PS3.16 CID 84, 85) -> Units (0054,1001), SUV Type (0054,1006)
+_UNITS = {
+    "Bq/ml": ("BQML", ""),
+    "{counts}": ("CNTS", ""),
+    "{counts}/s": ("CPS", ""),
+    "g/ml{SUVbw}": ("GML", "BW"),
+    "g/ml{SUVlbm}": ("GML", "LBM"),
+    "g/ml{SUVlbm(James128)}": ("GML", "LBMJAMES128"),
+    "g/ml{SUVlbm(Janma)}": ("GML", "LBMJANMA"),
+    "g/ml{SUVibw}": ("GML", "IBW"),
+    "cm2/ml{SUVbsa}": ("CM2ML", "BSA"),
+}
 
 
 def flat_headers(header: Dataset) -> Iterator[tuple[int | None, Dataset]]:
@@ -49,27 +58,28 @@ def _lift(groups: Dataset, target: Dataset) -> None:
 
 def _unit(mapping: Dataset) -> str:
     codes = mapping.get("MeasurementUnitsCodeSequence")
-    return str(codes[0].get("CodeValue", "")) if codes else ""
+    value = str(codes[0].get("CodeValue", "")) if codes else ""
+    before, brace, after = value.partition("}")
+    return after + before + brace if before.startswith("{SUV") else value  # both orders are written
 
 
 def _classic_pet(flat: Dataset) -> None:
     """Enhanced PET (PS3.3 A.56) in the words of the PET image module (C.8.9), where those are absent."""
-    if "Units" not in flat and _unit(flat) in _UNITS:
+    if "Units" not in flat and _unit(flat) in _UNITS and "RealWorldValueSlope" in flat:
         flat.Units, flat.SUVType = _UNITS[_unit(flat)]
-        if "RealWorldValueSlope" in flat:
-            for name in (
-                "Slope",
-                "Intercept",
-            ):  # new elements: those of shared groups are shared by the frames
-                flat.pop(f"Rescale{name}", None)
-                setattr(flat, f"Rescale{name}", flat.get(f"RealWorldValue{name}", 0))
+        for name in ("Slope", "Intercept"):  # new elements: those of shared groups are shared by the frames
+            flat.pop(f"Rescale{name}", None)
+            if f"RealWorldValue{name}" in flat:
+                setattr(flat, f"Rescale{name}", flat[f"RealWorldValue{name}"].value)
     if "Units" not in flat and str(flat.get("RescaleType", "")).upper() in ("BQML", "GML", "CNTS", "CM2ML"):
         flat.Units = str(flat.RescaleType).upper()
     if "CorrectedImage" not in flat:
         done = (("ATTN", "AttenuationCorrected"), ("DECY", "DecayCorrected"))
         flat.CorrectedImage = [short for short, name in done if flat.get(name) == "YES"]
-    if "DecayCorrection" not in flat and "DecayCorrected" in flat:
-        flat.DecayCorrection = "START" if flat.DecayCorrected == "YES" else "NONE"
+    if "DecayCorrection" not in flat and flat.get("DecayCorrected") == "NO":
+        flat.DecayCorrection = "NONE"
+    elif "DecayCorrection" not in flat and flat.get("DecayCorrectionDateTime"):
+        flat.DecayCorrection = "START"  # whichever moment it is, the attribute states it
     if "AcquisitionTime" not in flat and "FrameAcquisitionDateTime" in flat:
         flat.AcquisitionDateTime = flat.FrameAcquisitionDateTime
     if "ActualFrameDuration" not in flat and "FrameAcquisitionDuration" in flat:

@@ -1,5 +1,6 @@
 """CT in HU and PET in SUVbw as SimpleITK images with their full geometry, from folders or from series."""
 
+import warnings
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -13,9 +14,8 @@ from nnunet_igtv.dicom.choice import (
     refuse_several_patients,
     selected,
 )
-from nnunet_igtv.dicom.series import Series, find_series, read_voxels
-from nnunet_igtv.dicom.structures import FRAME_KEY
-from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.dicom.series import Series, find_series
+from nnunet_igtv.dicom.volumes import Volume, ct_volume, pet_volume
 from nnunet_igtv.errors import IGTVError
 
 
@@ -46,11 +46,12 @@ def read_pet(
 
     Args:
         folder: holds the files of one patient, at any depth.
-        weight_kg: body weight that replaces the one in the headers.
+        weight_kg: body weight for headers that have none.
         pet: which series, where several could serve: see `nnunet_igtv.dicom.selectors`.
         study: of which study.
 
-    Raises IGTVError as `read_ct` does, and if the headers do not determine the SUV.
+    What is unusual or was corrected in the headers is a Python warning each. Raises IGTVError as `read_ct`
+    does, and if the headers do not determine the SUV.
 
     Examples:
         >>> import SimpleITK as sitk
@@ -88,18 +89,16 @@ def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
 
 def ct_image(series: Series) -> sitk.Image:
     """A CT series in HU, float32."""
-    return _with_frame(series.grid.image(read_voxels(series)), series)
+    return _image(ct_volume(series))
 
 
 def pet_image(series: Series, weight_kg: float | None = None) -> sitk.Image:
     """A PET series in SUVbw, float32."""
-    factors = suv_factors(series.headers, weight_kg).factors
-    voxels = read_voxels(series)
-    voxels *= factors[:, None, None].astype("float32")
-    return _with_frame(series.grid.image(voxels), series)
+    return _image(pet_volume(series, weight_kg))
 
 
-def _with_frame(image: sitk.Image, series: Series) -> sitk.Image:
-    if series.frame_of_reference:
-        image.SetMetaData(FRAME_KEY, series.frame_of_reference)
-    return image
+def _image(volume: Volume) -> sitk.Image:
+    """The image alone; its warnings as Python's."""
+    for text in volume.warnings:
+        warnings.warn(text, stacklevel=4)
+    return volume.image

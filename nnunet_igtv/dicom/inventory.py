@@ -15,6 +15,7 @@ from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.dicom.structures import Roi, StructureSet, structure_set
 from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.dicom.volumes import pet_volume
 from nnunet_igtv.errors import IGTVError
 
 FORMAT = 1
@@ -95,12 +96,13 @@ def _series(series: Series, root: Path, frame: int | None) -> dict:
         }
     if series.modality == "PT":
         try:
-            suv = suv_factors(series.headers)
+            volume = None if series.fault else pet_volume(series)
+            suv = volume.suv if volume else suv_factors(series.headers)
             found |= {
                 "suv_factor": suv.factor,
                 "suv_factor_range": [float(suv.factors.min()), float(suv.factors.max())],
                 "suv_rule": suv.rule,
-                "suv_warnings": list(suv.warnings),
+                "suv_warnings": list(volume.warnings if volume else suv.warnings),
             }
         except IGTVError as error:
             found["suv_refused"] = error.what

@@ -1,7 +1,13 @@
-"""Pixels of DICOM files, decoded and rescaled."""
+"""Pixels of DICOM files, decoded and rescaled: HU of CT, the units of the file for PET.
+
+What DICOM requires is never given a default: a CT or PET without Rescale Slope and Intercept has no known
+unit. Pixel padding, and HU below those of a vacuum, lie outside the circle of reconstruction: they read as
+air (CT) or as no activity (PET), and are counted.
+"""
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +15,31 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import integer, number, text
+from nnunet_igtv.dicom.attributes import integer, is_absent, number, text
+from nnunet_igtv.dicom.padding import Padding, padding_of
 from nnunet_igtv.errors import IGTVError
+
+CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
+AIR_HU = -1024.0
+OUTSIDE = {"CT": AIR_HU, "PT": 0.0}
+HOUNSFIELD = ("", "HU", "US")  # Rescale Types of a CT in HU; US, unspecified, is what many archives write
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice: `values` (rows, columns), and how many of them were `outside` of the reconstruction."""
+
+    values: np.ndarray
+    outside: int = 0
 
 
 def planes(
     files: Sequence[Path], frames: Sequence[int | None], headers: Sequence[Dataset]
-) -> Iterator[np.ndarray]:
+) -> Iterator[Plane]:
     """The rescaled plane of each slice; a multi-frame file is decoded once.
 
-    Raises IGTVError, naming the file, for pixels that cannot be read or are not one grey plane per header.
+    Raises IGTVError, naming the file, for pixels that cannot be read, are not one grey plane per header, or
+    have no known unit.
     """
     decoded: tuple[Path, np.ndarray, bool] | None = None
     for path, frame, header in zip(files, frames, headers, strict=True):
@@ -30,17 +51,73 @@ def planes(
         stack = pixels if pixels.ndim > 2 else pixels[None]
         if not (0 <= (frame or 0) < len(stack)) or (frame is None and len(stack) > 1):
             raise IGTVError("the number of frames in the pixel data is not that of the header", file=path)
-        plane = stack[frame or 0]
-        if not rescaled:
-            slope = number(header, "RescaleSlope", path, 1.0)
-            intercept = number(header, "RescaleIntercept", path, 0.0)
-            plane = plane * np.float64(slope) + np.float64(intercept)
+        stored = stack[frame or 0]
         shape = integer(header, "Rows", path), integer(header, "Columns", path)
-        if plane.shape != shape:
-            raise IGTVError(f"pixels of shape {plane.shape} where the header says {shape}", file=path)
-        if not np.isfinite(plane).all():
+        if stored.shape != shape:
+            raise IGTVError(f"pixels of shape {stored.shape} where the header says {shape}", file=path)
+        plane = _rescaled(stored, header, path, rescaled)
+        if not np.isfinite(plane.values).all():
             raise IGTVError("pixel values that are not finite", file=path, remedy="export the series again")
         yield plane
+
+
+def _rescaled(stored: np.ndarray, header: Dataset, path: Path, rescaled: bool) -> Plane:
+    """Stored values as values with their unit; `rescaled` ones have it already."""
+    modality = text(header, "Modality")
+    slope, intercept = _rescale(header, modality, path)
+    if modality == "PT" and slope == 0:
+        if stored.any():
+            raise IGTVError("Rescale Slope (0028,1053) is 0, and the slice is not empty", file=path)
+        return Plane(np.zeros(stored.shape))
+    values = stored if rescaled else stored * np.float64(slope) + np.float64(intercept)
+    if modality not in OUTSIDE:
+        return Plane(values)
+    air = OUTSIDE[modality]
+    padding = padding_of(header, slope, intercept)
+    outside = _outside(values, padding, modality)
+    if outside is None:
+        return Plane(values)
+    changed = outside & (values != air)
+    return Plane(np.where(outside, air, values), int(changed.sum()))
+
+
+def _outside(values: np.ndarray, padding: Padding | None, modality: str) -> np.ndarray | None:
+    """Which pixels are outside of the reconstruction; None if none is, as far as can be seen."""
+    vacuum = values < AIR_HU if modality == "CT" else None
+    padded = None if padding is None else padding.pixels(values, modality)
+    masks = [mask for mask in (vacuum, padded) if mask is not None and mask.any()]
+    return np.logical_or.reduce(masks) if masks else None
+
+
+def _rescale(header: Dataset, modality: str, path: Path) -> tuple[float, float]:
+    """Slope and intercept. Raises IGTVError for a CT or PET that lacks them, or whose unit is not HU."""
+    if modality in CALIBRATED:
+        for name, tag in (("Rescale Slope", "0028,1053"), ("Rescale Intercept", "0028,1052")):
+            if is_absent(header, name.replace(" ", "")):
+                raise IGTVError(
+                    f"{name} ({tag}) is missing: the unit of the {_shown(modality)} is not known",
+                    file=path,
+                    remedy="export the series from the scanner or the archive again",
+                )
+    slope, intercept = (
+        number(header, "RescaleSlope", path, 1.0),
+        number(header, "RescaleIntercept", path, 0.0),
+    )
+    if modality == "CT":
+        kind = text(header, "RescaleType").upper()
+        if kind not in HOUNSFIELD:
+            raise IGTVError(
+                f"the CT is not in HU: its Rescale Type (0028,1054) is {kind}",
+                file=path,
+                remedy="give the CT in HU",
+            )
+        if slope <= 0:
+            raise IGTVError("Rescale Slope (0028,1053) of a CT is not positive", file=path)
+    return slope, intercept
+
+
+def _shown(modality: str) -> str:
+    return "PET" if modality == "PT" else modality
 
 
 def _decode(path: Path) -> tuple[np.ndarray, bool]:

@@ -19,7 +19,7 @@ from nnunet_igtv.dicom.attributes import integer, text, values_of, vector
 from nnunet_igtv.dicom.files import list_files, read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.geometry import axes_of, grid_of
-from nnunet_igtv.dicom.pixels import planes
+from nnunet_igtv.dicom.pixels import OUTSIDE, planes
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
 
@@ -118,21 +118,25 @@ def group_series(headers: Iterable[tuple[Path, Dataset]]) -> list[Series]:
     return sorted(series, key=lambda s: (s.modality, s.number, s.uid))
 
 
-def read_voxels(series: Series) -> np.ndarray:
+def read_voxels(series: Series) -> tuple[np.ndarray, list[str]]:
     """Rescaled pixel values (slices, rows, columns), float32: HU for CT, the units of the file for PET.
 
-    Raises IGTVError for pixels that cannot be read or are not finite, and for an irregular stack.
+    And notes on what was replaced in them. Raises IGTVError for pixels that cannot be read, are not finite or
+    have no known unit, and for an irregular stack.
     """
     columns, rows, slices = series.grid.size
     voxels = np.empty((slices, rows, columns), np.float32)
+    outside = 0
     for k, plane in enumerate(planes(series.files, series.frames, series.headers)):
-        voxels[k] = plane
-    return voxels
+        voxels[k] = plane.values
+        outside += plane.outside
+    share = f"{outside} voxels ({outside / voxels.size:.1%}) outside of the reconstruction (pixel padding)"
+    return voxels, [f"{share} read as {OUTSIDE[series.modality]:g}"] if outside else []
 
 
 def read_image(series: Series) -> sitk.Image:
     """The series as a SimpleITK image (float32) with its full geometry; see `read_voxels`."""
-    return series.grid.image(read_voxels(series))
+    return series.grid.image(read_voxels(series)[0])
 
 
 # ------------------------------------------------------------------------------------------------- stacks
@@ -229,4 +233,4 @@ def _sorted_without_duplicates(slices: list[Slice], notes: list[str]) -> list[Sl
 
 def _same_pixels(a: Slice, b: Slice) -> bool:
     first, second = (next(planes([path], [frame], [header])) for path, frame, header in (a, b))
-    return np.array_equal(first, second)
+    return np.array_equal(first.values, second.values)

@@ -497,7 +497,7 @@ def nan_pixels(a, dicom):
     dataset.FloatPixelData = pixels.tobytes()
 
 
-@mutation(error="slope (0028,1053) of a PET slice is not positive")
+@mutation(error="Rescale Slope (0028,1053) is 0, and the slice is not empty")
 def pet_slope_zero(a, dicom):
     a.pet[2].RescaleSlope = 0
 

@@ -127,13 +127,8 @@ def test_enhanced_ct_equals_its_slices(tmp_path, patient):
     assert slices.GetSpacing() == frames.GetSpacing()
 
 
-@pytest.mark.parametrize("corrected", ["YES", "NO"])
-def test_enhanced_pet_equals_its_slices(corrected, tmp_path, patient):
-    study = patient()
-    if corrected == "NO":
-        for dataset in study.pet:
-            dataset.DecayCorrection, dataset.CorrectedImage = "NONE", ["ATTN"]
-    study.write(tmp_path / "slices")
+def enhanced_pet(study, corrected="YES", unit="Bq/ml", slope=1.0):
+    """The PET of a study as one enhanced object, in the words of PS3.3 A.56."""
     whole = enhanced(study.pet, "1.2.840.10008.5.1.4.1.1.130")
     whole.PatientWeight = study.pet[0].PatientWeight
     whole.AttenuationCorrected, whole.DecayCorrected = "YES", corrected
@@ -141,16 +136,61 @@ def test_enhanced_pet_equals_its_slices(corrected, tmp_path, patient):
         whole.DecayCorrectionDateTime = "20200102110000"
     whole.RadiopharmaceuticalInformationSequence = study.pet[0].RadiopharmaceuticalInformationSequence
     for frame in whole.PerFrameFunctionalGroupsSequence:
-        content, mapping, unit = Dataset(), Dataset(), Dataset()
+        content, mapping, code = Dataset(), Dataset(), Dataset()
         content.FrameAcquisitionDateTime, content.FrameAcquisitionDuration = "20200102110000", 180000.0
-        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "Bq/ml", "UCUM", "Becquerels per ml"
-        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0, 0.0
-        mapping.MeasurementUnitsCodeSequence = [unit]
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = unit, "UCUM", "a unit"
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope, 0.0
+        mapping.MeasurementUnitsCodeSequence = [code]
         frame.FrameContentSequence, frame.RealWorldValueMappingSequence = [content], [mapping]
+    return whole
+
+
+@pytest.mark.parametrize("corrected", ["YES", "NO"])
+def test_enhanced_pet_equals_its_slices(corrected, tmp_path, patient):
+    study = patient()
+    if corrected == "NO":
+        for dataset in study.pet:
+            dataset.DecayCorrection, dataset.CorrectedImage = "NONE", ["ATTN"]
+    study.write(tmp_path / "slices")
+    study.pet = [enhanced_pet(study, corrected)]
+    study.write(tmp_path / "frames")
+    slices, frames = read_pet(tmp_path / "slices"), read_pet(tmp_path / "frames")
+    assert np.allclose(sitk.GetArrayFromImage(slices), sitk.GetArrayFromImage(frames), rtol=1e-6)
+
+
+def test_enhanced_pet_corrected_to_the_injection(tmp_path, patient):
+    study = patient()
+    for dataset in study.pet:
+        dataset.DecayCorrection = "ADMIN"
+    study.write(tmp_path / "slices")
+    whole = enhanced_pet(study)
+    whole.DecayCorrectionDateTime = "20200102100000"
     study.pet = [whole]
     study.write(tmp_path / "frames")
     slices, frames = read_pet(tmp_path / "slices"), read_pet(tmp_path / "frames")
     assert np.allclose(sitk.GetArrayFromImage(slices), sitk.GetArrayFromImage(frames), rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["g/ml{SUVbw}", "{SUVbw}g/ml"])
+def test_enhanced_pet_in_suv(unit, tmp_path, patient):
+    study = patient()
+    stored = np.stack([np.frombuffer(d.PixelData, "<u2").reshape(12, 14) for d in study.pet])
+    study.pet = [enhanced_pet(study, unit=unit, slope=1e-4)]
+    study.write(tmp_path)
+    assert np.allclose(sitk.GetArrayFromImage(read_pet(tmp_path)), stored * 1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["DecayCorrectionDateTime", "RealWorldValueIntercept"])
+def test_enhanced_pet_without_what_dicom_requires(name, tmp_path, patient):
+    study = patient()
+    whole = enhanced_pet(study)
+    whole.pop(name, None)
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        frame.RealWorldValueMappingSequence[0].pop(name, None)
+    study.pet = [whole]
+    study.write(tmp_path)
+    with pytest.raises(IGTVError, match="missing"):
+        read_pet(tmp_path)
 
 
 def test_frames_that_are_not_there(tmp_path, patient):

@@ -17,11 +17,11 @@ from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
-from nnunet_igtv.dicom.images import ct_image, pet_image
 from nnunet_igtv.dicom.parts import choose_parts
+from nnunet_igtv.dicom.plausibility import remarks_on_structure
 from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.studies import Entry, StudyFiles, group_studies, index_file, read_study
-from nnunet_igtv.dicom.suv import suv_factors
+from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 
@@ -102,9 +102,10 @@ def _load(files: StudyFiles, options: Options) -> Case:
     study = read_study(files.files)
     parts = choose_parts(study, options.structure, options, options.union)
     ct_series, pet_series = parts.ct.series, parts.pet.series
-    suv = suv_factors(pet_series.headers, options.weight_kg)
+    pet_read = pet_volume(pet_series, options.weight_kg)  # first: it is refused most often
     structure = rasterise(parts.rois, ct_series.grid)
-    ct, pet = ct_image(ct_series), pet_image(pet_series, options.weight_kg)
+    ct_read = ct_volume(ct_series)
+    ct, pet = ct_read.image, pet_read.image
     mask = ct_series.grid.image(structure.mask)
     share = check_overlap(ct, pet, mask)
     if options.grid == "ct":
@@ -120,16 +121,17 @@ def _load(files: StudyFiles, options: Options) -> Case:
         mask,
         provenance={
             "structure": [roi.name for roi in parts.rois],
-            "suv_rule": suv.rule,
-            "suv_factor": suv.factor,
+            "suv_rule": pet_read.suv.rule,
+            "suv_factor": pet_read.suv.factor,
             "warnings": [
                 *parts.ct.warnings,
                 *parts.pet.warnings,
-                *suv.warnings,
+                *pet_read.warnings,
+                *ct_read.warnings,
+                *remarks_on_structure(structure.mask),
                 *structure.notes,
-                *ct_series.notes,
-                *pet_series.notes,
             ],
+            "notes": [*ct_read.notes, *pet_read.notes],
             "chosen": {"ct": parts.ct.why, "pet": parts.pet.why},
             "volume_ml": round(
                 float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3

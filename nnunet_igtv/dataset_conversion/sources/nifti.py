@@ -16,12 +16,17 @@ import SimpleITK as sitk
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dicom.plausibility import (
+    refuse_no_suv,
+    remarks_on_ct,
+    remarks_on_pet,
+    remarks_on_structure,
+)
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image, same_grid
 from nnunet_igtv.settings import setting
 
 AIR_HU = -1024.0
-HIGHEST_SUV = 500.0  # at the 99.9th percentile; activity in Bq/ml is in the thousands
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,7 @@ def load_triple(
     a label on a third grid or without the value asked for, and images that do not overlap.
     """
     ct, pet, label = (_read(file, root) for file in (ct_file, pet_file, label_file))
-    if np.percentile(sitk.GetArrayViewFromImage(pet), 99.9) > HIGHEST_SUV:
-        raise IGTVError(
-            "the PET values are too high for SUV",
-            file=_name(pet_file, root),
-            remedy="convert them to SUVbw first",
-        )
+    refuse_no_suv(sitk.GetArrayViewFromImage(pet), _name(pet_file, root))
     voxels = sitk.GetArrayViewFromImage(label)
     chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
     if not chosen.any() and not may_be_empty:
@@ -98,6 +98,11 @@ def load_triple(
             "volume_ml": round(float(chosen.sum()) * float(np.prod(label.GetSpacing())) / 1000, 3),
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
+            "warnings": [
+                *remarks_on_ct(sitk.GetArrayViewFromImage(ct)),
+                *remarks_on_pet(sitk.GetArrayViewFromImage(pet)),
+                *remarks_on_structure(chosen),
+            ],
             "without_tumour": not chosen.any(),
         },
     )

@@ -1,0 +1,76 @@
+"""What no CT and no PET of a patient looks like, by their voxels, whatever file they came from.
+
+A wrong unit of the dose, a lost rescale or a wrong weight is a factor, and shows in the values. Remarks say
+so and change nothing; values far beyond any SUV are refused.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_igtv.errors import IGTVError
+
+HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
+HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
+BODY_SUV = (0.1, 10.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
+TOO_HIGH = 99.9  # percentile of the voxels; where it is beyond the highest SUV, the values are none
+CHECK = "check dose, weight and units"
+BODY = 0.1  # share of the 98th percentile, beyond which a voxel counts as body
+
+
+def remarks_on_ct(voxels: np.ndarray) -> list[str]:
+    """Remarks on a CT in HU, an array of any shape; none if it can be one."""
+    lowest, highest = float(voxels.min()), float(voxels.max())
+    if lowest == highest:
+        return [f"the CT is constant ({lowest:g} HU)"]
+    if max(-lowest, highest) > HIGHEST_HU:
+        return [f"the CT has values from {lowest:g} to {highest:g} HU, beyond +-{HIGHEST_HU:g}"]
+    return []
+
+
+def remarks_on_pet(voxels: np.ndarray) -> list[str]:
+    """Remarks on a PET in SUVbw, an array of any shape; none if it can be one."""
+    highest = float(voxels.max())
+    if highest <= 0:
+        return ["the PET is zero everywhere" if highest == voxels.min() else "the PET has no positive value"]
+    if highest == voxels.min():
+        return [f"the PET is constant (SUV {highest:g})"]
+    remarks = []
+    if highest > HIGHEST_SUV:
+        remarks.append(f"the PET has SUVs up to {highest:.4g}: {CHECK}")
+    body = body_suv(voxels)
+    if not BODY_SUV[0] <= body <= BODY_SUV[1]:
+        remarks.append(
+            f"the median SUV of the body in the PET is {body:.3g}, where about 1 is usual: {CHECK}"
+        )
+    return remarks
+
+
+def refuse_no_suv(voxels: np.ndarray, file: str | Path | None = None) -> None:
+    """Raise IGTVError for values that are not SUVs, such as activity in Bq/ml."""
+    value = float(np.percentile(_sample(voxels), TOO_HIGH))
+    if value > HIGHEST_SUV:
+        raise IGTVError(
+            f"the PET values are too high for SUV (percentile {TOO_HIGH:g} is {value:.4g})",
+            file=file,
+            remedy=f"convert them to SUVbw first; of DICOM, {CHECK}",
+        )
+
+
+def remarks_on_structure(mask: np.ndarray) -> list[str]:
+    """Remarks on the mask (slices, rows, columns) of a structure; none if it can be one."""
+    whole = int((mask != 0).all(axis=(1, 2)).sum())
+    return [f"the structure fills {whole} whole slice(s) of the image"] if whole else []
+
+
+def body_suv(voxels: np.ndarray) -> float:
+    """The median SUV of what is not air, found by the values alone (a threshold relative to the highest)."""
+    sample = _sample(voxels)
+    threshold = BODY * float(np.percentile(sample, 98))
+    inside = sample[sample > max(threshold, 0.0)]
+    return float(np.median(inside)) if inside.size else float(sample.max())
+
+
+def _sample(voxels: np.ndarray) -> np.ndarray:
+    """About a million of the voxels."""
+    return voxels.ravel()[:: max(1, voxels.size // 1_000_000)]
