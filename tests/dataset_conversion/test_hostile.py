@@ -4,6 +4,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -58,8 +59,10 @@ def without(datasets, name):
 
 @mutation(on_disk=True)
 def shuffled_file_names(folder, a, dicom):
-    for k, file in enumerate(sorted(folder.rglob("*.dcm"), key=lambda f: hash(f.name + f.parent.name))):
-        file.rename(folder / f"{k * 7 % 31:02d}-{k}")
+    """One folder for CT, PET and structure set, the files in an order that says nothing."""
+    files = sorted(folder.rglob("*.dcm"))
+    for k, number in enumerate(np.random.default_rng(0).permutation(len(files))):
+        files[number].rename(folder / f"{k:02d}")
 
 
 @mutation()
@@ -116,15 +119,16 @@ def compressed_rle(a, dicom):
 
 @mutation()
 def compressed_jpeg_ls(a, dicom):
-    pytest.importorskip("jpeg_ls")
-    for dataset in a.ct:
-        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    for dataset in a.ct + a.pet:
+        pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
+        dataset.PixelData = encapsulate([imagecodecs.jpegls_encode(pixels)])
+        dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+        dataset["PixelData"].VR = "OB"
 
 
 @mutation()
 def compressed_jpeg_lossless(a, dicom):
     """What most archives store, and pydicom cannot decode alone."""
-    imagecodecs = pytest.importorskip("imagecodecs")
     for dataset in a.ct + a.pet:
         pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
         dataset.PixelData = encapsulate([imagecodecs.ljpeg_encode(pixels, bitspersample=16)])
@@ -134,7 +138,6 @@ def compressed_jpeg_lossless(a, dicom):
 
 @mutation()
 def compressed_jpeg_2000(a, dicom):
-    imagecodecs = pytest.importorskip("imagecodecs")
     for dataset in a.ct + a.pet:
         pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
         code = imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)
@@ -164,7 +167,7 @@ def truncated_in_pixels(folder, a, dicom):
     file.write_bytes(file.read_bytes()[:-50])
 
 
-@mutation(error="", on_disk=True)
+@mutation(error="1 slice(s) missing", on_disk=True)
 def truncated_in_header(folder, a, dicom):
     file = folder / "CT" / "005.dcm"
     file.write_bytes(file.read_bytes()[:700])
@@ -702,7 +705,3 @@ def test_unknown_value_representation(tmp_path, raw, patient, capfd):
     assert content != file.read_bytes()
     assert main(["convert", "lucid", str(tmp_path / "cohort"), "-d", "900", "-j", "1"]) == 1
     assert "Rows is missing or is not 1 finite number" in capfd.readouterr().err
-
-
-def test_at_least_forty():
-    assert len(MUTATIONS) >= 40
