@@ -1,8 +1,7 @@
 #!/bin/bash
-# One training on 2 machines with 4 GPUs each, which goes on by itself when its time is up or it is preempted.
+# One training on 2 machines with 4 GPUs each, which continues by itself when its time is up or it is preempted.
 #   sbatch docs/slurm.sh
-# What must be the same for every machine lies on shared storage: nnUNet_preprocessed, nnUNet_results, the GTV
-# weights and the Python environment.
+# Every machine must see the same: nnUNet_preprocessed, nnUNet_results, the GTV weights, the Python environment.
 
 #SBATCH --job-name=igtv
 #SBATCH --nodes=2
@@ -17,7 +16,7 @@
 
 set -euo pipefail
 
-: "${nnUNet_raw:?}" "${nnUNet_preprocessed:?}" "${nnUNet_results:?}"   # sbatch hands on what you exported
+: "${nnUNet_raw:?}" "${nnUNet_preprocessed:?}" "${nnUNet_results:?}"   # sbatch passes on what you exported
 gpus=4                                       # per machine, as above
 export OMP_NUM_THREADS=1                     # PyTorch's threads per process; the GPUs compute
 export nnUNet_n_proc_DA=6                    # augmentation workers per process: below CPUs / GPUs

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from nnunet_igtv.channels import CT_PET, channels_of
+from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.dicom.series import Series, find_series
@@ -84,16 +84,14 @@ class Model:
                 settings=["dataset", "trainer", "plans", "configuration"],
             )
         description = json.loads(found[0].read_text(encoding="utf-8"))
-        channels = channels_of(description)
-        known = all(
-            not c.unit or c.unit == expected.unit for c, expected in zip(channels, CT_PET, strict=False)
-        )
-        if len(channels) != 2 or not known:
+        channels = channels_of(description, found[0])
+        if mismatch(channels, CT_PET) or unknown(channels):
             raise IGTVError(
                 "the model was not trained on two channels, CT in HU and PET in SUV, but on "
-                + " and ".join(map(str, channels)),
+                + values_of(channels),
                 file=found[0],
-                remedy="take a model of a dataset that was converted from DICOM",
+                remedy="take a model of a dataset that was converted from DICOM; where only the channel "
+                "names are wrong, correct them in this file",
             )
         labels = [name for name in description["labels"] if name not in ("background", "ignore")]
         if len(labels) != 1:

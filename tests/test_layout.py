@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "errors": set(),
     "settings": set(),
     "atomic": set(),
-    "channels": set(),
+    "channels": {"errors"},
     "environment": {"errors"},
     "grids": {"errors"},
     "ops": set(),

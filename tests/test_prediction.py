@@ -138,6 +138,8 @@ def test_refusals_before_any_work(study, results, threshold_for_nnunet, tmp_path
     for change, message in (
         ({"description": "8-bit grey levels (neither HU nor SUV)"}, "not trained on two channels"),
         ({"channel_names": {"0": "CT"}}, "not trained on two channels"),
+        ({"channel_names": {"0": "PET", "1": "CT"}}, "but on PET in an unknown unit and CT"),
+        ({"channel_names": {"0": "zscore", "1": "zscore"}}, "names are wrong, correct them"),
         ({"labels": {"background": 0, "GTV": 1, "IGTV": 2}}, "2 structures"),
     ):
         (results / "dataset.json").write_text(json.dumps(description | change))

@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import os
 
-from nnunet_igtv.commands.console import Parser
+from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import UsageError
 
 
@@ -52,7 +52,7 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status 1 without a word where another process of the run has already said what went wrong."""
+    """Exit status 1 without a message where another process of the run has already said what went wrong."""
     fold = arguments.fold
     if fold != "all" and not fold.isdecimal():
         raise UsageError(f'fold {fold!r} is neither a number nor "all"')
@@ -80,4 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         train(training, arguments.device)
     except EchoError:
         return 1
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            say(
+                "nnunet-igtv train: interrupted; add --c to continue from the last checkpoint "
+                "(it replaces -pretrained_weights)",
+                error=True,
+            )
+        return 130
     return 0

@@ -23,13 +23,13 @@ def checkpoint_written(filename: str) -> Iterator[str]:
         IGTVError: it could not be written (a full disk, say); what was at `filename` is still there.
     """
     try:
-        with written_whole(filename) as beside:
-            yield str(beside)
+        with written_whole(filename) as partial:
+            yield str(partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise IGTVError(
             f"the checkpoint could not be written ({error}); the one before it is kept",
             file=filename,
-            remedy="make room on the disk, then go on with --c",
+            remedy="make room on the disk, then continue with --c",
         ) from error
 
 
@@ -47,7 +47,7 @@ def readable(filename: str, device: torch.device, fall_back: bool) -> tuple[str,
 
     Args:
         device: where its tensors go.
-        fall_back: whether an older checkpoint will do: to go on with a training yes, to validate no.
+        fall_back: whether an older checkpoint will do: to continue a training yes, to validate no.
 
     Raises:
         IGTVError: none can be read.

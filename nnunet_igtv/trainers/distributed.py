@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from hashlib import sha256
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
+from nnunet_igtv.weights.wrappers import bare
 
 # The norms keep the buffers equal; a broadcast would hang where one process runs forward more often.
 # The second is the older name, which newer versions of PyTorch warn of.
@@ -64,10 +65,7 @@ class DistributedTrainer(nnUNetTrainer):
     @property
     def bare_network(self) -> IGTVNet:
         """The network without the wrappers of DDP and torch.compile."""
-        network = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        return getattr(network, "_orig_mod", network)
+        return cast(IGTVNet, bare(self.network))
 
     def initialize(self) -> None:
         together, self.is_ddp = self.is_ddp, False  # nnU-Net would take `local_rank` for the device
@@ -115,7 +113,7 @@ class DistributedTrainer(nnUNetTrainer):
     # ------------------------------------------------------------------ files
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's split; rank 0 makes it and its file, the others are told."""
+        """nnU-Net's split; rank 0 makes it and its file, and sends it to the others."""
         if not self.is_ddp:
             return super().do_split()
         split: list[Any] = [super().do_split() if self.local_rank == 0 else None]

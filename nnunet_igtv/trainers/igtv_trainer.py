@@ -1,5 +1,6 @@
 """The trainer: nnU-Net's, on stacks of slices, with the recipe of this package."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -12,35 +13,43 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
 from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES
+from nnunet_igtv.channels import CT_PET_OF_ANY_UNIT, Channel, channels_of, mismatch, unknown
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
-from nnunet_igtv.trainers.distributed import DistributedTrainer
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
-from nnunet_igtv.trainers.optimisation import WarmUpCosine, new_parameters, parameter_groups
+from nnunet_igtv.trainers.losses import chosen_loss
+from nnunet_igtv.trainers.optimisation import TwoRateTrainer, new_parameters
+from nnunet_igtv.trainers.split import require_enough_cases
+from nnunet_igtv.trainers.starting_weights import (
+    OPTION,
+    LoadedTensors,
+    file_on_command_line,
+    require_same_data,
+)
+from nnunet_igtv.weights.reading import channels_in, load_checkpoint
 
 LARGEST_GRADIENT_NORM = 1.0
 Target = torch.Tensor | list[torch.Tensor]  # a list, finest first, with deep supervision
 
 
-class IGTVTrainer(DistributedTrainer):
+class IGTVTrainer(TwoRateTrainer):
     """Trains the network from scratch.
 
-    A variant is a subclass that sets some of the attributes below and nothing else; `variants.py` lists them.
-    Its name is stored in checkpoints and folder names: never rename one.
+    A variant is a subclass that sets some of the attributes below, or of those in `optimisation.py`, and
+    nothing else; `variants.py` lists them. Its name is stored in checkpoints and folder names: never rename
+    one.
     """
 
     preset = "tiny"
     slice_interaction = True
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
-    cross_entropy = False  # Dice alone, as in the paper; else nnU-Net's Dice + cross-entropy
+    loss_function = "dice"  # a name in losses.py
     epochs = 1000
     iterations, validation_iterations = 250, 50
     checkpoint_every = 10
-    learning_rate, decay = 5e-4, 1e-2
-    transferred_factor = 0.1  # learning rate of transferred layers, relative to new ones
-    frozen_share = 0.0  # of the run, at its beginning, in which a transferred encoder does not learn
+    other_units = False  # whether to start from weights of data in other units (grey levels, not HU and SUV)
     mirror_axes: tuple[int, ...] = (1, 2)  # of the stack (S, H, W), in training and at prediction
 
     def __init__(
@@ -51,13 +60,18 @@ class IGTVTrainer(DistributedTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
     ) -> None:
-        _require_ct_and_pet(dataset_json)
+        channels = _ct_and_pet(dataset_json, plans)
         plans = rewrite_plans(
             plans, configuration, self.preset, self.slice_interaction, self.deep_supervision
         )
         plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
         self.continuing = plans["continue_training"]
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if names := unknown(channels):
+            self.print_to_log_file(
+                f"WARNING: the channel names {', '.join(names)} do not say CT or PET. "
+                "Channel 0 is taken for the CT, channel 1 for the PET"
+            )
         axis = self.plans_manager.transpose_forward[0]
         if axis != 0:
             self.print_to_log_file(
@@ -75,15 +89,19 @@ class IGTVTrainer(DistributedTrainer):
         self.dataset_class: Any = None
         self._best_ema: Any = None
         self.seed = seed_from_environment()
-        self.fresh: set[str] | None = None  # names of the parameters that were not transferred; None = all
+        self.pretrained_weights: str | None = None  # set by whoever loads them, if not nnU-Net's command
+        self.loaded: LoadedTensors
+        self.resumed = False  # from a checkpoint
+        self.has_checkpoint = False  # of this run
         self.iteration = 0
 
-    # ------------------------------------------------------------------ network, loss, optimiser
+    # ------------------------------------------------------------------ network and loss
 
     def initialize(self) -> None:
         if self.seed is not None:
             torch.manual_seed(self.seed)
         super().initialize()
+        self.loaded = LoadedTensors(self.bare_network)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Whether the network gives the logits of its auxiliary heads too; never where it has none."""
@@ -96,22 +114,7 @@ class IGTVTrainer(DistributedTrainer):
         return [[1.0, 1 / stride, 1 / stride] for stride in OUTPUT_STRIDES]
 
     def _build_loss(self) -> nn.Module:
-        loss = super()._build_loss()  # knows regions, the ignore label and the Dice over a batch
-        if not self.cross_entropy:
-            at_one_size = getattr(loss, "loss", loss)  # within deep supervision, where that is on
-            at_one_size.weight_ce = 0
-        return loss
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpCosine]:
-        groups = parameter_groups(
-            self.bare_network,
-            self.fresh,
-            self.initial_lr,
-            self.transferred_factor,
-            self.frozen_share * self.num_epochs,
-        )
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        return optimizer, WarmUpCosine(optimizer, self.num_epochs)
+        return chosen_loss(self.loss_function, super()._build_loss())
 
     # ------------------------------------------------------------------ data
 
@@ -204,7 +207,7 @@ class IGTVTrainer(DistributedTrainer):
         return iterators[0], iterators[1]
 
     def _seed_of(self, which: int) -> int:
-        """A seed for each loader (0 and 1) and this process (2), each rank, and each epoch gone on from."""
+        """A seed for each loader (0 and 1) and this process (2), each rank, and each epoch to start at."""
         sequence = np.random.SeedSequence([self.seed, which, self.local_rank, self.current_epoch])
         return int(sequence.generate_state(1)[0] >> 1)
 
@@ -253,6 +256,59 @@ class IGTVTrainer(DistributedTrainer):
                 buffer.copy_(before)
         raise _not_finite("loss", self.of_all_ranks(cases))
 
+    # ------------------------------------------------------------------ the run
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        if not self.resumed:
+            self.start_from_weights()
+        self.loaded.stop()
+        super().on_train_start()
+
+    def start_from_weights(self) -> None:
+        """Looks at what `-pretrained_weights` has loaded, where it was given.
+
+        Raises:
+            IGTVError: the weights were trained on data of another kind.
+        """
+        if not self.loaded.names:
+            return
+        file, content = self.pretrained_weights or file_on_command_line(sys.argv), None
+        if file is not None:
+            try:
+                content = load_checkpoint(file)
+            except IGTVError as error:  # nnU-Net has read it, and takes more kinds of files
+                self.print_to_log_file(f"WARNING: {error}")
+        self._require_same_data(channels_in(content, file), file or OPTION)
+
+    def _require_same_data(self, channels: Sequence[Channel] | None, source: str) -> None:
+        own = channels_of(self.dataset_json)
+        self.print_to_log_file(require_same_data(channels, own, source, self.other_units))
+
+    def run_training(self) -> None:
+        """nnU-Net's loop; who interrupts it reads how to continue."""
+        try:
+            super().run_training()
+        except KeyboardInterrupt:
+            self.print_to_log_file(
+                f"Interrupted in epoch {self.current_epoch}: continue with --c, which excludes {OPTION}"
+                if self.has_checkpoint
+                else "Interrupted before there was a checkpoint: start again, without --c"
+            )
+            raise
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """The cases to train and to validate on.
+
+        Raises:
+            IGTVError: nnU-Net would have to make five folds of fewer cases.
+        """
+        require_enough_cases(
+            self.preprocessed_dataset_folder_base, self.preprocessed_dataset_folder, self.fold
+        )
+        return super().do_split()
+
     # ------------------------------------------------------------------ checkpoints
 
     def save_checkpoint(self, filename: str) -> None:
@@ -262,28 +318,34 @@ class IGTVTrainer(DistributedTrainer):
         self._best_ema = plain(self._best_ema)
         logged = self.logger.local_logger
         logged.my_fantastic_logging = plain(logged.my_fantastic_logging)
-        with checkpoint_written(filename) as beside:
-            super().save_checkpoint(beside)
+        with checkpoint_written(filename) as partial:
+            super().save_checkpoint(partial)
+        self.has_checkpoint = True
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Goes on from a checkpoint; with --c, from the best one where the latest is broken."""
+        """Continues from a checkpoint; with --c, from the best one where the latest is broken."""
         filename, content = readable(filename_or_checkpoint, self.device, fall_back=self.continuing)
         if filename != filename_or_checkpoint:
-            self.print_to_log_file(f"{filename_or_checkpoint} is broken; going on from {filename}")
+            self.print_to_log_file(f"{filename_or_checkpoint} is broken; continuing from {filename}")
+        self.resumed = self.has_checkpoint = True
         if not self.was_initialized:
             self.initialize()
-        self.fresh = new_parameters(content["optimizer_state"])
-        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        self.use_two_rates(new_parameters(content["optimizer_state"]))
         super().load_checkpoint(filename)
 
 
-def _require_ct_and_pet(dataset_json: dict) -> None:
-    channels = dataset_json.get("channel_names", {})
-    if len(channels) != 2:
+def _ct_and_pet(dataset_json: dict, plans: dict) -> tuple[Channel, ...]:
+    """The dataset's channels, if they are CT then PET as far as they are known."""
+    file = f"{plans['dataset_name']}/dataset.json"
+    channels = channels_of(dataset_json, file)
+    if wrong := mismatch(channels, CT_PET_OF_ANY_UNIT):
         raise IGTVError(
-            f"the network reads two channels, CT then PET; the data set has {len(channels)}: {channels}",
-            remedy="convert the data with `nnunet-igtv convert`",
+            f"the network reads CT in channel 0 and PET in channel 1, but {wrong}",
+            file=file,
+            remedy="convert the data with `nnunet-igtv convert`; where only the channel names are wrong, "
+            "correct them in this file, of the raw and of the preprocessed dataset",
         )
+    return channels
 
 
 def _on(device: torch.device, target: Target) -> Target:
@@ -296,5 +358,6 @@ def _not_finite(what: str, cases: Sequence[str]) -> IGTVError:
     return IGTVError(
         f"the {what} is NaN or infinite, in single precision too; the last checkpoint is kept",
         case=", ".join(map(str, cases)),
-        remedy="look at these cases' images; if they are sound, go on with --c or lower the learning rate",
+        remedy="look at these cases' images; if nothing is wrong there, continue with --c, or train with a "
+        "lower learning rate",
     )

@@ -23,7 +23,7 @@ class StackLoader(nnUNetDataLoader):
     """nnU-Net's loader of patches, safe in a forked worker.
 
     A worker ends when the training process is gone (killed, say). It computes in one thread: a second would
-    wait for ever for OpenMP threads that only the process it was forked from has. PyTorch's random numbers,
+    hang, waiting for OpenMP threads that only the process it was forked from has. PyTorch's random numbers,
     which a fork inherits, follow NumPy's there, which batchgenerators has seeded for each worker.
     """
 
@@ -42,9 +42,9 @@ def _end_with(parent: int) -> None:
 
 
 class OrderedAugmenter(MultiThreadedAugmenter):
-    """batchgenerators' ordered augmenter, which would wait for ever where a worker is killed at a bad moment.
+    """batchgenerators' ordered augmenter, which would hang where a worker is killed at a bad moment.
 
-    Its thread that fetches the batches dies without a word when a worker is gone in the middle of one.
+    Its thread that fetches the batches ends without a message when a worker is gone in the middle of one.
     """
 
     def _start(self) -> None:
@@ -53,7 +53,7 @@ class OrderedAugmenter(MultiThreadedAugmenter):
 
 
 def _end_without(workers: Sequence[Any], abort: Any) -> None:
-    """Tells an augmenter to end with an error as soon as one of its workers is gone."""
+    """Makes an augmenter end with an error as soon as one of its workers is gone."""
     while not abort.is_set():
         if not all(worker.is_alive() for worker in workers):
             abort.set()

@@ -1,13 +1,47 @@
-"""AdamW's learning rates, for new and transferred layers, and the schedule that they follow."""
+"""How a trainer learns: AdamW, one learning rate for new layers and one for transferred layers, the schedule.
+
+Which layers are transferred is known to `IGTVTransferTrainer`, and to a checkpoint: its optimiser state names
+the parameters of each group.
+"""
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from nnunet_igtv.trainers.distributed import DistributedTrainer
+
 WARM_UP_FRACTION, LONGEST_WARM_UP = 0.05, 10.0  # of the epochs; in epochs
+
+
+class TwoRateTrainer(DistributedTrainer):
+    """A trainer with one learning rate; with a second one for transferred layers, where there are any.
+
+    A variant sets some of the attributes `learning_rate` to `frozen_share`.
+    """
+
+    learning_rate, decay = 5e-4, 1e-2
+    transferred_factor = 0.1  # learning rate of transferred layers, relative to new ones
+    frozen_share = 0.0  # of the run, at its beginning, in which a transferred encoder does not learn
+    fresh: set[str] | None = None  # names of the parameters that were not transferred; None = all
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, "WarmUpCosine"]:
+        groups = parameter_groups(
+            self.bare_network,
+            self.fresh,
+            self.initial_lr,
+            self.transferred_factor,
+            self.frozen_share * self.num_epochs,
+        )
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        return optimizer, WarmUpCosine(optimizer, self.num_epochs)
+
+    def use_two_rates(self, fresh: Iterable[str]) -> None:
+        """A new optimiser: parameters with these names learn as new layers do, all others as transferred."""
+        self.fresh = set(fresh)
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
 
 
 def parameter_groups(
@@ -25,7 +59,7 @@ def parameter_groups(
     Args:
         new: names of the parameters that start from scratch; None = all of them.
         learning_rate: of the new parameters; the transferred ones learn at `transferred_factor` of it.
-        frozen_epochs: how long the transferred part of the encoder stays as it came.
+        frozen_epochs: how long the transferred part of the encoder keeps its weights.
     """
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():

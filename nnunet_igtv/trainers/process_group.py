@@ -72,14 +72,14 @@ class ProcessGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # after an error the others may be anywhere; waiting for them could take for ever
+        # after an error the others may be anywhere; waiting for them could hang
         if error is None and distributed.is_initialized():
             distributed.destroy_process_group()
 
     def first_to_fail(self) -> bool:
-        """Whether no other process has asked this before: the first has the cause, the others its echo."""
+        """Whether no other process has asked this before: the first has the cause, the others follow."""
         if self._store is None:
-            return self.rank == 0  # before there is a group, an error meets every process
+            return self.rank == 0  # before there is a group, every process has the same error
         try:
             return self._store.add("nnunet_igtv/failed", 1) == 1
         except RuntimeError:  # the store went with the machine that held it

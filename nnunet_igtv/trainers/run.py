@@ -4,8 +4,10 @@ It calls nnU-Net's own functions in nnU-Net's order; torchrun starts one process
 """
 
 import contextlib
+import difflib
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from nnunet_igtv.environment import VARIABLE, extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
 from nnunet_igtv.trainers.process_group import ProcessGroup
+from nnunet_igtv.trainers.variants import TRAINERS
 from nnunet_igtv.weights.strict import load_all_but_head
 
 
@@ -106,6 +109,7 @@ def _train(training: Training, device: torch.device, processes: int) -> None:
     if training.only_validate:
         _require_checkpoint(results / "checkpoint_final.pth")
     elif training.pretrained_weights:
+        trainer.pretrained_weights = training.pretrained_weights
         trainer.initialize()
         load_all_but_head(trainer.bare_network, training.pretrained_weights)
     maybe_load_checkpoint(trainer, training.resume, training.only_validate)
@@ -118,23 +122,50 @@ def _train(training: Training, device: torch.device, processes: int) -> None:
 
 
 def _require_what_is_named(training: Training) -> None:
+    """Raises IGTVError where the folders, the dataset, the plans or the trainer are not there."""
     folders = {name: os.environ.get(name) for name in ("nnUNet_preprocessed", "nnUNet_results")}
     unset = [name for name, folder in folders.items() if not folder]
     if unset:
         raise IGTVError(f"not set: {', '.join(unset)}", remedy="export nnU-Net's variables")
+    _require_trainer(training.trainer)
+    preprocessed = Path(str(folders["nnUNet_preprocessed"]))
     try:
-        name = maybe_convert_to_dataset_name(training.dataset)
-        with contextlib.redirect_stdout(io.StringIO()):  # where it searches, which nnU-Net will say again
-            trainer = recursive_find_trainer_class_by_name(training.trainer)
-    except (RuntimeError, ValueError) as error:
-        raise IGTVError(str(error)) from error
+        dataset = preprocessed / maybe_convert_to_dataset_name(training.dataset)
+    except (RuntimeError, ValueError) as error:  # its message has many lines
+        raise IGTVError(
+            f"no dataset {training.dataset!r}; there are: {_names(preprocessed.glob('Dataset*'))}",
+            file=preprocessed,
+            remedy="name one of them by its number or whole name, or run nnUNetv2_plan_and_preprocess",
+        ) from error
+    plans = dataset / f"{training.plans}.json"
+    if not plans.is_file():
+        raise IGTVError(
+            f"no such plans; there are: {_names(dataset.glob('*Plans*.json'))}",
+            file=plans,
+            remedy="name one of them, or run nnUNetv2_plan_and_preprocess",
+        )
+
+
+def _require_trainer(name: str) -> None:
+    """Raises IGTVError, with the names that may be meant, where there is no such trainer of this package."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # where it searches, which nnU-Net will print again
+            trainer = recursive_find_trainer_class_by_name(name)
+    except RuntimeError as error:
+        meant = difflib.get_close_matches(name, TRAINERS, n=4, cutoff=0.7) or ["IGTVTransferTrainer"]
+        raise IGTVError(
+            f"no trainer {name!r}",
+            remedy=f"did you mean {' or '.join(meant)}? docs/training.md lists all; those of your own are "
+            f"looked for in the folders that {VARIABLE} names",
+        ) from error
     if not issubclass(trainer, IGTVTrainer):
         raise IGTVError(
-            f"{training.trainer} is not one of this package's trainers", remedy="train it with nnUNetv2_train"
+            f"{name} is not one of this package's trainers", remedy="train it with nnUNetv2_train"
         )
-    plans = Path(str(folders["nnUNet_preprocessed"])) / name / f"{training.plans}.json"
-    if not plans.is_file():
-        raise IGTVError("no such plans", file=plans, remedy="run nnUNetv2_plan_and_preprocess")
+
+
+def _names(paths: Iterable[Path]) -> str:
+    return ", ".join(sorted(path.stem for path in paths)) or "none"
 
 
 def _require_checkpoint(path: Path) -> None:

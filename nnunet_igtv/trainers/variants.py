@@ -3,13 +3,14 @@
 
 IGTVTrainer            the IGTV network from scratch
 GTVPretrainTrainer     the same network from scratch on a GTV cohort: the source of a transfer
-IGTVTransferTrainer    from GTV weights
+IGTVTransferTrainer    the IGTV network from GTV weights
 
 …Nano …Small …Base     another size of the network than `tiny`; Nano has a short schedule for CPUs too
 …NoSIM                 without the slice interaction module
 …DiceCE                Dice + cross-entropy instead of Dice alone
 …DeepSupervision       heads at 1/4, 1/8 and 1/16 of the size are trained too
-…FrozenEncoder         (transfer only) the encoder stays as it came for the first tenth of the run
+…FrozenEncoder         (transfer only) the encoder keeps its weights for the first tenth of the run
+…OtherUnits            (transfer only) from weights of data in other units, such as grey levels
 …_Nepochs              another number of epochs
 """
 
@@ -47,7 +48,7 @@ class NoSIM:
 
 
 class DiceCE:
-    cross_entropy = True
+    loss_function = "dice_ce"
 
 
 class DeepSupervision:
@@ -56,6 +57,10 @@ class DeepSupervision:
 
 class FrozenEncoder:
     frozen_share = 0.1
+
+
+class OtherUnits:
+    other_units = True
 
 
 class OneEpoch:
@@ -194,6 +199,9 @@ class IGTVTransferTrainerDeepSupervision(DeepSupervision, IGTVTransferTrainer): 
 class IGTVTransferTrainerFrozenEncoder(FrozenEncoder, IGTVTransferTrainer): ...
 
 
+class IGTVTransferTrainerOtherUnits(OtherUnits, IGTVTransferTrainer): ...
+
+
 class IGTVTransferTrainer_1epoch(OneEpoch, IGTVTransferTrainer): ...
 
 
@@ -216,6 +224,9 @@ class IGTVTransferTrainerNanoDeepSupervision(DeepSupervision, IGTVTransferTraine
 
 
 class IGTVTransferTrainerNanoFrozenEncoder(FrozenEncoder, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoOtherUnits(OtherUnits, IGTVTransferTrainerNano): ...
 
 
 class IGTVTransferTrainerNano_1epoch(OneEpoch, IGTVTransferTrainerNano): ...

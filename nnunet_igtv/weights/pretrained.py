@@ -9,9 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.weight_grids import resample_grid
+from nnunet_igtv.channels import Channel, values_of
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.weights.mapping import rename
-from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
+from nnunet_igtv.weights.reading import channels_in, load_checkpoint, state_dict_of
+from nnunet_igtv.weights.wrappers import bare
 
 TAKEN, RESAMPLED, INITIAL = "taken", "resampled", "initial"
 HEAD = "decoder.seg_layers."
@@ -52,11 +54,13 @@ class TransferReport:
         kind: what the source was recognised as: `CIPA`, `VMamba` or `nnunet-igtv`.
         entries: one per tensor of the network.
         ignored: the source's keys that the network has no place for.
+        channels: what the source was trained on; None where it does not say.
     """
 
     kind: str
     entries: tuple[Entry, ...]
     ignored: tuple[str, ...]
+    channels: tuple[Channel, ...] | None = None
 
     def keys(self, status: str) -> list[str]:
         """Names of the network's tensors with that status."""
@@ -83,6 +87,8 @@ class TransferReport:
         if self.ignored:
             shown = ", ".join(self.ignored[:4]) + (", …" if len(self.ignored) > 4 else "")
             lines.append(f"  ignored in the source: {len(self.ignored)} tensors ({shown})")
+        if self.channels:
+            lines.append(f"  the source was trained on {values_of(self.channels)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
         source: a checkpoint (of CIPA, VMamba or this package's trainers) or its contents.
 
     Raises:
+<<<<<<< HEAD
         IGTVError: the source cannot be read or recognised, or fits less than half of the encoder. The network
             is then unchanged.
 
@@ -114,11 +121,16 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
         >>> report = load_pretrained(igtv, {"network_weights": gtv.state_dict()})  # or a checkpoint's path
         >>> report.kind, report.share("encoder")
         ('nnunet-igtv', 1.0)
+=======
+        IGTVError: the source cannot be read or recognised, was not trained on CT then PET, or fits less than
+            half of the encoder. The network is then unchanged.
+>>>>>>> 19db800 (Channels, losses and starting weights: each has one rule in one place)
     """
     path = source if isinstance(source, str | Path) else None
-    renamed = rename(state_dict_of(load_checkpoint(path) if path is not None else source, path), path)
-    while hasattr(network, "module") or hasattr(network, "_orig_mod"):
-        network = getattr(network, "module", None) or network._orig_mod  # type: ignore[assignment]
+    checkpoint = load_checkpoint(path) if path is not None else source
+    channels = channels_in(checkpoint, path)
+    renamed = rename(state_dict_of(checkpoint, path), path)
+    network = bare(network)
     state = network.state_dict()
     entries = []
     for key, target in state.items():
@@ -126,7 +138,7 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
         entries.append(entry)
         state[key] = value.to(target.dtype)
     unused = [key for key in renamed.state if key not in state]
-    report = TransferReport(renamed.kind, tuple(entries), (*renamed.ignored, *unused))
+    report = TransferReport(renamed.kind, tuple(entries), (*renamed.ignored, *unused), channels)
     if report.share("encoder") < LEAST_ENCODER_SHARE:
         raise _misfit(report, renamed.state, state, path)
     network.load_state_dict(state)

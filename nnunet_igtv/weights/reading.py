@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunet_igtv.channels import CT_PET_OF_ANY_UNIT, Channel, channels_of, mismatch
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.weights.wrappers import bare_key
 
 # where training frameworks keep the weights in a checkpoint
 WEIGHT_ENTRIES = ("network_weights", "model", "state_dict")
-# left in front of every key by DistributedDataParallel and torch.compile
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 _multiarray = getattr(np, "_core", None) or np.core
 _SCALAR_TYPES = (
@@ -101,14 +101,28 @@ def state_dict_of(checkpoint: Any, source: str | Path | None = None) -> dict[str
             file=source,
             remedy=f"expected a dictionary of tensors, or one under {' or '.join(map(repr, WEIGHT_ENTRIES))}",
         )
-    state = {_unwrapped(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
+    state = {bare_key(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise IGTVError(f"weights that are not finite, {len(broken)} tensors, first {broken[0]}", file=source)
     return state
 
 
-def _unwrapped(key: str) -> str:
-    while key.startswith(WRAPPER_PREFIXES):
-        key = key.split(".", 1)[1]
-    return key
+def channels_in(checkpoint: Any, source: str | Path | None = None) -> tuple[Channel, ...] | None:
+    """The channels that a checkpoint's network was trained on; None where the checkpoint does not say.
+
+    Raises:
+        IGTVError: they are not CT then PET, which is how every network of this package reads them.
+    """
+    arguments = checkpoint.get("init_args") if isinstance(checkpoint, Mapping) else None
+    dataset = arguments.get("dataset_json") if isinstance(arguments, Mapping) else None
+    if not isinstance(dataset, Mapping):
+        return None
+    channels = channels_of(dataset, source)
+    if wrong := mismatch(channels, CT_PET_OF_ANY_UNIT):
+        raise IGTVError(
+            f"these weights were not trained on CT then PET: {wrong}",
+            file=source,
+            remedy="take weights of a dataset with CT in channel 0 and PET in channel 1",
+        )
+    return channels

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
+from nnunet_igtv.weights.reading import channels_in, load_checkpoint, state_dict_of
 
 HEAD = ".seg_layers."  # nnU-Net's own loader leaves out keys that contain this, and takes all others
 
@@ -20,9 +20,12 @@ def load_all_but_head(network: nn.Module, path: str | Path) -> None:
         network: the network without wrappers.
 
     Raises:
-        IGTVError: the file cannot be read, or lacks a layer of that shape; the network is then unchanged.
+        IGTVError: the file cannot be read, was not trained on CT then PET, or lacks a layer of that shape;
+            the network is then unchanged.
     """
-    source, state = state_dict_of(load_checkpoint(path), path), network.state_dict()
+    checkpoint = load_checkpoint(path)
+    channels_in(checkpoint, path)
+    source, state = state_dict_of(checkpoint, path), network.state_dict()
     wanted = [key for key in state if HEAD not in key]
     unfit = [key for key in wanted if key not in source or source[key].shape != state[key].shape]
     if unfit:

@@ -81,7 +81,7 @@ def check_model(folder: str | Path) -> ModelFacts:
     return ModelFacts(
         folder,
         str(plans.get("dataset_name", "")),
-        tuple(map(str, channels_of(dataset))),
+        tuple(map(str, channels_of(dataset, folder / "dataset.json"))),
         tuple(map(str, dataset.get("labels", {}))),
         networks,
         checkpoints,

@@ -8,7 +8,8 @@ import torch
 def make_trainer(nnunet_world, monkeypatch, tmp_path):
     """Builds a trainer of a few steps in this process; its results go to the test's own folder.
 
-    `make_trainer(base, dataset=902, configuration="2d", fold=0, plans=…, labels=…, **attributes)`
+    `make_trainer(base, dataset=902, configuration="2d", fold=0, plans=…, description=…, **attributes)`;
+    `description` replaces parts of dataset.json
     """
     for name in ("raw", "preprocessed"):
         monkeypatch.setenv(f"nnUNet_{name}", str(nnunet_world.folder(name)))
@@ -16,10 +17,19 @@ def make_trainer(nnunet_world, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # batches are made in this process
     monkeypatch.delenv("nnUNet_igtv_gtv_weights", raising=False)
 
-    def make(base, dataset=902, configuration="2d", fold=0, plans=None, continuing=False, **attributes):
+    def make(
+        base,
+        dataset=902,
+        configuration="2d",
+        fold=0,
+        plans=None,
+        description=None,
+        continuing=False,
+        **attributes,
+    ):
         folder = nnunet_world.preprocessed(dataset)
         plans = plans or json.loads((folder / "nnUNetPlans.json").read_text())
-        description = json.loads((folder / "dataset.json").read_text())
+        description = json.loads((folder / "dataset.json").read_text()) | (description or {})
         short = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "checkpoint_every": 1}
         trainer = type(base.__name__, (base,), short | attributes)
         plans = plans | {"continue_training": continuing}

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_igtv.channels import CT_PET, described
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoDeepSupervision
 from nnunet_igtv.trainers.augmentation import InPlaneBlurTransform
+from nnunet_igtv.trainers.losses import LOSSES
 
 
 def started(trainer):
@@ -73,23 +75,9 @@ def test_the_batch_is_stacks_of_ct_and_pet_and_the_plans_given_are_untouched(mak
     assert json.dumps(plans) == before
 
 
-def test_without_cross_entropy_the_loss_is_minus_dice(make_trainer):
-    losses = {}
-    for cross_entropy in (False, True):
-        trainer = make_trainer(IGTVTrainerNano, cross_entropy=cross_entropy)
-        trainer.initialize()
-        target = torch.zeros(2, 1, 3, 8, 8)
-        target[:, :, :, 2:5, 2:5] = 1
-        sure = 50 * torch.cat([1 - target, target], 1)
-        losses[cross_entropy] = [trainer.loss(logits, target).item() for logits in (sure, -sure)]
-    assert losses[False] == pytest.approx([-1, 0], abs=1e-3)
-    assert losses[True][0] == pytest.approx(-1, abs=1e-3)
-    assert losses[True][1] > 40
-
-
-@pytest.mark.parametrize("cross_entropy", [False, True])
-def test_deep_supervision_trains_the_coarser_heads(make_trainer, cross_entropy):
-    trainer = make_trainer(IGTVTrainerNanoDeepSupervision, cross_entropy=cross_entropy)
+@pytest.mark.parametrize("loss_function", list(LOSSES))
+def test_deep_supervision_trains_the_coarser_heads(make_trainer, loss_function):
+    trainer = make_trainer(IGTVTrainerNanoDeepSupervision, loss_function=loss_function)
     batch = started(trainer)
     slices, *plane = trainer.configuration_manager.patch_size
     sizes = [(slices, *(round(side / stride) for side in plane)) for stride in (1, 4, 8, 16)]
@@ -280,7 +268,7 @@ def test_a_truncated_checkpoint_is_replaced_by_the_best_and_said_so(make_trainer
     second = make_trainer(IGTVTrainerNano, continuing=True)
     second.load_checkpoint(str(latest))
     assert same(weights(first), weights(second))
-    assert "going on from" in capsys.readouterr().out
+    assert "continuing from" in capsys.readouterr().out
 
 
 def test_a_checkpoint_needs_no_pickled_code(make_trainer):
@@ -330,7 +318,7 @@ def test_checkpointing_can_be_disabled(make_trainer):
 
 @pytest.mark.parametrize("dataset", [903, 904])
 def test_ignored_voxels_teach_nothing(make_trainer, odd_labels, dataset):
-    trainer = make_trainer(IGTVTrainerNano, dataset=dataset, fold="all", cross_entropy=True)
+    trainer = make_trainer(IGTVTrainerNano, dataset=dataset, fold="all", loss_function="dice_ce")
     batch = started(trainer)
     target = batch["target"]
     ignored = target[:, -1].bool() if dataset == 904 else target[:, 0] == 2
@@ -357,12 +345,59 @@ def test_a_cascade_is_refused_before_anything_is_written(make_trainer, nnunet_wo
     assert not (tmp_path / "results").exists()
 
 
-def test_a_data_set_of_other_than_two_channels_is_refused(nnunet_world, make_trainer):
-    trainer = make_trainer(IGTVTrainerNano)
-    plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
-    description = trainer.dataset_json | {"channel_names": {"0": "CT"}}
-    with pytest.raises(IGTVError, match=r"CT then PET.*has 1"):
-        type(trainer)(plans, "2d", 0, description, torch.device("cpu"))
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"channel_names": {"0": "CT"}}, "the number of channels is 1, not 2"),
+        ({"channel_names": {"0": "PET", "1": "CT"}}, "channel 0 is PET, not CT"),
+        (described(tuple(reversed(CT_PET))), "channel 0 is PET, not CT"),
+    ],
+)
+def test_other_channels_than_ct_then_pet_are_refused_before_anything_is_written(
+    make_trainer, tmp_path, description, message
+):
+    with pytest.raises(IGTVError, match=rf"{message}.*Dataset902_IGTV/dataset\.json.*convert"):
+        make_trainer(IGTVTrainerNano, description=description)
+    assert not (tmp_path / "results").exists()
+
+
+def test_channel_names_that_say_neither_ct_nor_pet_are_pointed_out(make_trainer, capsys):
+    make_trainer(IGTVTrainerNano, description={"channel_names": {"0": "CT", "1": "SUV"}})
+    assert "WARNING" not in capsys.readouterr().out
+    make_trainer(IGTVTrainerNano, description={"channel_names": {"0": "zscore", "1": "noNorm"}})
+    assert "WARNING: the channel names zscore, noNorm do not say CT or PET" in capsys.readouterr().out
+
+
+def test_five_folds_of_fewer_cases_are_refused_before_the_data_are_touched(make_trainer, nnunet_world):
+    nnunet_world.add_dataset("Dataset907_Four", cases=4, splits=None)
+    trainer = make_trainer(IGTVTrainerNano, dataset=907)
+    with pytest.raises(IGTVError, match=r"five cases or more; this dataset has 4.*Dataset907.*fold \"all\""):
+        trainer.on_train_start()
+    assert trainer.dataloader_train is None
+    assert not (nnunet_world.preprocessed(907) / "splits_final.json").exists()
+    everything, _ = make_trainer(IGTVTrainerNano, dataset=907, fold="all").do_split()
+    assert len(everything) == 4
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_who_interrupts_a_training_reads_how_to_continue(make_trainer, capsys, epoch):
+    trainer = make_trainer(IGTVTrainerNano, epochs=3)
+    step = trainer.train_step
+
+    def interrupted(batch):
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+        return step(batch)
+
+    trainer.train_step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run_training()
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    if epoch:
+        assert "Interrupted in epoch 1: continue with --c" in last
+        assert (Path(trainer.output_folder) / "checkpoint_latest.pth").exists()
+    else:
+        assert "before there was a checkpoint: start again, without --c" in last
 
 
 def test_planes_that_are_not_slices_are_pointed_out(make_trainer, nnunet_world, capsys):

@@ -5,6 +5,7 @@ import torch
 
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers import IGTVTrainerNano
 from nnunet_igtv.trainers.process_group import TORCHRUN, ProcessGroup, own_device
 
 GOOD = ["train", "901", "2d", "0", "-tr", "IGTVTrainerNano", "-device", "cpu"]
@@ -25,6 +26,7 @@ def alone(monkeypatch):
 def folders(monkeypatch, tmp_path):
     data = tmp_path / "preprocessed" / "Dataset901_GTV"
     data.mkdir(parents=True)
+    (data / "otherPlans.json").write_text("{}")
     monkeypatch.setenv("nnUNet_preprocessed", str(data.parent))
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
@@ -66,11 +68,13 @@ def test_bad_arguments_are_told_in_one_line_by_one_process(monkeypatch, capsys, 
     ("change", "message"),
     [
         ({"nnUNet_results": ""}, "not set: nnUNet_results"),
-        ({1: "955"}, "ID 955"),
-        ({1: "lung"}, "lung"),
-        ({5: "IGTVTrainerHuge"}, "Could not find requested nnunet trainer IGTVTrainerHuge"),
+        ({1: "955"}, "no dataset '955'; there are: Dataset901_GTV"),
+        ({1: "lung"}, "no dataset 'lung'; there are: Dataset901_GTV"),
+        ({5: "IGTVTransferTrainerNanno"}, "did you mean IGTVTransferTrainerNano or"),
+        ({5: "igtvtrainer"}, "no trainer 'igtvtrainer'.*did you mean IGTVT"),
+        ({5: "SomethingElse"}, "no trainer 'SomethingElse'.*docs/training.md"),
         ({5: "nnUNetTrainer"}, "nnUNetTrainer is not one of this package's trainers.*nnUNetv2_train"),
-        ({}, r"no such plans \[.*Dataset901_GTV/nnUNetPlans.json\]"),
+        ({}, r"no such plans; there are: otherPlans \[.*Dataset901_GTV/nnUNetPlans.json\]"),
     ],
 )
 def test_what_is_not_there_is_named(monkeypatch, capsys, folders, change, message):
@@ -83,7 +87,7 @@ def test_what_is_not_there_is_named(monkeypatch, capsys, folders, change, messag
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("nnunet-igtv train: ")
-    assert len([line for line in error.splitlines() if "Traceback" in line]) == 0
+    assert len(error.splitlines()) == 1
     with pytest.raises(IGTVError, match=message):
         raise IGTVError(error)
     assert not (folders.parents[1] / "results").exists()
@@ -127,3 +131,16 @@ def test_one_process_makes_no_group():
         assert (group.size, group.rank, group.device) == (1, 0, torch.device("cpu"))
         assert not torch.distributed.is_initialized()
         assert not group.lost_another(RuntimeError("gloo: connection closed"))  # there is nobody to lose
+
+
+def test_an_interrupted_training_is_not_told_to_start_again(monkeypatch, capsys, nnunet_world, tmp_path):
+    for name in ("raw", "preprocessed"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(nnunet_world.folder(name)))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+
+    def interrupt(trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(IGTVTrainerNano, "run_training", interrupt)
+    assert main(GOOD) == 130
+    assert "interrupted; add --c to continue" in capsys.readouterr().err

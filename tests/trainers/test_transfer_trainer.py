@@ -8,14 +8,17 @@ import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
 from nnunet_igtv.architectures import build_network
+from nnunet_igtv.channels import CT_PET, GREY, described
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import (
     GTVPretrainTrainerNano,
     GTVPretrainTrainerNanoNoSIM,
+    IGTVTrainerNano,
     IGTVTransferTrainerNano,
     IGTVTransferTrainerNanoDeepSupervision,
     IGTVTransferTrainerNanoFrozenEncoder,
     IGTVTransferTrainerNanoNoSIM,
+    IGTVTransferTrainerNanoOtherUnits,
 )
 
 
@@ -23,14 +26,20 @@ from nnunet_igtv.trainers import (
 def checkpoint(make_trainer, tmp_path):
     """A function that saves the checkpoint of a GTV trainer's fresh network."""
 
-    def save(base=GTVPretrainTrainerNano):
+    def save(base=GTVPretrainTrainerNano, description=None):
         trainer = make_trainer(base, dataset=901)
         trainer.initialize()
+        trainer.my_init_kwargs["dataset_json"] = trainer.dataset_json | (description or {})
         path = tmp_path / f"{base.__name__}.pth"
         trainer.save_checkpoint(str(path))
         return path, trainer.network.state_dict()
 
     return save
+
+
+def load_by_flag(trainer, path):
+    """What nnUNetv2_train does for -pretrained_weights."""
+    load_pretrained_weights(trainer.network, str(path))
 
 
 def report_of(trainer):
@@ -70,11 +79,15 @@ def test_a_new_slice_interaction_is_named_and_learns_faster(make_trainer, checkp
     torch.testing.assert_close(trainer.network.eval()(x), gtv.eval()(x))
 
 
-def test_the_flag_is_noticed_and_reported(make_trainer, checkpoint):
+@pytest.mark.parametrize("wrap", [lambda network: network, torch.compile])
+def test_the_flag_is_noticed_and_reported(make_trainer, checkpoint, wrap):
     path, weights = checkpoint()
     trainer = make_trainer(IGTVTransferTrainerNano)
     trainer.initialize()
-    load_pretrained_weights(trainer.network, str(path))  # what nnUNetv2_train does for -pretrained_weights
+    network = trainer.network
+    trainer.network = wrap(network)  # as nnU-Net does, where it compiles
+    load_by_flag(trainer, path)
+    trainer.network = network
     trainer.on_train_start()
     report, status = report_of(trainer)
     assert report["source"] == "-pretrained_weights"
@@ -83,11 +96,29 @@ def test_the_flag_is_noticed_and_reported(make_trainer, checkpoint):
     assert {name for name, origin in origins(trainer).items() if origin == "new"} == new
 
 
+def test_the_flag_is_noticed_where_the_file_holds_what_the_network_holds(make_trainer, tmp_path):
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.initialize()
+    torch.save({"network_weights": trainer.network.state_dict()}, tmp_path / "same.pth")
+    load_by_flag(trainer, tmp_path / "same.pth")
+    trainer.on_train_start()
+    assert report_of(trainer)[0]["source"] == "-pretrained_weights"
+
+
+def test_the_flag_counts_more_than_the_variable(make_trainer, checkpoint, monkeypatch):
+    monkeypatch.setenv("nnUNet_igtv_gtv_weights", "/nowhere.pth")
+    trainer = make_trainer(IGTVTransferTrainerNano)
+    trainer.initialize()
+    load_by_flag(trainer, checkpoint()[0])
+    trainer.on_train_start()
+    assert report_of(trainer)[0]["source"] == "-pretrained_weights"
+
+
 def test_a_network_without_slice_interaction_takes_one_with_it_by_the_flag(make_trainer, checkpoint):
     path, _ = checkpoint()
     trainer = make_trainer(IGTVTransferTrainerNanoNoSIM)
     trainer.initialize()
-    load_pretrained_weights(trainer.network, str(path))
+    load_by_flag(trainer, path)
     trainer.on_train_start()
     assert "slice_interaction" not in " ".join(report_of(trainer)[1])
 
@@ -97,7 +128,7 @@ def test_where_the_strict_flag_refuses_the_log_names_what_helps(make_trainer, ch
     trainer = make_trainer(IGTVTransferTrainerNano)
     trainer.initialize()
     with pytest.raises(AssertionError, match="slice_interaction"):
-        load_pretrained_weights(trainer.network, str(path))
+        load_by_flag(trainer, path)
     shown = capsys.readouterr().out
     assert "nnunet-igtv import-weights" in shown
     assert "nnUNet_igtv_gtv_weights" in shown
@@ -118,7 +149,7 @@ def test_without_weights_it_stops_before_the_data_are_touched(make_trainer, init
     trainer = make_trainer(IGTVTransferTrainerNano)
     if initialised:
         trainer.initialize()
-    with pytest.raises(IGTVError, match=r"was given none.*-pretrained_weights.*IGTVTrainerNano"):
+    with pytest.raises(IGTVError, match=r"none were given.*-pretrained_weights.*IGTVTrainerNano"):
         trainer.on_train_start()
     assert trainer.dataloader_train is None
 
@@ -150,7 +181,7 @@ def test_weights_without_auxiliary_heads_pass_the_flag_into_deep_supervision(mak
     path, _ = checkpoint()
     trainer = make_trainer(IGTVTransferTrainerNanoDeepSupervision)
     trainer.initialize()
-    load_pretrained_weights(trainer.network, str(path))
+    load_by_flag(trainer, path)
     trainer.on_train_start()
     new = {key for key, value in report_of(trainer)[1].items() if value == "initial"}
     assert new == {f"decoder.seg_layers.{i}.weight" for i in range(4)}
@@ -187,3 +218,65 @@ def test_a_frozen_encoder_stays_as_it_came_and_then_learns_also_across_an_interr
     second.on_train_start()
     assert not train(second, 1)
     assert train(second, 2)
+
+
+# -------------------------------------------------------------------------- what the weights were trained on
+
+
+@pytest.fixture(params=["flag", "variable"])
+def started(request, make_trainer, monkeypatch):
+    """A function that starts a trainer on calibrated data from a file of weights, in either way."""
+
+    def start(base, path):
+        trainer = make_trainer(base, description=described(CT_PET))
+        if request.param == "variable":
+            monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
+        else:
+            trainer.initialize()
+            load_by_flag(trainer, path)
+            monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "902", "-pretrained_weights", str(path)])
+        trainer.start_from_weights() if trainer.was_initialized else trainer.on_train_start()
+        return trainer
+
+    return start
+
+
+@pytest.mark.parametrize("description", [described(CT_PET), None])
+def test_weights_of_the_same_data_are_taken(started, checkpoint, capsys, description):
+    path, _ = checkpoint(description=description)
+    assert started(IGTVTransferTrainerNano, path).fresh is not None
+    assert "this dataset holds CT in HU and PET in SUVbw" in capsys.readouterr().out
+
+
+def test_weights_of_data_in_other_units_are_refused_unless_they_are_wanted(started, checkpoint, capsys):
+    path, _ = checkpoint(description=described(GREY))
+    with pytest.raises(IGTVError, match=r"8-bit grey levels, not in HU .*Nano\.pth.*OtherUnits"):
+        started(IGTVTransferTrainerNano, path)
+    started(IGTVTransferTrainerNanoOtherUnits, path)
+    assert "was trained on CT in 8-bit grey levels" in capsys.readouterr().out
+
+
+def test_weights_of_pet_then_ct_are_refused_even_then(started, checkpoint):
+    path, _ = checkpoint(description={"channel_names": {"0": "PET", "1": "CT"}})
+    for trainer in (IGTVTransferTrainerNano, IGTVTransferTrainerNanoOtherUnits):
+        with pytest.raises(IGTVError, match=r"channel 0 is PET, not CT.*Nano\.pth"):
+            started(trainer, path)
+
+
+def test_a_trainer_from_scratch_too_asks_what_the_flag_loaded(make_trainer, checkpoint, monkeypatch):
+    path, _ = checkpoint(description=described(GREY))
+    trainer = make_trainer(IGTVTrainerNano, description=described(CT_PET))
+    trainer.initialize()
+    load_by_flag(trainer, path)
+    monkeypatch.setattr("sys.argv", ["nnUNetv2_train", f"-pretrained_weights={path}"])
+    with pytest.raises(IGTVError, match="8-bit grey levels, not in HU"):
+        trainer.on_train_start()
+    assert trainer.dataloader_train is None
+
+
+def test_weights_that_do_not_say_what_they_were_trained_on_are_taken_and_that_is_said(
+    started, tmp_path, capsys
+):
+    torch.save({"network_weights": build_network("nano", 2).state_dict()}, tmp_path / "w.pth")
+    started(IGTVTransferTrainerNano, tmp_path / "w.pth")
+    assert "does not say what it was trained on" in capsys.readouterr().out

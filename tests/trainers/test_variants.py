@@ -11,19 +11,20 @@ from nnunet_igtv.trainers import TRAINERS
 
 PARTS = {
     "NoSIM": {"slice_interaction": False},
-    "DiceCE": {"cross_entropy": True},
+    "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
     "FrozenEncoder": {"frozen_share": 0.1},
+    "OtherUnits": {"other_units": True},
 }
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
-    *("preset", "slice_interaction", "deep_supervision", "cross_entropy"),
+    *("preset", "slice_interaction", "deep_supervision", "loss_function", "other_units"),
     *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
     *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|DiceCE|DeepSupervision|FrozenEncoder)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|DiceCE|DeepSupervision|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
 )
 
 
@@ -58,7 +59,8 @@ def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
         for base in BASES
     ]
     assert suffixes[0] == suffixes[1]
-    assert suffixes[2] - suffixes[0] == {"FrozenEncoder", "NanoFrozenEncoder"}  # what has no encoder to keep
+    of_a_transfer = {"FrozenEncoder", "OtherUnits"}
+    assert suffixes[2] - suffixes[0] == of_a_transfer | {f"Nano{suffix}" for suffix in of_a_transfer}
     assert suffixes[0] < suffixes[2]
     assert {
         "",
@@ -92,6 +94,7 @@ def test_the_table_in_the_docs_names_every_part_of_a_name(request):
         "DiceCE",
         "DeepSupervision",
         "FrozenEncoder",
+        "OtherUnits",
         "_1epoch",
         "_5epochs",
         "_100epochs",

@@ -9,7 +9,11 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.channels import GREY, described
 from nnunet_igtv.commands.main import main
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.weights.importing import import_weights
+from nnunet_igtv.weights.reading import channels_in, load_checkpoint
 
 
 def differing(net, expected):
@@ -87,3 +91,37 @@ def test_an_encoder_of_no_preset_is_named(tmp_path, tiny_vmamba, capsys):
     torch.save({"model": later}, tmp_path / "vssm1.pth")
     assert main(["import-weights", str(tmp_path / "vssm1.pth"), "-o", str(tmp_path / "gtv.pth")]) == 1
     assert "width 96, depths 2/2/9/2) is that of no preset" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A function that writes a checkpoint as a trainer on data with these channels leaves it."""
+
+    def write(dataset_json):
+        path = tmp_path / "checkpoint_final.pth"
+        state = build_network("nano", 2).state_dict()
+        torch.save({"network_weights": state, "init_args": {"dataset_json": dataset_json}}, path)
+        return path
+
+    return write
+
+
+def test_what_the_channels_were_is_passed_on(tmp_path, trained, capsys):
+    source = trained({"channel_names": {"0": "CT", "1": "CT"}} | described(GREY))
+    assert main(["import-weights", str(source), "-o", str(tmp_path / "gtv.pth")]) == 0
+    assert "trained on CT in 8-bit grey levels and PET in 8-bit grey levels" in capsys.readouterr().out
+    assert channels_in(load_checkpoint(tmp_path / "gtv.pth")) == GREY
+
+
+def test_weights_of_pet_then_ct_are_refused(tmp_path, trained, capsys):
+    source = trained({"channel_names": {"0": "PET", "1": "CT"}})
+    assert main(["import-weights", str(source), "-o", str(tmp_path / "gtv.pth")]) == 1
+    said = capsys.readouterr().err
+    assert "not trained on CT then PET: channel 0 is PET, not CT" in said
+    assert str(source) in said
+    assert not (tmp_path / "gtv.pth").exists()
+
+
+def test_an_unknown_preset_is_named_from_python_too(tmp_path, cipa_file):
+    with pytest.raises(IGTVError, match=r"'tinny'.*nano, tiny, small, base"):
+        import_weights(cipa_file, tmp_path / "gtv.pth", preset="tinny")
