@@ -111,9 +111,8 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
         source: a checkpoint (of CIPA, VMamba or this package's trainers) or its contents.
 
     Raises:
-<<<<<<< HEAD
-        IGTVError: the source cannot be read or recognised, or fits less than half of the encoder. The network
-            is then unchanged.
+        IGTVError: the source cannot be read or recognised, was not trained on CT then PET, or fits less than
+            half of the encoder. The network is then unchanged.
 
     Examples:
         >>> from nnunet_igtv import build_network, load_pretrained
@@ -121,10 +120,6 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
         >>> report = load_pretrained(igtv, {"network_weights": gtv.state_dict()})  # or a checkpoint's path
         >>> report.kind, report.share("encoder")
         ('nnunet-igtv', 1.0)
-=======
-        IGTVError: the source cannot be read or recognised, was not trained on CT then PET, or fits less than
-            half of the encoder. The network is then unchanged.
->>>>>>> 19db800 (Channels, losses and starting weights: each has one rule in one place)
     """
     path = source if isinstance(source, str | Path) else None
     checkpoint = load_checkpoint(path) if path is not None else source
