@@ -61,7 +61,7 @@ def private_text(header: Dataset, block: tuple[int, str], element: int) -> str:
     """
     group, creator = block
     owners = {number: text_of(attribute(header, (group, number))) for number in range(0x10, 0x20)}
-    ours = [number for number, owner in owners.items() if owner.lower() == creator.lower()]
+    ours = [number for number, owner in owners.items() if owner.lower().startswith(creator.lower())]
     if not ours and owners[0x10]:
         return ""
     return text_of(attribute(header, (group, (ours or [0x10])[0] << 8 | element)))

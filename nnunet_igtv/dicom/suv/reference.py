@@ -193,20 +193,22 @@ class _Sources:
 
 
 def _from_private(sources: _Sources) -> Reference:
-    private, series = sources.private, sources.series
+    """The scanner's own scan time, if another source says the same, or if there is none."""
+    private, name, series = sources.private, sources.private_name, sources.series
     assert private is not None
-    not_later = not sources.acquired or (series and series <= sources.earliest)
-    if series and not_later and sources.change(series, private) <= AGREE:
+    if series and sources.acquired and series > sources.earliest:
+        series = None  # stored again after the scan
+    if series and sources.change(series, private) <= AGREE:
         _doubt_frames(sources, private)
         return sources.result(series, "series time")
     others = [series, sources.earliest if sources.acquired else None, sources.by_frames]
-    nearest = min((t for t in others if t), key=lambda t: abs(t - private), default=None)
-    if nearest is None or sources.change(nearest, private) > CONTRADICT:
+    nearest = min((t for t in others if t), key=lambda t: abs(t - private), default=private)
+    if sources.change(nearest, private) > CONTRADICT:
         raise sources.contradiction()
-    sources.doubt(private, nearest, f"{sources.private_name} and its nearest neighbour do not quite agree")
-    if series and sources.acquired and series <= sources.earliest:
-        sources.doubt(private, series, f"series time contradicts {sources.private_name}, which is used")
-    return sources.result(private, sources.private_name)
+    sources.doubt(private, nearest, f"{name} and its nearest neighbour do not quite agree")
+    if series:
+        sources.doubt(private, series, f"series time contradicts {name}, which is used")
+    return sources.result(private, name)
 
 
 def _from_series(sources: _Sources) -> Reference:

@@ -52,6 +52,11 @@ REFUSED = {
     ),
     "GE's scan time that nothing else supports": ({"vendor": GE}, ge_time(-40), "GE scan time.* 09:20:00"),
     "Siemens' scan time that nothing else supports": ({}, siemens_time(25), "Siemens scan time.* 10:25:00"),
+    "GE's scan time and series time, both stored again": (
+        {"vendor": GE},
+        {"SeriesTime": at(90), **ge_time(90)},
+        "series time 11:30:00, acquisition time 10:00:00",
+    ),
     "one bed, stored again, frame reference time elsewhere": (
         ONE_BED,
         {"SeriesTime": at(120), "FrameReferenceTime": 1_290_000},
