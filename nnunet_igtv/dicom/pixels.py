@@ -21,6 +21,7 @@ from nnunet_igtv.errors import IGTVError
 
 CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
 AIR_HU = -1024.0
+LARGEST = float(np.finfo(np.float32).max)  # volumes are in single precision
 OUTSIDE = {"CT": AIR_HU, "PT": 0.0}
 HOUNSFIELD = ("", "HU", "US")  # Rescale Types of a CT in HU; US, unspecified, is what many archives write
 
@@ -56,7 +57,8 @@ def planes(
         if stored.shape != shape:
             raise IGTVError(f"pixels of shape {stored.shape} where the header says {shape}", file=path)
         plane = _rescaled(stored, header, path, rescaled)
-        if not np.isfinite(plane.values).all():
+        extremes = np.abs([plane.values.min(), plane.values.max()])  # not a number, if one of them is not
+        if not (extremes <= LARGEST).all():
             raise IGTVError("pixel values that are not finite", file=path, remedy="export the series again")
         yield plane
 

@@ -213,15 +213,21 @@ def _from_private(sources: _Sources) -> Reference:
 
 def _from_series(sources: _Sources) -> Reference:
     """Series time where it is not after the first acquisition, if another source says the same."""
-    series, by_frames = sources.series, sources.by_frames
+    series, earliest, by_frames = sources.series, sources.earliest, sources.by_frames
     assert series is not None
-    if by_frames and sources.change(series, by_frames) <= CONTRADICT:
-        sources.doubt(series, by_frames, "series time and frame reference time do not quite agree")
-    elif sources.change(series, sources.earliest) <= CONTRADICT:
-        sources.doubt(series, sources.earliest, "series time and acquisition time do not quite agree")
-        _doubt_frames(sources, series)
-    else:
+    near_frames = by_frames and sources.change(series, by_frames) <= CONTRADICT
+    if not near_frames and sources.change(series, earliest) > CONTRADICT:
         raise sources.contradiction()
+    if by_frames and sources.change(by_frames, earliest) <= AGREE < sources.change(series, earliest):
+        sources.doubt(
+            series, earliest, "acquisition time and frame reference time agree, series time not quite"
+        )
+        return Reference(sources.frames, earliest, FRAME_TIME)
+    if near_frames and by_frames:
+        sources.doubt(series, by_frames, "series time and frame reference time do not quite agree")
+    else:
+        sources.doubt(series, earliest, "series time and acquisition time do not quite agree")
+        _doubt_frames(sources, series)
     return sources.result(series, "series time")
 
 

@@ -194,7 +194,7 @@ def test_across_midnight(headers):
 
 
 def test_scan_across_midnight_without_dates(headers):
-    night = headers(SeriesTime="235900", AcquisitionTime="000500", RadiopharmaceuticalStartTime="225900")
+    night = headers(SeriesTime="235900", AcquisitionTime="000020", RadiopharmaceuticalStartTime="225900")
     for header in night:
         header.AcquisitionDate = ""
         del header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime

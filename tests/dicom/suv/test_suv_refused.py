@@ -215,6 +215,16 @@ WARNED = {
     "series time four minutes before the acquisition": (
         {},
         {"SeriesTime": at(-4)},
+        "acquisition time and frame reference time agree, series time not quite",
+    ),
+    "series time four minutes before the acquisition, no frame reference time": (
+        {},
+        {"SeriesTime": at(-4), "FrameReferenceTime": None},
+        "series time and acquisition time do not quite agree",
+    ),
+    "series time four minutes before what the frames of a part of the scan say": (
+        {"beds_s": (3000.0,), "frame_s": 1200.0},
+        {"SeriesTime": at(-4)},
         "series time and frame reference time do not quite agree",
     ),
     "frame reference time against two that agree": (
