@@ -12,19 +12,31 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from skimage.draw import polygon
 
+from nnunet_igtv.dicom.planes import (
+    ACROSS,
+    COARSE,
+    FINE,
+    ON_SLICES,
+    Plane,
+    gaps,
+    index_coordinates,
+    main_axis,
+    planes_of,
+    set_slabs,
+)
+from nnunet_igtv.dicom.regions import Region, enclosed, united
 from nnunet_igtv.dicom.structures import FRAME_KEY, Roi, listed, read_structure_set
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
 
-ON_GRID = 0.1  # of the slice spacing: contours nearer than this to slices were drawn on them
-IN_PLANE = 0.25  # of the slice spacing: how far one contour may rise and fall
+CONTROL = 0.05  # of the volume inside the contours: how far the voxels' volume may be off
+SHOWN = 5  # places in one note
 
 
 @dataclass
 class Rasterised:
-    """A mask (slices, rows, columns) of 0 and 1, and what was left out on the way."""
+    """A mask (slices, rows, columns) of 0 and 1, and what a person should know about the contours."""
 
     mask: np.ndarray
     notes: list[str] = field(default_factory=list)
@@ -33,75 +45,148 @@ class Rasterised:
 def rasterise(rois: Sequence[Roi], grid: Grid) -> Rasterised:
     """The union of structures on a grid, by pixel centres.
 
-    Contours go to the slice nearest to their plane. Contours that were not drawn on these slices stand for a
-    slab as thick as the distance between their planes; of several planes near one slice, the nearest counts.
+    What the contours of a plane enclose: see `outlines`; which slices a plane stands for: see `planes`.
 
-    Raises IGTVError if a contour does not lie parallel to the slices, or if nothing is left on the grid.
+    Raises:
+        IGTVError: contours that cannot be read, that do not lie parallel to the slices, or that are lines
+            where an outline is missing; nothing is left on the grid.
     """
     columns, rows, slices = grid.size
     result = Rasterised(np.zeros((slices, rows, columns), np.uint8))
     for roi in rois:
-        for k, polygons in _by_slice(roi, grid, result.notes).items():
-            plane = np.zeros((rows, columns), np.uint8)
-            for points in polygons:
-                plane[polygon(points[:, 1], points[:, 0], plane.shape)] ^= 1
-            result.mask[k] |= plane
+        try:
+            notes = _fill(roi, grid, result.mask)
+        except IGTVError as error:
+            raise error.but(what=f"structure {roi.name!r}: {error.what}") from error
+        result.notes += [f"structure {roi.name!r}: {note}" for note in notes]
     if not result.mask.any():
-        names = listed([roi.name for roi in rois])
         raise IGTVError(
-            f"structure {names} covers no voxel of the image; {'; '.join(result.notes) or 'too small'}"
+            f"structure {listed([roi.name for roi in rois])} covers no voxel of the image; "
+            f"{'; '.join(result.notes) or 'too small'}"
         )
     return result
 
 
-def _by_slice(roi: Roi, grid: Grid, notes: list[str]) -> dict[int, list[np.ndarray]]:
-    """Slice -> its contours in index coordinates (column, row)."""
+def _fill(roi: Roi, grid: Grid, mask: np.ndarray) -> list[str]:
+    """Set the voxels of one structure in `mask`; returns notes."""
+    if roi.drawn.fault:
+        raise roi.drawn.fault
     columns, rows, slices = grid.size
-    axes = np.array(grid.direction).reshape(3, 3)
-    contours: list[tuple[float, np.ndarray]] = []
-    seen: set[bytes] = set()
-    outside = 0
-    for points in roi.contours:
-        if points.tobytes() in seen:  # twice the same contour would cancel out
-            notes.append(f"left out a repeated contour of {roi.name}")
-            continue
-        seen.add(points.tobytes())
-        index = (points - grid.origin) @ axes / grid.spacing
-        if np.ptp(index[:, 2]) > 2 * IN_PLANE:
-            raise IGTVError(
-                f"a contour of {roi.name} does not lie in a slice of the image (it spans "
-                f"{np.ptp(index[:, 2]) * grid.spacing[2]:.1f} mm across the slices)",
-                remedy="convert on the image that the structure was drawn on",
-            )
-        outside += bool(
-            (index[:, :2].min(0) < -0.5).any()
-            or (index[:, :2].max(0) > np.array([columns, rows]) - 0.5).any()
-        )
-        contours.append((float(np.median(index[:, 2])), index[:, :2]))
-    if outside:
-        notes.append(f"{outside} contour(s) of {roi.name} reach beyond the image")
-    if not contours:
-        return {}
+    planes = planes_of(roi.contours, grid)
+    notes = [*roi.drawn.notes, *_lines(roi, planes, grid)]
+    if not planes:
+        return notes
+    usual = set_slabs(planes)
+    regions = [
+        (plane, enclosed(plane.polygons, rows, columns, roi.drawn.exclusive))
+        for plane in planes
+        if plane.high > -0.5 and plane.low < slices - 0.5
+    ]
+    at: dict[int, list[Region]] = {}
+    for plane, region in regions:
+        for k in plane.slices:
+            if 0 <= k < slices:
+                at.setdefault(k, []).append(region)
+    voxels = 0
+    for k, found in at.items():
+        own = found[0] if len(found) == 1 else united(found)
+        mask[(k, *own.window)] |= own.pixels
+        voxels += int(own.pixels.sum())
+    notes += _notes_on_planes(planes, usual, grid)
+    notes += _notes_on_outlines([region for _, region in regions])
+    return notes + _control(regions, voxels, usual, grid)
 
-    heights = np.array([z for z, _ in contours])
-    order = np.sort(heights)
-    starts = np.flatnonzero(np.insert(np.diff(order) > ON_GRID, 0, True))
-    planes = np.array([group.mean() for group in np.split(order, starts[1:])])
-    member = np.abs(heights[:, None] - planes).argmin(1)
-    on_grid = np.abs(planes - np.round(planes)).max() < ON_GRID
-    step = 1.0 if on_grid or len(planes) == 1 else max(1.0, float(np.diff(planes).min()))
-    result: dict[int, list[np.ndarray]] = {}
-    for k in range(slices):
-        near = np.flatnonzero((planes - k > -step / 2 - 1e-6) & (planes - k <= step / 2 - 1e-6))
-        if len(near):
-            nearest = near[np.argmin(np.abs(planes[near] - k))]
-            result[k] = [contours[i][1] for i in np.flatnonzero(member == nearest)]
-    off = int(((planes < -0.5) | (planes > slices - 0.5)).sum())
-    if off:
+
+def _lines(roi: Roi, planes: Sequence[Plane], grid: Grid) -> list[str]:
+    """A note on contours that are lines; they are refused where no outline is at their height."""
+    kinds = ", ".join(sorted(roi.drawn.line_types))
+    for index in index_coordinates(roi.drawn.lines, grid):
+        height = float(np.median(index[:, 2]))
+        beside = any(abs(plane.height - height) < ACROSS for plane in planes)
+        if not beside or np.ptp(index[:, 2]) > ACROSS:
+            raise IGTVError(
+                f"contours of the geometric type {kinds} (3006,0042) are no outlines, and there is no closed "
+                "contour at their height",
+                remedy="close them in the planning system, or take them out of the structure",
+            )
+    count = len(roi.drawn.lines)
+    return [f"{count} contour(s) of the geometric type {kinds} are no outlines: left out"] if count else []
+
+
+def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[str]:
+    """What a person should know about the planes on which a structure was drawn."""
+    slices, axis, step = grid.size[2], "xyz"[main_axis(grid)], grid.spacing[2]
+    notes = []
+    heights = np.array([plane.height for plane in planes])
+    inside = (heights >= -0.5) & (heights <= slices - 0.5)
+    off = float(np.median(np.abs(heights - np.round(heights))))
+    if usual > COARSE:
         notes.append(
-            f"{off} of {len(planes)} contour planes of {roi.name} lie beyond the first or last slice"
+            f"contours are {usual * step:.2f} mm apart on slices of {step:.2f} mm: each stands for a slab"
         )
-    return result
+    elif off > ON_SLICES and usual > FINE:
+        notes.append(f"contours lie {off * step:.2f} mm off the slices: each goes to the nearest slice")
+    if not inside.all():
+        count = int((~inside).sum())
+        notes.append(f"{count} of {len(planes)} contour planes lie beyond the first or last slice")
+    unused = [p for p, there in zip(planes, inside, strict=True) if there and not len(p.slices)]
+    if unused and usual > FINE:
+        where = _places([f"{axis} = {p.position:.1f} mm" for p in unused])
+        notes.append(
+            f"{len(unused)} contour plane(s) between other planes of one slice are not used: {where}"
+        )
+    missing = gaps(planes, slices)
+    if missing:
+        where = _places(
+            [f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slices)" for a, b, n in missing]
+        )
+        notes.append(f"no contours, and nothing filled in, between {where}")
+    return notes
+
+
+def _notes_on_outlines(regions: Sequence[Region]) -> list[str]:
+    """What a person should know about the outlines within the planes."""
+    said = {
+        "repeated": "contour(s) are there twice: counted once",
+        "crossing": "contours overlap others in part, and are no holes: united",
+        "excluded": "contours overlap others in part: combined by exclusive-or, as their type says",
+        "cut": "contour(s) reach beyond the image",
+        "empty": "contour(s) enclose no voxel centre",
+    }
+    counts = {name: sum(getattr(region, name) for region in regions) for name in said}
+    return [f"{counts[name]} {text}" for name, text in said.items() if counts[name]]
+
+
+def _control(regions: Sequence[tuple[Plane, Region]], voxels: int, usual: float, grid: Grid) -> list[str]:
+    """A note where the voxels' volume is not that of the contours: area times thickness of the slabs.
+
+    A difference counts if it is more than 5 % and more than rounding to voxels makes of convex outlines,
+    which is a shell of half a voxel; at the ends, where contours do not lie on the slices, half a slice each.
+    """
+    if not regions:
+        return []
+    last = grid.size[2] - 0.5
+    expected = rounding = largest = 0.0
+    for plane, region in regions:
+        thickness = min(plane.high, last) - max(plane.low, -0.5)
+        expected += region.area * thickness
+        rounding += region.rounding * thickness
+        largest = max(largest, region.area)
+    heights = np.array([plane.height for plane, _ in regions])
+    if usual % 1 > 1e-6 or np.abs(heights - np.round(heights)).max() > 1e-3:
+        rounding += largest
+    if abs(voxels - expected) <= max(CONTROL * expected, rounding):
+        return []
+    ml = float(np.prod(grid.spacing)) / 1000
+    return [
+        f"the contours enclose {expected * ml:.2f} ml and the voxels have {voxels * ml:.2f} ml: look at the "
+        "contours (do they cross themselves?)"
+    ]
+
+
+def _places(places: Sequence[str]) -> str:
+    more = f" and at {len(places) - SHOWN} more places" if len(places) > SHOWN else ""
+    return "; ".join(places[:SHOWN]) + more
 
 
 def read_structure(rtstruct: str | Path, pattern: str, image: sitk.Image, union: bool = False) -> sitk.Image:
@@ -111,12 +196,12 @@ def read_structure(rtstruct: str | Path, pattern: str, image: sitk.Image, union:
         rtstruct: the RTSTRUCT file.
         pattern: name of the structure, or a regular expression for the whole name.
         image: gives the grid; one read by `read_ct` or `read_pet` also gives its frame of reference, which
-        must
-            be that of the structure.
+            must be that of the structure.
         union: unite all structures that match, instead of refusing them.
 
-    Raises IGTVError if none or several structures match, if the frames of reference differ, or if the
-    structure does not lie on the grid.
+    Raises:
+        IGTVError: none or several structures match, the frames of reference differ, or the structure cannot
+            be brought onto the grid.
 
     Examples:
         >>> import SimpleITK as sitk
@@ -131,10 +216,9 @@ def read_structure(rtstruct: str | Path, pattern: str, image: sitk.Image, union:
         frame = image.GetMetaData(FRAME_KEY)
         if any(roi.frame_of_reference and roi.frame_of_reference != frame for roi in rois):
             raise IGTVError("structure and image have different frames of reference", file=rtstruct)
-    grid = Grid.of(image)
     try:
-        mask = sitk.GetImageFromArray(rasterise(rois, grid).mask)
+        mask = sitk.GetImageFromArray(rasterise(rois, Grid.of(image)).mask)
     except IGTVError as error:
-        raise IGTVError(error.what, file=rtstruct, remedy=error.remedy) from error
+        raise error.but(file=rtstruct) from error
     mask.CopyInformation(image)
     return mask

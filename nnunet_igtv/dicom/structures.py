@@ -4,32 +4,37 @@ References to image instances are not followed: they are optional and often poin
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, text, values_of
+from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.dicom.contours import Drawn, read_contours
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.errors import IGTVError
 
-CLOSED = {"CLOSEDPLANAR", "CLOSEDPLANARXOR", "INTERPOLATEDPLANAR"}
-FRAME_KEY = (
-    "0020|0052"  # where read_ct and read_pet leave the frame of reference, as SimpleITK's own reader does
-)
+# where read_ct and read_pet leave the frame of reference, as SimpleITK's own reader does
+FRAME_KEY = "0020|0052"
+LISTED = 30  # names in one message
 
 
 @dataclass(frozen=True)
 class Roi:
-    """One structure: its closed contours, each (points, 3) in mm, and the frame of reference they live in."""
+    """One structure: what was drawn for it, and the frame of reference that its coordinates are in."""
 
     number: int
     name: str
-    contours: list[np.ndarray]
+    drawn: Drawn
     frame_of_reference: str
+
+    @property
+    def contours(self) -> list[np.ndarray]:
+        """Its closed contours, each (points, 3) in mm."""
+        return self.drawn.outlines
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,16 @@ class StructureSet:
             )
         drawn = [roi for roi in found if roi.contours]
         if not drawn:
+            for roi in found:
+                if roi.drawn.fault:
+                    raise roi.drawn.fault
+            others = sorted({kind for roi in found for kind in roi.drawn.line_types})
+            notes = [note for roi in found for note in roi.drawn.notes]
+            notes += [f"contours of the geometric type {kind} are no outlines" for kind in others]
             raise IGTVError(
-                f"structure {listed([roi.name for roi in found])} has no closed contours", file=self.file
+                f"structure {listed([roi.name for roi in found])} has no closed contours"
+                + (f" ({'; '.join(notes)})" if notes else ""),
+                file=self.file,
             )
         if len(drawn) > 1 and not union:
             raise IGTVError(
@@ -103,7 +116,10 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def read_structure_set(file: str | Path) -> StructureSet:
-    """Read an RTSTRUCT file. Raises IGTVError if it is none, or if its contours are not numbers."""
+    """Read an RTSTRUCT file. Raises IGTVError if it is none, or damaged as a whole.
+
+    Contours that cannot be read are the `fault` of their structure: the others may be used.
+    """
     file = Path(file)
     if not file.is_file():
         raise IGTVError("no such file", file=file)
@@ -124,21 +140,27 @@ def structure_set(file: Path, header: Dataset) -> StructureSet:
 
 
 def _structure_set(file: Path, header: Dataset) -> StructureSet:
-    contours: dict[int, list[np.ndarray]] = {}
+    items: dict[int, list[Dataset]] = {}
     for item in header.get("ROIContourSequence") or []:
-        for contour in item.get("ContourSequence") or []:
-            kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR")).replace("_", "").upper()
-            points = _points(contour, file)
-            if kind in CLOSED and len(points) >= 3:
-                contours.setdefault(int(item.ReferencedROINumber), []).append(points)
+        items.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or [])
     frames, series = references(header)
     default = next(iter(frames)) if len(frames) == 1 else text(header, "FrameOfReferenceUID")
-    rois = []
+    rois: list[Roi] = []
     for item in header.get("StructureSetROISequence") or []:
-        number = int(item.ROINumber)
-        frame = str(item.get("ReferencedFrameOfReferenceUID", "") or default)
-        rois.append(Roi(number, str(item.get("ROIName", "")).strip(), contours.get(number, []), frame))
+        number, name = int(item.ROINumber), text(item, "ROIName")
+        frame = text(item, "ReferencedFrameOfReferenceUID") or default
+        rois.append(Roi(number, name, read_contours(items.get(number, []), file), frame))
+    _refuse_shared_numbers(rois, file)
     return StructureSet(file, rois, series, frames | {roi.frame_of_reference for roi in rois} - {""}, header)
+
+
+def _refuse_shared_numbers(rois: list[Roi], file: Path) -> None:
+    """Of structures with one number, nobody can say whose the contours are."""
+    counts = Counter(roi.number for roi in rois)
+    for roi in rois:
+        if counts[roi.number] > 1:
+            what = f"{counts[roi.number]} structures have the number {roi.number}"
+            roi.drawn.fault = IGTVError(what, file=file, remedy="give each a number of its own")
 
 
 def references(header: Dataset) -> tuple[frozenset[str], frozenset[str]]:
@@ -152,23 +174,7 @@ def references(header: Dataset) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(frames - {""}), frozenset(series - {""})
 
 
-def _points(contour: Dataset, file: Path) -> np.ndarray:
-    try:
-        points = _numbers(contour).reshape(-1, 3)
-    except (TypeError, ValueError) as error:
-        raise IGTVError("contour data that are not triples of numbers", file=file) from error
-    if not np.isfinite(points).all():
-        raise IGTVError("contour data that are not finite", file=file)
-    return points
-
-
-def _numbers(contour: Dataset) -> np.ndarray:
-    """Contour Data; from the bytes of the file where pydicom has not decoded them yet (ten times as fast)."""
-    element = contour.get_item("ContourData")
-    if isinstance(element, RawDataElement) and element.value:
-        return np.array(element.value.strip(b" \0").split(b"\\")).astype(np.float64)
-    return np.array(values_of(contour, "ContourData"), np.float64)
-
-
 def listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names) if names else "none"
+    """Names as a message shows them: some thirty, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:LISTED]) or "none"
+    return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

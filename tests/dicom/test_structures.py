@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from nnunet_igtv.dicom import read_ct, read_pet, read_structure
+from nnunet_igtv.dicom.contours import Drawn
 from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.series import find_series, read_image
 from nnunet_igtv.dicom.structures import Roi, matches, normalised, read_structure_set
@@ -24,8 +25,12 @@ def place(polygon, k, grid=GRID):
     return index @ np.array(grid.direction).reshape(3, 3).T + grid.origin
 
 
+def roi(contours, **drawn):
+    return Roi(1, "R", Drawn(list(contours), **drawn), "")
+
+
 def mask_of(contours, grid=GRID):
-    return rasterise([Roi(1, "R", contours, "")], grid).mask
+    return rasterise([roi(contours)], grid).mask
 
 
 def box(left, top, right, bottom):
@@ -105,7 +110,7 @@ def test_slices_left_out_on_purpose_stay_empty():
 
 
 def test_partly_off_the_grid_is_clipped_and_said():
-    result = rasterise([Roi(1, "R", [place(box(-20, -20, 5.5, 5.5), k) for k in (-2, 0, 1, 12)], "")], GRID)
+    result = rasterise([roi([place(box(-20, -20, 5.5, 5.5), k) for k in (-2, 0, 1, 12)])], GRID)
     assert result.mask.sum() == 2 * 36
     assert result.mask[:2, :6, :6].all()
     assert any("beyond the image" in note for note in result.notes)
@@ -113,7 +118,7 @@ def test_partly_off_the_grid_is_clipped_and_said():
 
 
 def test_union_of_structures_is_or():
-    rois = [Roi(1, "A", [place(OUTER, 2)], ""), Roi(2, "B", [place(INNER, 2), place(INNER, 3)], "")]
+    rois = [roi([place(OUTER, 2)]), roi([place(INNER, 2), place(INNER, 3)])]
     mask = rasterise(rois, GRID).mask
     assert np.array_equal(mask[2], mask_of([place(OUTER, 2)])[2])
     assert np.array_equal(mask[3], mask_of([place(INNER, 3)])[3])

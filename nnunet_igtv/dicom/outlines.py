@@ -1,0 +1,137 @@
+"""One closed contour in the plane: its pixels, its area, and how it lies to another."""
+
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+from skimage.draw import polygon
+
+Window = tuple[slice, slice]  # rows and columns of an image
+
+SAMPLES = 64  # along the longer side of the smaller outline, to compare two on
+SAME = 0.1  # pixels: outlines that are nearer to each other on average are one outline
+TOUCHING = 0.02  # of the smaller outline: an overlap up to this is a common border
+HOLE = 0.9  # of the smaller outline: a hole or island has at least this part inside the larger one
+TWIN = 0.9  # of the larger outline: two of about the same size that cross are no hole and its border
+
+
+class Lie(Enum):
+    """How the smaller of two outlines lies to the larger."""
+
+    APART = "no pixel in common"
+    TOUCHING = "a border in common"
+    PARTLY = "partly inside, and partly not"
+    INSIDE = "inside, or nearly so: a hole, or an island in a hole"
+    SAME = "the same outline twice"
+
+
+class Outline:
+    """One closed polygon in pixel coordinates (column, row), and its pixels in an image.
+
+    A pixel is inside if its centre is, by the even-odd rule, or if its centre is on the outline.
+
+    Attributes:
+        points: (n, 2); may reach beyond the image.
+        window: the part of the image around it.
+        pixels: bool, in the window.
+        is_cut: whether it reaches beyond the image.
+    """
+
+    def __init__(self, points: np.ndarray, rows: int, columns: int) -> None:
+        self.points = points
+        self.low, self.high = points.min(0), points.max(0)
+        first = np.clip(np.floor(self.low), 0, (columns, rows)).astype(int)
+        end = np.clip(np.ceil(self.high) + 1, first, (columns, rows)).astype(int)
+        self.window: Window = slice(first[1], end[1]), slice(first[0], end[0])
+        self.pixels = np.zeros((end - first)[::-1], bool)
+        r, c = polygon(points[:, 1], points[:, 0], (rows, columns))
+        self.pixels[r - first[1], c - first[0]] = True
+        limit = np.array([columns, rows]) - 0.5
+        self.is_cut = bool((self.low < -0.5).any() or (self.high > limit).any())
+
+    @cached_property
+    def green(self) -> float:
+        """The area by Green's formula, in pixels."""
+        x, y = (self.points - self.low).T
+        return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+    @cached_property
+    def length(self) -> float:
+        """In pixels."""
+        return float(np.linalg.norm(self.points - np.roll(self.points, 1, axis=0), axis=1).sum())
+
+    @property
+    def rounding(self) -> float:
+        """The most by which the number of pixels in a convex outline differs from its area (Nosarzewska,
+        Colloquium Mathematicum 1, 1948): half its length, and one."""
+        return self.length / 2 + 1
+
+    @property
+    def area(self) -> float:
+        """The area in the image, in pixels: by Green's formula, where that applies.
+
+        It does not where the border of the image cuts a part off, nor to a figure of eight, whose halves
+        have opposite signs: there the pixels are counted.
+        """
+        count = float(self.pixels.sum())
+        return count if self.is_cut or count - self.green > self.rounding else self.green
+
+    def lies(self, larger: "Outline") -> Lie:
+        """How this outline lies to one of the same or a larger area.
+
+        Decided on a lattice that fits the smaller one, because pixels may be too coarse for a thin wall.
+        """
+        if (self.low > larger.high).any() or (larger.low > self.high).any():
+            return Lie.APART
+        around = larger.pixels_in(self.window)
+        if not self.is_cut and around.size and around.all() and larger.green > 2 * self.green:
+            return Lie.INSIDE
+        step = max((self.high - self.low).max() / SAMPLES, 1e-9)
+        x, y = (np.arange(a + step / 2, b, step) for a, b in zip(self.low, self.high, strict=True))
+        own, others = self.sampled(x, y), larger.sampled(x, y)
+        if not own.any():
+            return Lie.TOUCHING
+        common = float((own & others).sum() / own.sum())
+        if self.green + larger.green - 2 * common * self.green < SAME * self.length:
+            return Lie.SAME
+        if common <= TOUCHING:
+            return Lie.TOUCHING if (around & self.pixels).any() else Lie.APART
+        crossing = common < 0.995 and self.green > TWIN * larger.green
+        return Lie.PARTLY if common < HOLE or crossing else Lie.INSIDE
+
+    def pixels_in(self, window: Window) -> np.ndarray:
+        """Its pixels in another part of the image."""
+        result = np.zeros([s.stop - s.start for s in window], bool)
+        first = [max(a.start, b.start) for a, b in zip(window, self.window, strict=True)]
+        end = [min(a.stop, b.stop) for a, b in zip(window, self.window, strict=True)]
+        if first[0] < end[0] and first[1] < end[1]:
+            common = slice(first[0], end[0]), slice(first[1], end[1])
+            result[within(window, common)] = self.pixels[within(self.window, common)]
+        return result
+
+    def sampled(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether the points of a lattice (columns x, rows y, ascending) are inside, by the even-odd rule."""
+        start, end = self.points, np.roll(self.points, -1, axis=0)
+        first, last = np.sort(np.searchsorted(y, [start[:, 1], end[:, 1]]), axis=0)
+        crossed = last - first  # rows that each edge crosses
+        edge = np.repeat(np.arange(len(start)), crossed)
+        row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
+        (x0, y0), (x1, y1) = start[edge].T, end[edge].T
+        crossing = x0 + (y[row] - y0) / (y1 - y0) * (x1 - x0)
+        toggles = np.zeros((len(y), len(x) + 1), np.int32)
+        np.add.at(toggles, (row, np.searchsorted(x, crossing)), 1)
+        return toggles[:, :-1].cumsum(1) % 2 == 1
+
+
+def within(window: Window, part: Window) -> Window:
+    """Where a part of the image lies in a window around it."""
+    rows, columns = (slice(p.start - w.start, p.stop - w.start) for w, p in zip(window, part, strict=True))
+    return rows, columns
+
+
+def around(windows: list[Window]) -> Window:
+    """The smallest window that holds some windows."""
+    rows, columns = (
+        slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*windows, strict=True)
+    )
+    return rows, columns
