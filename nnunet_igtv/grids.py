@@ -13,11 +13,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.image_files import check_metaimage, check_nrrd, nifti_voxels, refuse_not_finite
 
 TOLERANCE = 0.02  # voxels, at the corner that differs most
-MOST_LABELS = (
-    200  # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
-)
+# in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
+MOST_LABELS = 200
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
@@ -101,13 +101,26 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
         name: what it is called in errors; None for the path.
 
     Raises:
-        IGTVError: no such file, one that cannot be read, or an image of other dimensions or several channels.
+        IGTVError: no such file, one that is not whole or cannot be read, an image of other dimensions or of
+            several channels, axes that are not at right angles, or voxels that are not finite.
     """
     path, shown = Path(path), str(path) if name is None else name
     if not path.is_file():
         raise IGTVError("no such file", file=shown)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+            raise IGTVError(f"not a 3D image of one channel (size {reader.GetSize()})", file=shown)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            grid = Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+            return grid.image(nifti_voxels(path, shown))
+        check = {".mha": check_metaimage, ".nrrd": check_nrrd}.get(path.suffix.lower())
+        if check:
+            bytes_each = sitk.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent()
+            check(path, shown, int(np.prod(reader.GetSize(), dtype=object)) * bytes_each)
+        image = reader.Execute()
     except RuntimeError as error:
         if "orthonormal" in str(error):  # ITK takes no sheared grid
             raise IGTVError(
@@ -118,8 +131,7 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
         raise IGTVError(
             "the image cannot be read", file=shown, remedy="check that it is a complete NIfTI image"
         ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise IGTVError(f"not a 3D image of one channel (size {image.GetSize()})", file=shown)
+    refuse_not_finite(sitk.GetArrayViewFromImage(image), shown)
     return image
 
 

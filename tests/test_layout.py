@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "atomic": set(),
     "channels": {"errors"},
     "environment": {"errors"},
-    "grids": {"errors"},
+    "image_files": {"errors"},
+    "grids": {"errors", "image_files"},
     "ops": set(),
     "dicom": {"errors", "grids", "settings"},
     "export": {"atomic", "dicom", "errors", "grids"},
@@ -39,6 +40,7 @@ NO_NETWORKS = (
     "evaluation",
     "errors",
     "settings",
+    "image_files",
     "grids",
 )
 LONGEST = 400  # lines of a file
