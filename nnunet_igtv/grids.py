@@ -83,6 +83,30 @@ def same_grid(a: sitk.Image | Grid, b: sitk.Image | Grid) -> bool:
     return _largest(move - np.eye(4), a.size) <= TOLERANCE
 
 
+def onto_grid(mask: sitk.Image, grid: Grid, name: str) -> sitk.Image:
+    """A mask on a grid whose voxels are its own, without resampling: uint8, its nonzero voxels become 1.
+
+    The mask may be cropped or padded and its axes may run in other orders and directions, as after a detour
+    through software that reorients images; see `shared_voxels`.
+
+    Args:
+        name: what the image is called whose grid it is ("CT").
+
+    Raises:
+        IGTVError: the voxels do not coincide, or nonzero voxels lie outside `grid`.
+    """
+    move = shared_voxels(Grid.of(mask), grid)
+    if move is None:
+        raise IGTVError(f"the mask's voxels ({Grid.of(mask)}) are not those of the {name} ({grid})")
+    target = np.zeros(grid.size, np.uint8)  # (W, H, S), the order of indices
+    index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
+    index = np.rint(index @ move[:3, :3].T + move[:3, 3]).astype(int)
+    if len(index) and ((index < 0) | (index >= grid.size)).any():
+        raise IGTVError(f"the mask reaches outside of the {name}")
+    target[tuple(index.T)] = 1
+    return grid.image(target.T)
+
+
 def difference(a: Grid, b: Grid) -> str:
     """What differs between two grids, in words."""
     for what in ("size", "spacing", "origin"):

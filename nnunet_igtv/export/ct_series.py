@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import Grid, check_mask, shared_voxels
+from nnunet_igtv.grids import check_mask, onto_grid
 
 
 def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series, sitk.Image]:
@@ -27,11 +26,12 @@ def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series,
     refusals: list[IGTVError] = []
     for series in found:
         try:
-            fitting.append((series, onto_grid(mask, series.grid)))
+            fitting.append((series, onto_grid(mask, series.grid, "CT")))
         except IGTVError as error:
             refusals.append(error)
     if not fitting:
-        raise refusals[0].but(file=refusals[0].file or folder)
+        remedy = refusals[0].remedy or "pass the CT series that the case was converted from"
+        raise refusals[0].but(file=refusals[0].file or folder, remedy=remedy)
     if len(fitting) > 1:
         raise IGTVError(
             f"{len(fitting)} CT series lie on the grid of the mask",
@@ -39,29 +39,3 @@ def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series,
             remedy="pass the folder of one series: " + ", ".join(sorted({str(s.folder) for s, _ in fitting})),
         )
     return fitting[0]
-
-
-def onto_grid(mask: sitk.Image, grid: Grid) -> sitk.Image:
-    """`mask` with the axes of `grid`; its nonzero voxels become 1.
-
-    The voxels of both must coincide; the mask may be cropped or padded and its axes may run in other orders
-    and directions, as after a detour through software that reorients images.
-
-    Raises:
-        IGTVError: the voxels do not coincide, or nonzero voxels lie outside `grid`.
-    """
-    move = shared_voxels(Grid.of(mask), grid)
-    if move is None:
-        raise IGTVError(
-            f"the mask's voxels ({Grid.of(mask)}) are not those of the CT ({grid})",
-            remedy="pass the CT series that the case was converted from",
-        )
-    target = np.zeros(grid.size, np.uint8)  # (W, H, S), the order of indices
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
-    index = np.rint(index @ move[:3, :3].T + move[:3, 3]).astype(int)
-    if len(index) and ((index < 0) | (index >= grid.size)).any():
-        raise IGTVError(
-            "the mask reaches outside of the CT", remedy="pass the CT series that the case was converted from"
-        )
-    target[tuple(index.T)] = 1
-    return grid.image(target.T)

@@ -203,7 +203,15 @@ def test_nifti_append_to_a_dicom_dataset(tmp_path, raw, patient):
             "do not overlap",
         ),
         (lambda f: write_nifti(f / "label.nii.gz", np.zeros((8, 10, 12), np.uint8)), "label is empty"),
-        (lambda f: write_nifti(f / "label.nii.gz", np.ones((7, 10, 12), np.uint8)), "grid of neither"),
+        (
+            lambda f: write_nifti(f / "label.nii.gz", np.ones((8, 10, 12), np.uint8), origin=(0.7, 0, 0)),
+            "grid of neither",
+        ),
+        (lambda f: write_nifti(f / "label.nii.gz", np.ones((9, 10, 12), np.uint8)), "reaches outside"),
+        (
+            lambda f: write_nifti(f / "label.nii.gz", np.full((8, 10, 12), 0.5, np.float32)),
+            "the image is no mask",
+        ),
         (
             lambda f: sitk.WriteImage(
                 sitk.GetImageFromArray(np.ones((4, 4), np.float32)), str(f / "ct.nii.gz")
@@ -219,6 +227,24 @@ def test_nifti_bad_files(change, message, tmp_path, raw, capsys):
     assert convert("nifti", tmp_path / "list.csv", "-d", 52) == 1
     assert message in capsys.readouterr().err
     assert not (raw / "Dataset052_GTV").exists()
+
+
+@pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+@pytest.mark.parametrize("crop", [None, (slice(1, 7), slice(2, 9), slice(1, 11))])
+def test_nifti_label_with_other_axes(order, flips, crop, tmp_path, raw, read):
+    """A label that software has reoriented, cropped or padded comes back to the voxels of its CT."""
+    _, _, label = write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    given = sitk.ReadImage(str(tmp_path / "m" / "label.nii.gz"))
+    changed = given[crop[2], crop[1], crop[0]] if crop else sitk.ConstantPad(given, (1, 0, 2), (3, 1, 0))
+    assert sitk.GetArrayFromImage(changed).sum() == label.sum()
+    changed = sitk.Flip(sitk.PermuteAxes(changed, order), flips)
+    sitk.WriteImage(changed, str(tmp_path / "m" / "label.nii.gz"))
+    (tmp_path / "list.csv").write_text("ct,pet,label\nm/ct.nii.gz,m/pet.nii.gz,m/label.nii.gz\n")
+    assert convert("nifti", tmp_path / "list.csv", "-d", 52) == 0
+    assert np.array_equal(read(raw / "Dataset052_GTV" / "labelsTr" / "GTV_0001.nii.gz"), label)
+    record = json.loads((raw / "Dataset052_GTV" / "conversion.json").read_text())
+    assert [len(case["warnings"]) for case in record["cases"].values()] == [1 if crop else 0]
 
 
 def test_other_formats_that_itk_reads(tmp_path, raw, capsys):

@@ -23,7 +23,7 @@ from nnunet_igtv.dicom.plausibility import (
     remarks_on_structure,
 )
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import read_image, same_grid
+from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
 from nnunet_igtv.settings import setting
 
 AIR_HU = -1024.0
@@ -71,21 +71,22 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
 def load_triple(
     ct_file: Path, pet_file: Path, label_file: Path, options: Options, root: Path, may_be_empty: bool = False
 ) -> Case:
-    """One triple -> one case. The label may lie on the grid of the CT or of the PET.
+    """One triple -> one case. The voxels of the label are those of the CT or of the PET, all or some of them,
+    in any order of the axes.
 
     Raises IGTVError (files named relative to `root`) for files that cannot be read, values that are no SUV,
     a label on a third grid or without the value asked for, and images that do not overlap.
     """
-    ct, pet, label = (_read(file, root) for file in (ct_file, pet_file, label_file))
+    ct, pet = (
+        sitk.Cast(read_image(file, _name(file, root)), sitk.sitkFloat32) for file in (ct_file, pet_file)
+    )
+    label = read_mask(label_file, _name(label_file, root))
     refuse_no_suv(sitk.GetArrayViewFromImage(pet), _name(pet_file, root))
     voxels = sitk.GetArrayViewFromImage(label)
     chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
     if not chosen.any() and not may_be_empty:
         raise IGTVError("the label is empty", file=_name(label_file, root), remedy="leave this case out")
-    mask = sitk.GetImageFromArray(chosen.astype(np.uint8))
-    mask.CopyInformation(label)
-    if not same_grid(mask, ct) and not same_grid(mask, pet):
-        raise IGTVError("the label lies on the grid of neither CT nor PET", file=_name(label_file, root))
+    mask, warnings = _on_its_image(Grid.of(label).image(chosen.astype(np.uint8)), ct, pet, label_file, root)
     share = check_overlap(ct, pet, mask)
     grid = ct if options.grid == "ct" else pet
     mask = onto(mask, grid, label=True)
@@ -99,6 +100,7 @@ def load_triple(
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
             "warnings": [
+                *warnings,
                 *remarks_on_ct(sitk.GetArrayViewFromImage(ct)),
                 *remarks_on_pet(sitk.GetArrayViewFromImage(pet)),
                 *remarks_on_structure(chosen),
@@ -108,11 +110,25 @@ def load_triple(
     )
 
 
-def _read(file: Path, root: Path) -> sitk.Image:
-    image = read_image(file, _name(file, root))
-    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
-        raise IGTVError("voxels that are not finite", file=_name(file, root))
-    return sitk.Cast(image, sitk.sitkFloat32)
+def _on_its_image(
+    mask: sitk.Image, ct: sitk.Image, pet: sitk.Image, file: Path, root: Path
+) -> tuple[sitk.Image, list[str]]:
+    """The label on the grid of the CT or the PET, whichever has its voxels, and warnings."""
+    refusals = []
+    for name, image in (("CT", ct), ("PET", pet)):
+        try:
+            moved = onto_grid(mask, Grid.of(image), name)
+        except IGTVError as error:
+            refusals.append(error.what)
+            continue
+        missing = int(np.prod(image.GetSize())) - int(np.prod(mask.GetSize()))
+        part = f"the label covers a part of the {name}; elsewhere it is taken for background"
+        return moved, [part] if missing > 0 else []
+    raise IGTVError(
+        f"the label lies on the grid of neither CT nor PET: {'; '.join(refusals)}",
+        file=_name(file, root),
+        remedy="resample the label to the grid of the CT",
+    )
 
 
 def _name(file: Path, root: Path) -> str:
