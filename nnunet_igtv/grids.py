@@ -18,6 +18,7 @@ from nnunet_igtv.image_files import check_metaimage, check_nrrd, nifti_voxels, r
 TOLERANCE = 0.02  # voxels, at the corner that differs most
 # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
 MOST_LABELS = 200
+MOST_VOXELS = 2**32  # a whole-body CT of 1024 x 1024 x 4000
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
@@ -45,6 +46,15 @@ class Grid:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
+
+    def empty(self) -> np.ndarray:
+        """(slices, rows, columns) of uint8 zeros. Raises IGTVError for a size that no scan has."""
+        if int(np.prod(self.size, dtype=object)) > MOST_VOXELS:
+            raise IGTVError(
+                f"the image is said to have {' x '.join(map(str, self.size))} voxels",
+                remedy="export it again",
+            )
+        return np.zeros(self.size[::-1], np.uint8)
 
     @property
     def matrix(self) -> np.ndarray:
@@ -98,13 +108,13 @@ def onto_grid(mask: sitk.Image, grid: Grid, name: str) -> sitk.Image:
     move = shared_voxels(Grid.of(mask), grid)
     if move is None:
         raise IGTVError(f"the mask's voxels ({Grid.of(mask)}) are not those of the {name} ({grid})")
-    target = np.zeros(grid.size, np.uint8)  # (W, H, S), the order of indices
+    target = grid.empty()
     index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
     index = np.rint(index @ move[:3, :3].T + move[:3, 3]).astype(int)
     if len(index) and ((index < 0) | (index >= grid.size)).any():
         raise IGTVError(f"the mask reaches outside of the {name}")
-    target[tuple(index.T)] = 1
-    return grid.image(target.T)
+    target[tuple(index.T[::-1])] = 1
+    return grid.image(target)
 
 
 def difference(a: Grid, b: Grid) -> str:

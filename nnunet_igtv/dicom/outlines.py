@@ -8,6 +8,7 @@ from skimage.draw import polygon
 
 Window = tuple[slice, slice]  # rows and columns of an image
 
+EDGE = 0.01  # pixels: an outline may run along the border of the image
 SAMPLES = 64  # along the longer side of the smaller outline, to compare two on
 SAME = 0.1  # pixels: outlines that are nearer to each other on average are one outline
 TOUCHING = 0.02  # of the smaller outline: an overlap up to this is a common border
@@ -46,8 +47,10 @@ class Outline:
         self.pixels = np.zeros((end - first)[::-1], bool)
         r, c = polygon(points[:, 1], points[:, 0], (rows, columns))
         self.pixels[r - first[1], c - first[0]] = True
-        limit = np.array([columns, rows]) - 0.5
-        self.is_cut = bool((self.low < -0.5).any() or (self.high > limit).any())
+        edge = 0.5 + EDGE
+        self.is_cut = bool(
+            (self.low < -edge).any() or (self.high > np.array([columns, rows]) - 1 + edge).any()
+        )
 
     @cached_property
     def green(self) -> float:

@@ -51,8 +51,7 @@ def rasterise(rois: Sequence[Roi], grid: Grid) -> Rasterised:
         IGTVError: contours that cannot be read, that do not lie parallel to the slices, or that are lines
             where an outline is missing; nothing is left on the grid.
     """
-    columns, rows, slices = grid.size
-    result = Rasterised(np.zeros((slices, rows, columns), np.uint8))
+    result = Rasterised(grid.empty())
     for roi in rois:
         try:
             notes = _fill(roi, grid, result.mask)
