@@ -20,9 +20,10 @@ ACROSS = 0.5  # slices: how far one contour may rise and fall
 ONE_PLANE_MM, ONE_PLANE = 0.1, 0.1  # mm and slices: contours nearer to each other are of one plane
 ON_SLICES = 0.1  # slices: planes nearer than this to slices were drawn on them
 FINE = 0.75  # slices: planes at less than this distance were drawn on thinner slices
+DENSE = 0.95  # slices: of planes at a smaller distance, some go to no slice
 COARSE = 1.5  # slices: planes at more than this distance leave out slices
 BY_HAND = 3.1  # slices: every second or third slice is drawn on by people
-REGULAR = 3  # as many equal distances are the rhythm of another stack, however large
+REGULAR = 2  # as many equal distances are the spacing of another stack, however large
 CONTINUES = 1.5  # times the usual distance: a plane that is farther away does not continue the last one
 LOOK_AHEAD = 16  # planes
 TIE = 0.02  # slices: a slice on the border of two slabs belongs to the lower one, also if rounding moves it
@@ -107,7 +108,7 @@ def usual_distance(heights: np.ndarray, following: np.ndarray) -> float:
     """The distance, in slices, at which a structure's planes continue each other; 1 where nothing says so.
 
     More than one slice counts only where most distances are like it, and where every second or third slice
-    is drawn on, the planes do not lie on the slices, or there are three such distances. Two planes that lie
+    is drawn on, the planes do not lie on the slices, or two distances are the same. Two planes that lie
     on slices show no habit: they may be two lesions.
     """
     distances = heights[following[following >= 0]] - heights[following >= 0]

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from nnunet_igtv.dicom.planes import (
     ACROSS,
     COARSE,
+    DENSE,
     FINE,
     ON_SLICES,
     Plane,
@@ -129,7 +130,7 @@ def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[
         count = int((~inside).sum())
         notes.append(f"{count} of {len(planes)} contour planes lie beyond the first or last slice")
     unused = [p for p, there in zip(planes, inside, strict=True) if there and not len(p.slices)]
-    if unused and usual > FINE:
+    if unused and usual > DENSE:
         where = _places([f"{axis} = {p.position:.1f} mm" for p in unused])
         notes.append(
             f"{len(unused)} contour plane(s) between other planes of one slice are not used: {where}"
@@ -137,7 +138,7 @@ def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[
     missing = gaps(planes, slices)
     if missing:
         where = _places(
-            [f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slices)" for a, b, n in missing]
+            [f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slice(s))" for a, b, n in missing]
         )
         notes.append(f"no contours, and nothing filled in, between {where}")
     return notes
