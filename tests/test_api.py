@@ -171,3 +171,27 @@ def test_examples_that_need_a_model(here, nnunet_world, monkeypatch):
         "predicted.dcm", "IGTV", nnunet_igtv.read_ct("studies/IGTV-3-000/CT")
     )
     assert 0 < np.mean(sitk.GetArrayFromImage(written)) < 1
+
+
+# ------------------------------------------------------------------------------------- docs and the script
+
+
+def test_the_documentation_has_every_name():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = {
+        line.split("`")[1].split("(")[0].split(".")[0] for line in text.splitlines() if line[:3] == "| `"
+    }
+    assert table == NAMES
+
+
+def test_the_example_script_runs_from_studies_to_contours(tmp_path):
+    script = ROOT / "examples" / "from_python.py"
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 converted" in done.stdout
+    dice = float(done.stdout.split("LungIGTV_0001: Dice ")[1].split()[0])
+    assert dice > 0.7  # the phantom that it was trained on
+    assert "the same voxels as written: True" in done.stdout
+    assert "refused: no structure matches 'GTV'" in done.stdout
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert (tmp_path / "contours.dcm").is_file()
