@@ -135,7 +135,7 @@ class DistributedTrainer(nnUNetTrainer):
 
     def on_train_end(self) -> None:
         super().on_train_end()
-        if self.is_ddp:  # only then are the checkpoints there for everyone
+        if self.is_ddp:  # from here on every process can read the checkpoints
             distributed.barrier()
 
     def print_to_log_file(self, *args: Any, **options: Any) -> None:

@@ -83,7 +83,7 @@ class IGTVTrainer(TwoRateTrainer):
         self.num_val_iterations_per_epoch = self.validation_iterations
         self.save_every = self.checkpoint_every
         self.initial_lr, self.weight_decay = self.learning_rate, self.decay
-        # a plan that names our network is used as it stands, with or without auxiliary heads
+        # a plan that names our network is used as it is, with or without auxiliary heads
         network = self.configuration_manager.network_arch_init_kwargs
         self.enable_deep_supervision = network.get("auxiliary_heads", False)
         self.dataset_class: Any = None

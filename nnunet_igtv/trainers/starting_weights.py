@@ -75,7 +75,7 @@ def require_same_data(
         raise IGTVError(
             f"the weights were trained on other data than these: {difference}",
             file=source,
-            remedy="take weights of data in the same units; to transfer from other units all the same, train "
+            remedy="take weights of data in the same units; to transfer from other units anyway, train "
             "IGTVTransferTrainerOtherUnits",
         )
     return f"{source} was trained on {values_of(channels)}; this dataset holds {values_of(own)}"

@@ -32,7 +32,7 @@ def test_a_run_survives_a_kill_within_a_checkpoint_and_another_within_the_valida
     kept = content(latest)
     assert kept["current_epoch"] == 1
 
-    # it goes on after the first epoch, ends, and is killed while it predicts the validation cases
+    # it continues after the first epoch, ends, and is killed while it predicts the validation cases
     killed = train(nnunet_world, "--c", killed_while="validating", check=False)
     assert killed.returncode == -signal.SIGKILL
     assert "Epoch 1" in killed.stdout

@@ -33,7 +33,7 @@ def pretrained(nnunet_world):
 
 @pytest.fixture(scope="module")
 def transferred(nnunet_world, pretrained):
-    """The fold of a transfer that was killed after its first epoch and gone on with."""
+    """The fold of a transfer that was killed after its first epoch and continued."""
     command = nnunet_world.training(902, TRANSFER, "-pretrained_weights", pretrained)
     fold = nnunet_world.fold(902, TRANSFER)
     with subprocess.Popen(
@@ -73,7 +73,7 @@ def test_training_leaves_what_prediction_and_export_need(nnunet_world, pretraine
     assert content(pretrained)["trainer_name"] == PRETRAIN
 
 
-def test_a_killed_transfer_goes_on_where_it_was_and_no_worker_outlives_it(transferred):
+def test_a_killed_transfer_continues_where_it_was_and_no_worker_outlives_it(transferred):
     fold, workers, before, log = transferred
     assert workers  # there were some to outlive it
     assert 1 <= before["current_epoch"] < 3
@@ -166,11 +166,11 @@ def test_the_environment_variable_transfers_into_another_configuration(nnunet_wo
 
 @pytest.mark.parametrize("continuing", [[], ["--c"]])
 def test_a_transfer_without_weights_stops_before_any_work(nnunet_world, continuing):
-    trainer = "IGTVTransferTrainerNano"  # has no checkpoint here, so that --c has nothing to go on with
+    trainer = "IGTVTransferTrainerNano"  # has no checkpoint here, so that --c has nothing to continue
     done = train(nnunet_world, 902, trainer, *continuing, check=False)
     assert done.returncode != 0
     last = done.stdout.strip().splitlines()[-1]
-    assert "starts from GTV weights and was given none" in last
+    assert "starts from GTV weights, and none were given" in last
     assert "-pretrained_weights" in last
     assert "nnUNet_igtv_gtv_weights" in last
     assert not list(nnunet_world.fold(902, trainer).glob("*.pth"))

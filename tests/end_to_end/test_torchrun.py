@@ -1,7 +1,7 @@
 """`nnunet-igtv train` in two processes under the real torchrun, on the CPU, against the same in one.
 
-The two-process run is a transfer whose rank 1 is killed after its first checkpoint. It is gone on with as if
-on two machines: by two torchruns of one process each, which meet. The one-process run is not interrupted.
+The two-process run is a transfer whose rank 1 is killed after its first checkpoint. It is continued as if on
+two machines: by two torchruns of one process each, which meet. The one-process run is not interrupted.
 
 Both see the same samples (see distributed_trainers). They differ by the order in which float32 sums are
 taken, and by what AdamW makes of that: it divides each gradient by its own size, so that a parameter whose
@@ -108,7 +108,7 @@ def killed(world, weights):
 
 @pytest.fixture(scope="module")
 def two(world, killed, tmp_path_factory):
-    """The fold of the two-process run, gone on with to its end, and the output of both "machines"."""
+    """The fold of the two-process run, continued to its end, and the output of both "machines"."""
     command = torchrun_on_two_machines("-tr", TRANSFER, "--c", "--npz")
     log = tmp_path_factory.mktemp("two_machines") / "log.txt"
     with log.open("w") as file:
@@ -149,7 +149,7 @@ def test_a_run_whose_process_is_killed_ends_at_once_with_a_good_checkpoint(kille
     assert output.count("Traceback") == 1  # torchrun's own
 
 
-def test_it_goes_on_from_there(killed, two):
+def test_it_continues_from_there(killed, two):
     epoch, (fold, output) = killed[4]["current_epoch"], two
     assert f"Epoch {epoch}\n" in output
     assert f"Epoch {epoch - 1}\n" not in output
@@ -157,7 +157,7 @@ def test_it_goes_on_from_there(killed, two):
     assert len(final) == 4
     assert final[:epoch] == killed[4]["logging"]["train_losses"]
     assert not (fold / "checkpoint_latest.pth").exists()
-    assert output.count("Training done.") == 1  # one process tells
+    assert output.count("Training done.") == 1  # one process prints
 
 
 def test_the_loss_curve_is_that_of_one_process(one, two):

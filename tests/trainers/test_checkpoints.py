@@ -21,7 +21,7 @@ def test_plain_values_need_no_pickled_code(tmp_path):
 
 
 def write_half(path, failure):
-    with checkpoint_written(str(path)) as beside, open(beside, "wb") as file:
+    with checkpoint_written(str(path)) as partial, open(partial, "wb") as file:
         file.write(b"half a checkp")
         raise failure
 

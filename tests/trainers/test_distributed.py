@@ -70,7 +70,7 @@ def test_a_loss_that_overflowed_in_one_process_is_computed_again_in_both(found):
     assert zero["gradients"] == one["gradients"] > 0  # averaged, though two forwards came before one backward
 
 
-def test_rank_0_alone_makes_the_split_and_tells_it(found):
+def test_rank_0_alone_makes_the_split_and_sends_it(found):
     assert found["split"] == [[["case_000", "case_001", "case_002"], ["case_003"]]] * 2
 
 
@@ -103,7 +103,7 @@ def test_deep_supervision_leaves_no_head_without_a_gradient(found):
     assert np.isfinite(zero["losses"]).all()
 
 
-def test_the_first_to_fail_speaks_and_a_lost_process_is_told_from_an_error_of_ones_own(found):
+def test_the_first_to_fail_reports_and_a_lost_process_differs_from_an_error_of_ones_own(found):
     zero, one = found["failing"]
     assert sorted([zero["first"], one["first"]]) == [False, True]
     assert zero["lost"]

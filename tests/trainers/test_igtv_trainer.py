@@ -242,7 +242,7 @@ def test_a_dead_worker_ends_the_run_instead_of_hanging_it(make_trainer, monkeypa
         trainer.dataloader_val._finish()
 
 
-def test_a_run_goes_on_from_its_checkpoint_with_the_same_weights_and_optimiser(make_trainer):
+def test_a_run_continues_from_its_checkpoint_with_the_same_weights_and_optimiser(make_trainer):
     first = make_trainer(IGTVTrainerNano, epochs=3)
     batch = started(first)
     first.train_step(batch)
@@ -258,7 +258,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_weights_and_optimiser(m
     assert all(torch.equal(moments[0][k]["exp_avg"], moments[1][k]["exp_avg"]) for k in moments[0])
 
 
-def test_a_truncated_checkpoint_is_replaced_by_the_best_and_said_so(make_trainer, capsys):
+def test_a_truncated_checkpoint_is_replaced_by_the_best_and_the_log_says_so(make_trainer, capsys):
     first = make_trainer(IGTVTrainerNano)
     first.initialize()
     folder = Path(first.output_folder)

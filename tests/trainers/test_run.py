@@ -51,7 +51,7 @@ def torchrun(monkeypatch, **variables):
         ([*GOOD, "-num_gpus", "2"], "unrecognized arguments: -num_gpus 2"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line_by_one_process(monkeypatch, capsys, arguments, message):
+def test_bad_arguments_are_reported_in_one_line_by_one_process(monkeypatch, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
@@ -133,7 +133,9 @@ def test_one_process_makes_no_group():
         assert not group.lost_another(RuntimeError("gloo: connection closed"))  # there is nobody to lose
 
 
-def test_an_interrupted_training_is_not_told_to_start_again(monkeypatch, capsys, nnunet_world, tmp_path):
+def test_an_interrupted_training_is_continued_with_c_and_not_started_again(
+    monkeypatch, capsys, nnunet_world, tmp_path
+):
     for name in ("raw", "preprocessed"):
         monkeypatch.setenv(f"nnUNet_{name}", str(nnunet_world.folder(name)))
     monkeypatch.setenv("nnUNet_results", str(tmp_path))

@@ -161,7 +161,7 @@ def test_from_scratch_ignores_the_variable(make_trainer, monkeypatch):
     assert set(origins(trainer).values()) == {"new"}
 
 
-def test_what_was_new_stays_new_when_a_run_goes_on(make_trainer, checkpoint, monkeypatch):
+def test_what_was_new_stays_new_when_a_run_is_continued(make_trainer, checkpoint, monkeypatch):
     path, _ = checkpoint(GTVPretrainTrainerNanoNoSIM)
     monkeypatch.setenv("nnUNet_igtv_gtv_weights", str(path))
     first = make_trainer(IGTVTransferTrainerNano)

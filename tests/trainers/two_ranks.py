@@ -121,7 +121,7 @@ def check_nan_in_one_process(setting):
 
 
 def check_retry(setting):
-    """Half precision (switched off here) overflows in one process: both compute once more, and go on."""
+    """Half precision (switched off here) overflows in one process: both compute once more, and continue."""
     trainer = setting.trainer()
     trainer.initialize()
     trainer.on_train_epoch_start()

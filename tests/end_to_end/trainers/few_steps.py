@@ -1,4 +1,4 @@
-"""Trainers of a few steps, found by nnU-Net in this folder beside the package's own."""
+"""Trainers of a few steps, found by nnU-Net in this folder, next to the package's own."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from nnunet_igtv.trainers import (
 
 class FewSteps:
     epochs, iterations, validation_iterations = 3, 2, 1
-    transferred_factor = 0.1  # as the full-size trainers, so that the two rates can be told apart
+    transferred_factor = 0.1  # as the full-size trainers, so that the two rates differ
 
 
 class OneStep:
