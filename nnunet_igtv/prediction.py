@@ -199,7 +199,6 @@ def choose_series(
         IGTVError: a modality is missing, several patients, no CT and PET in one frame of reference, or
             several that could serve.
     """
-    options.selectors("study", "ct", "pet")  # refused before any file is read
     known = Known(series=read_structure_set(extend).series_uids) if extend else Known()
     try:
         return choose_images(find_series(study), options, known)

@@ -7,7 +7,7 @@
 From Python the dataclass is filled as any other; the command line makes an option of every field.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field
 from typing import Any
 
@@ -18,7 +18,7 @@ def setting(
     *,
     choices: Sequence[str] = (),
     metavar: str | tuple[str, ...] | None = None,
-    recorded: bool = True,
+    recorded: bool | Callable[[Any], Any] = True,
     example: str = "",
 ) -> Any:
     """A field.
@@ -28,7 +28,8 @@ def setting(
         help: what it means, in one line.
         choices: the values that it may have; empty if any.
         metavar: how its value is named in a usage line.
-        recorded: whether it is kept in the record of a conversion (not where it may identify somebody).
+        recorded: whether it is kept in the record of a conversion (not where it may identify somebody), or a
+            function that gives what is kept of it.
         example: a value; needed where there is no default.
     """
     metadata = {

@@ -80,13 +80,7 @@ def convert(
     spec = DatasetSpec(dataset_id, name or chosen.dataset, label or chosen.label, chosen.channels)
     jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's remarks quote file names
-    recorded = {
-        f.name: value
-        for f in fields(settings)
-        if f.metadata["recorded"]
-        for value in [getattr(settings, f.name)]
-    }
-    recorded = json.loads(json.dumps(recorded))  # as it will be read again: tuples are lists
+    recorded = _recorded(settings)
     with RawDataset(spec, chosen.name, recorded, Path(folder), split, append) as dataset:
         found = list(chosen.collect(Path(folder), settings, jobs))
         items = [entry for entry in found if isinstance(entry, Item)]
@@ -104,6 +98,17 @@ def convert(
         to_do=dataset.to_do,
         warnings=tuple(f"{o.case}: {warning}" for o in outcomes for warning in o.warnings),
     )
+
+
+def _recorded(settings: Any) -> dict[str, Any]:
+    """What is kept of the options, as it will be read again from JSON (tuples are lists)."""
+    kept = {}
+    for field in fields(settings):
+        value, how = getattr(settings, field.name), field.metadata["recorded"]
+        if how:
+            kept[field.name] = how(value) if callable(how) else value
+    recorded: dict[str, Any] = json.loads(json.dumps(kept))
+    return recorded
 
 
 def _source(name: str) -> Source:

@@ -7,35 +7,44 @@ each rule.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.candidates import NAMES, table
-from nnunet_igtv.dicom.selectors import Selector
+from nnunet_igtv.dicom.selectors import Selector, anonymous
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+
+
+def _selector(name: str, help: str) -> Any:
+    recorded = partial(anonymous, setting=name)
+    return setting(None, help, metavar="SELECTOR", recorded=recorded)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
     """Which series of a study are read, and how."""
 
-    study: str | None = setting(
-        None, "the study to read where there are several: description, date or UID", metavar="SELECTOR"
+    study: str | None = _selector(
+        "study", "the study to read where there are several: description, date or UID"
     )
-    ct: str | None = setting(
-        None,
-        "the CT to read where several could serve: number, description, date, phase:40 or uid:…",
-        metavar="SELECTOR",
+    ct: str | None = _selector(
+        "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
     )
-    pet: str | None = setting(None, "the PET to read where several could serve", metavar="SELECTOR")
+    pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
     trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
     weight_kg: float | None = setting(None, "body weight where the PET headers have none")
 
+    def __post_init__(self) -> None:
+        """Raises IGTVError for a selector that cannot mean anything."""
+        self.selectors("study", "ct", "pet")
+
     def selectors(self, *names: str) -> list[Selector]:
-        """What was given for some of `study`, `ct` and `pet`. Raises IGTVError for what cannot be meant."""
+        """What was given for some of `study`, `ct` and `pet`."""
         return [Selector.parse(given, name) for name in names if (given := getattr(self, name)) is not None]
 
 

@@ -63,6 +63,12 @@ class Selector:
             value = digits
         return cls(setting, key, value)
 
+    @property
+    def anonymous(self) -> str:
+        """The selector as it may be kept: without a date or a UID, which may identify a patient."""
+        named = self.key in ("date", "uid") and self.value.lower() not in ("first", "last")
+        return f"{self.key}:{'…' if named else self.value}"
+
     def pick(self, series: Sequence[Series]) -> list[Series]:
         """The series that are meant (for a study: all of it), in their order."""
         if self.key == "description":
@@ -102,6 +108,11 @@ class Selector:
             for s, described in zip(series, texts, strict=True)
             if wanted in described or pattern.fullmatch(described)
         ]
+
+
+def anonymous(given: str | None, setting: str) -> str | None:
+    """What is recorded of a selector."""
+    return None if given is None else Selector.parse(given, setting).anonymous
 
 
 def _meant(given: str, setting: str) -> str:

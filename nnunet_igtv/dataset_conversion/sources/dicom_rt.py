@@ -43,7 +43,6 @@ class Options(ReadingOptions):
 
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
-    options.selectors("study", "ct", "pet")  # refused before any file is read
     entries = index(list_files(folder), jobs)
     studies, loose = group_studies(entries)
     patients = frozenset().union(*(study.patients for study in studies))
