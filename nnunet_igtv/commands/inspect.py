@@ -3,8 +3,12 @@
 import argparse
 import json
 import warnings
+from collections.abc import Callable
 
 from nnunet_igtv.commands.console import Parser, say
+from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.dicom.choice import ReadingOptions
+from nnunet_igtv.errors import IGTVError
 
 
 def parser() -> Parser:
@@ -15,6 +19,7 @@ def parser() -> Parser:
     )
     parser.add_argument("path", metavar="PATH", help="folder (searched to any depth) or file")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_options(parser, ReadingOptions)
     return parser
 
 
@@ -24,18 +29,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
-        found = inspect(arguments.path)
-    say(json.dumps(found, indent=1) if arguments.json else _text(found))
+        found = inspect(arguments.path, options_of(arguments, ReadingOptions))
+    say(json.dumps(found, indent=1) if arguments.json else _text(found, arguments.spelled))
     return 0
 
 
-def _text(found: dict) -> str:
+def _text(found: dict, spelled: Callable[[str], str | None]) -> str:
     lines = []
     for s in found["series"]:
         size = "x".join(map(str, s["size"])) if s["size"] else f"{s['slices']} slices"
         spacing = " x ".join(f"{v:g}" for v in s["spacing"]) + " mm" if s["spacing"] else ""
         lines.append(f"series {s['id']}: {s['modality']} {size} {spacing} {s['orientation'] or ''}".rstrip())
-        lines.append(f"    {s['description']!r} in {s['folder']}")
+        number = "" if s["series_number"] is None else f"number {s['series_number']}, "
+        lines.append(f"    {number}{s['description']!r} in {s['folder']}")
         lines.append(f"    study {s['study']}, frame of reference {s['frame_of_reference']}")
         if "suv_factor" in s:
             lines.append(f"    SUV factor {s['suv_factor']:.8g}: {s['suv_rule']}")
@@ -49,9 +55,25 @@ def _text(found: dict) -> str:
             lines.append(
                 f"    {roi['name']:<24} {roi['contours']:>4} contours  {volume}{roi['problem'] or ''}"
             )
+    for choice in found["choices"]:
+        lines += _choice(choice, spelled)
     lines += [f"unreadable: {u['file']}: {u['reason']}" for u in found["unreadable"]]
     lines.append(
         f"{len(found['series'])} series, {len(found['structure_sets'])} structure sets, "
         f"{len(found['unreadable'])} unreadable files, {found['other_files']} other files"
     )
     return "\n".join(lines)
+
+
+def _choice(choice: dict, spelled: Callable[[str], str | None]) -> list[str]:
+    """What would be taken: for a conversion with a structure of this set, or for a prediction without one."""
+    drawn = choice["structure_set"]
+    purpose = f"with a structure of {drawn}" if drawn else "without a structure"
+    studies = ", ".join(map(str, choice["studies"]))
+    lines = [f"choice in study {studies}, {purpose}:"]
+    if choice["refused"]:
+        lines.append(f"    refused: {IGTVError(**choice['refused']).text(spelled)}")
+    else:
+        for name in ("ct", "pet"):
+            lines.append(f"    {name.upper()}: series {choice[name]['series']}; {choice[name]['why']}")
+    return lines + [f"    {warning}" for warning in choice["warnings"]]

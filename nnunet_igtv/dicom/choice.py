@@ -197,7 +197,7 @@ def choose_ct(
         warnings.append("the CT series that the structure was drawn on is absent: another is used")
     elif kept[0].uid not in known.series and any(s.uid in known.series for s in series):
         warnings.append("the structure was drawn on another CT series than the one asked for")
-    return Chosen(kept[0], _because(found, [*why, *kind], options.ct), tuple(warnings))
+    return Chosen(kept[0], _because(series, [*why, *kind], options.ct), tuple(warnings))
 
 
 def choose_pet(
@@ -222,7 +222,7 @@ def choose_pet(
     if len(kept) > 1:
         raise _ambiguous(kept, "", "name one, or take the others out of the folder", ["pet"])
     warnings = _of_another_visit(kept[0], ct, options) if ct is not None else ()
-    return Chosen(kept[0], _because(found, [*why, *kind], options.pet), warnings)
+    return Chosen(kept[0], _because(series, [*why, *kind], options.pet), warnings)
 
 
 def refuse_several_patients(series: Sequence[Series]) -> None:

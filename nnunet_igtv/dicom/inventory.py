@@ -1,4 +1,4 @@
-"""What a folder of DICOM holds: series, geometry, SUV and structures, before anybody converts it.
+"""What a folder of DICOM holds: series, geometry, SUV and structures, and which series would be chosen.
 
 The dictionary is a stable interface, described in docs/data.md; `format` counts up when it changes.
 """
@@ -7,22 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.candidates import NAMES
+from nnunet_igtv.dicom.choice import ReadingOptions, choose_images
 from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.parts import known_from
 from nnunet_igtv.dicom.rasterise import rasterise
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.dicom.structures import Roi, StructureSet, structure_set
+from nnunet_igtv.dicom.studies import Study, entry_of, group_studies
 from nnunet_igtv.dicom.suv import suv_factors
 from nnunet_igtv.dicom.volumes import pet_volume
 from nnunet_igtv.errors import IGTVError
 
 FORMAT = 1
+DEFAULTS = ReadingOptions()
 
 
-def inspect(path: str | Path) -> dict:
-    """What a folder holds, as data that JSON can carry. Raises IGTVError if the folder does not exist."""
+def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
+    """What a folder holds, as data that JSON can carry. Raises IGTVError if the folder does not exist.
+
+    Args:
+        path: a folder, searched to any depth, or a file.
+        options: how series are to be chosen, and the body weight where the PET headers have none.
+    """
     root = Path(path)
     headers, unreadable, others = [], [], 0
     for file in tqdm(list_files(root), desc="reading headers", unit="file"):
@@ -48,7 +59,8 @@ def inspect(path: str | Path) -> dict:
     return {
         "format": FORMAT,
         "series": [
-            {"id": ids[id(s)], "study": studies[s.study_uid]} | _series(s, root, frames[s.frame_of_reference])
+            {"id": ids[id(s)], "study": studies[s.study_uid]}
+            | _series(s, root, frames[s.frame_of_reference], options.weight_kg)
             for s in series
         ],
         "structure_sets": [
@@ -56,9 +68,48 @@ def inspect(path: str | Path) -> dict:
             | _structure_set(s, root, series, ids, frames)
             for s in sets
         ],
+        "choices": [
+            {
+                "studies": sorted({n for s in group.series if (n := studies[s.study_uid])}),
+                "structure_set": None if drawn is None else _name(drawn.file, root),
+            }
+            | _choice(group.series, drawn, ids, options)
+            for group in _studies(headers, series, sets)
+            for drawn in [*group.structure_sets, None]
+        ],
         "unreadable": unreadable,
         "other_files": others,
     }
+
+
+def _studies(
+    headers: Sequence[tuple[Path, Dataset]], series: Sequence[Series], sets: Sequence[StructureSet]
+) -> list[Study]:
+    """The studies as a conversion finds them, in the order of their series; those without images left out."""
+    groups, _ = group_studies([entry_of(file, header) for file, header in headers])
+    found = []
+    for group in groups:
+        files = set(group.files)
+        mine = [s for s in series if s.files[0] in files and s.modality in NAMES]
+        if mine:
+            found.append(Study(mine, [s for s in sets if s.file in files]))
+    return sorted(found, key=lambda study: series.index(study.series[0]))
+
+
+def _choice(
+    series: Sequence[Series], drawn: StructureSet | None, ids: dict[int, int], options: ReadingOptions
+) -> dict:
+    """The CT and PET that would be taken for a structure set, or without one, and why."""
+    found: dict = {"ct": None, "pet": None, "warnings": [], "refused": None}
+    known = known_from([] if drawn is None else [(drawn, [roi for roi in drawn.rois if roi.contours])])
+    try:
+        ct, pet = choose_images(series, options, known)
+    except IGTVError as error:
+        refused = {"what": error.what, "remedy": error.remedy, "settings": list(error.settings)}
+        return found | {"refused": refused | {"table": error.table}}
+    for name, chosen in (("ct", ct), ("pet", pet)):
+        found[name] = {"series": ids[id(chosen.series)], "why": chosen.why}
+    return found | {"warnings": [*ct.warnings, *pet.warnings]}
 
 
 class _Numbers(dict):
@@ -69,7 +120,7 @@ class _Numbers(dict):
         return self[uid]
 
 
-def _series(series: Series, root: Path, frame: int | None) -> dict:
+def _series(series: Series, root: Path, frame: int | None, weight_kg: float | None) -> dict:
     found: dict = {
         "folder": _name(series.folder, root),
         "modality": series.modality,
@@ -96,8 +147,8 @@ def _series(series: Series, root: Path, frame: int | None) -> dict:
         }
     if series.modality == "PT":
         try:
-            volume = None if series.fault else pet_volume(series)
-            suv = volume.suv if volume else suv_factors(series.headers)
+            volume = None if series.fault else pet_volume(series, weight_kg)
+            suv = volume.suv if volume else suv_factors(series.headers, weight_kg)
             found |= {
                 "suv_factor": suv.factor,
                 "suv_factor_range": [float(suv.factors.min()), float(suv.factors.max())],

@@ -1,6 +1,7 @@
 """What inspect says, and that its JSON stays what it is."""
 
 import json
+from copy import deepcopy
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_json(tmp_path, patient, dicom, capsys):
     (tmp_path / "CT" / "bad.dcm").write_bytes(b"")
     assert main(["inspect", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"format", "series", "structure_sets", "unreadable", "other_files"}
+    assert set(found) == {"format", "series", "structure_sets", "choices", "unreadable", "other_files"}
     ct, pet = found["series"]
     assert set(ct) == SERIES_KEYS
     assert ct["size"] == [24, 20, 10]
@@ -47,6 +48,10 @@ def test_json(tmp_path, patient, dicom, capsys):
         {"name": "IGTV", "contours": 4, "volume_ml": 1.44, "problem": None},
         {"name": "Empty", "contours": 0, "volume_ml": None, "problem": "no closed contours"},
     ]
+    why = "the only {} that could serve"
+    only = {"ct": {"series": 1, "why": why.format("CT")}, "pet": {"series": 2, "why": why.format("PET")}}
+    chosen = {"studies": [1], **only, "warnings": [], "refused": None}
+    assert found["choices"] == [{**chosen, "structure_set": drawn} for drawn in ("RT/000.dcm", None)]
     assert found["unreadable"] == [{"file": "CT/bad.dcm", "reason": "unreadable DICOM file (ValueError)"}]
     assert found["other_files"] == 1
     assert not any(secret in json.dumps(found) for secret in ("MRN", "Muster", "2020"))
@@ -65,6 +70,33 @@ def test_what_is_refused_is_said(tmp_path, patient, capsys):
     assert main(["inspect", str(tmp_path)]) == 0
     assert "refused: SUV: units CPS" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "absent")]) == 1
+
+
+def test_what_would_be_chosen_and_why(tmp_path, patient, capsys):
+    """Also what would be refused, with the candidates and the option that settles it."""
+    study = patient()
+    late = deepcopy(study.pet)
+    for k, image in enumerate(late):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.3.456789", f"1.2.3.{k}"
+        image.SeriesDescription, image.SeriesNumber = "PET delayed", 7
+    study.pet += late
+    phase = deepcopy(study.ct)
+    for k, image in enumerate(phase):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.4", f"1.2.4.{k}"
+    study.ct += phase
+    study.write(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "choice in study 1, with a structure of RT/000.dcm:\n    refused: 2 PET series could serve" in printed
+    )
+    assert "choice in study 1, without a structure:\n    refused: 2 CT series could serve" in printed
+    assert "(--pet)" in printed
+    assert "PET  7    PET delayed  2020-01-02 11:00         9       4 x 4 x 4   …456789" in printed
+    assert main(["inspect", str(tmp_path), "--pet", "delayed"]) == 0
+    printed = capsys.readouterr().out
+    assert "CT: series 2; the one that the structure set was drawn on (of 2 CT series)" in printed
+    assert "PET: series 4; asked for (of 2 PET series)" in printed
 
 
 def test_orientation():

@@ -9,12 +9,13 @@ names.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, nifti
+from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
@@ -33,6 +34,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     if not images:
         yield from dicom_rt.collect(root, options, jobs)
         return
+    _refuse_options_of_dicom(options, root)
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
         try:
@@ -43,6 +45,17 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         load = partial(nifti.load_triple, ct, pet, label, nifti.Options(options.grid), root)
         patient = folder.relative_to(root).parts[0] if folder != root else name
         yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
+
+
+def _refuse_options_of_dicom(options: Options, root: Path) -> None:
+    given = [f.name for f in fields(ReadingOptions) if getattr(options, f.name) != f.default]
+    if given:
+        raise IGTVError(
+            "the folder holds NIfTI triples, of which no series can be chosen and no header read",
+            file=root,
+            remedy="leave these options out",
+            settings=given,
+        )
 
 
 def _one(kind: str, files: list[Path], folder: str) -> Path:
