@@ -12,7 +12,7 @@ from nnunet_igtv.errors import IGTVError
 
 HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
-BODY_SUV = (0.1, 10.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
+BODY_SUV = (0.15, 7.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
 TOO_HIGH = 99.9  # percentile of the voxels; where it is beyond the highest SUV, the values are none
 CHECK = "check dose, weight and units"
 BODY = 0.1  # share of the 98th percentile, beyond which a voxel counts as body

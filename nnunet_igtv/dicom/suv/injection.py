@@ -88,9 +88,8 @@ def _with_date(moment: datetime, scan: datetime, nuclide: Nuclide, warnings: lis
     elapsed = (scan - moment).total_seconds()
     if 0 <= elapsed <= MOST_HALF_LIVES * nuclide.half_life_s:
         return _measured(moment, scan, nuclide)
-    same_day = split(moment)[0] == split(scan)[0]
     time_of_day = _nearest_day(moment, scan - DAY / 2)  # the last one before the scan
-    if nuclide.long_lived or same_day or not nuclide.usual_uptake((scan - time_of_day).total_seconds()):
+    if nuclide.long_lived or not nuclide.usual_uptake((scan - time_of_day).total_seconds()):
         if elapsed < 0:
             raise refuse(f"the injection (0018,1078) is {-elapsed / 3600:.3g} h after the scan")
         raise refuse(

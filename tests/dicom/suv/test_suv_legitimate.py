@@ -97,6 +97,10 @@ ROWS = {
         changed(Scan(vendor=GE), SeriesTime=clock(LATER)),
         None,
     ),
+    "GE, stored again, without private elements and without the first beds": (
+        changed(Scan(vendor=GE, beds_s=(600.0, 780.0)), SeriesTime=clock(LATER)),
+        None,
+    ),
     "stored again two days later": (
         changed(SeriesDate=day(BEGAN + timedelta(days=2)), SeriesTime="093000"),
         None,
@@ -186,6 +190,10 @@ ROWS = {
         changed(RadiopharmaceuticalStartDateTime="19000101090000"),
         "shifted dates",
     ),
+    "across midnight, the injection given the date of the scan": (
+        changed(Scan(began=MIDNIGHT), RadiopharmaceuticalStartDateTime="20240306233000"),
+        "shifted dates",
+    ),
     "the acquisition date alone replaced": (changed(AcquisitionDate="19000101"), "shifted dates"),
     "across midnight, the acquisition date alone replaced": (
         changed(Scan(began=MIDNIGHT), AcquisitionDate="19000101"),
@@ -214,6 +222,15 @@ ROWS = {
         changed(
             Scan(beds_s=(0.0,)),
             AcquisitionDateTime="20240305100000+0100",
+            RadiopharmaceuticalStartDateTime="20240305080000+0000",
+            RadiopharmaceuticalStartTime=None,
+        ),
+        None,
+    ),
+    "the injection in UTC, the acquisition in UTC and by the clock": (
+        changed(
+            Scan(beds_s=(0.0,)),
+            AcquisitionDateTime="20240305090000+0000",
             RadiopharmaceuticalStartDateTime="20240305080000+0000",
             RadiopharmaceuticalStartTime=None,
         ),

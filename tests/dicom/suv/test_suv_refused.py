@@ -62,6 +62,16 @@ REFUSED = {
         {"SeriesTime": at(120), "FrameReferenceTime": 1_290_000},
         "acquisition time 10:00:00, frame reference time counts from 09:39:59",
     ),
+    "decay corrected to before the injection": (
+        {},
+        {"DecayCorrectionDateTime": "20240305083000"},
+        "-30 min after the injection, by the decay correction time",
+    ),
+    "decay corrected to another day": (
+        {},
+        {"DecayCorrectionDateTime": "20240308100000"},
+        "after the injection, by the decay correction time",
+    ),
     "no acquisition time": ({}, {"AcquisitionTime": None}, "no acquisition time"),
     "acquisition time 00:00:00, series time at ten": ({}, {"AcquisitionTime": "000000"}, "00:00:00"),
     "not corrected, the same acquisition time on all beds": (
@@ -137,13 +147,13 @@ REFUSED = {
     ),
     "Zr-89, the date of the injection replaced": (
         ZIRCONIUM,
-        {"RadiopharmaceuticalStartDateTime": "19000101100000"},
+        {"RadiopharmaceuticalStartDateTime": "19000101080000", "RadiopharmaceuticalStartTime": at(-120)},
         "over 10 half-lives of Zr-89",
     ),
     "Zr-89, injection after the scan": (
         ZIRCONIUM,
-        {"RadiopharmaceuticalStartDateTime": "20240307100000"},
-        "48 h after the scan",
+        {"RadiopharmaceuticalStartDateTime": "20240307080000", "RadiopharmaceuticalStartTime": at(-120)},
+        "46 h after the scan",
     ),
     "Cu-64, time of day only": (
         {"half_life": CU64, "dose": 200e6},
