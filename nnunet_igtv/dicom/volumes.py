@@ -11,6 +11,7 @@ from nnunet_igtv.dicom.plausibility import refuse_no_suv, remarks_on_ct, remarks
 from nnunet_igtv.dicom.series import Series, read_voxels
 from nnunet_igtv.dicom.structures import FRAME_KEY
 from nnunet_igtv.dicom.suv import SUVResult, suv_factors
+from nnunet_igtv.errors import IGTVError
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ def pet_volume(series: Series, weight_kg: float | None = None) -> SUVVolume:
         series: of PET, single- or multi-frame.
         weight_kg: body weight for headers that have none.
     """
-    suv = suv_factors(series.headers, weight_kg)
+    try:
+        suv = suv_factors(series.headers, weight_kg)
+    except IGTVError as error:
+        raise error.but(file=series.folder) from error
     voxels, notes = read_voxels(series)
     voxels *= suv.factors[:, None, None].astype("float32")
-    refuse_no_suv(voxels)
+    refuse_no_suv(voxels, series.folder)
     image = _with_frame(series.grid.image(voxels), series)
     warnings = (*suv.warnings, *remarks_on_pet(voxels))
     return SUVVolume(image, warnings, (*series.notes, *notes), suv=suv)
