@@ -37,6 +37,11 @@ def parser() -> Parser:
         sub.add_argument(
             "-j", "--jobs", type=int, default=min(4, os.cpu_count() or 1), help="worker processes"
         )
+        sub.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="make and check every case and write nothing: what would be taken, and what refused",
+        )
         add_options(sub, source.options)
     return parser
 
@@ -58,17 +63,25 @@ def run(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         append=arguments.append,
         jobs=arguments.jobs,
+        dry_run=arguments.dry_run,
         **asdict(options_of(arguments, SOURCES[arguments.source].options)),
     )
+    if arguments.dry_run:
+        for case, (place, *lines) in done.summaries.items():
+            say("\n    ".join([f"{case} [{place}]", *lines]))
     for warning in done.warnings:
         say(f"warning: {warning}", error=True)
     for failure in done.failures:
         say(failure.text(arguments.spelled), error=True)
     if done.to_do:
         say(done.to_do, error=True)
-    say(f"{len(done.converted)} converted, {done.kept} already there, {len(done.failures)} failed")
-    if done.dataset.exists():
-        say(f"dataset:  {done.dataset}")
-    if done.manifest.exists():
-        say(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
+    verb = "would be converted" if arguments.dry_run else "converted"
+    say(f"{len(done.converted)} {verb}, {done.kept} already there, {len(done.failures)} failed")
+    if arguments.dry_run:
+        say("dry run: nothing was written")
+    else:
+        if done.dataset.exists():
+            say(f"dataset:  {done.dataset}")
+        if done.manifest.exists():
+            say(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
     return 1 if done.failures or not (done.converted or done.kept) else 0

@@ -19,8 +19,13 @@ FOLDERS = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
 
 @dataclass
 class Case:
-    """One converted study on one grid. `provenance` holds no identity; `identity` goes to the manifest
-    only.
+    """One converted study on one grid.
+
+    Attributes:
+        ct, pet, label: images of one grid.
+        provenance: how the case was made; holds no identity.
+        identity: what it was made from; goes to the manifest only.
+        summary: lines that tell a person what it was made from, with dates; they are shown, not kept.
     """
 
     ct: sitk.Image
@@ -28,6 +33,7 @@ class Case:
     label: sitk.Image
     provenance: dict[str, object] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
+    summary: tuple[str, ...] = ()
 
 
 def case_files(folder: Path, case: str, split: str) -> list[Path]:
@@ -40,6 +46,12 @@ def case_files(folder: Path, case: str, split: str) -> list[Path]:
     ]
 
 
+def check_case(case: Case) -> None:
+    """Raises IGTVError if the label is empty and may not be."""
+    if not sitk.GetArrayViewFromImage(case.label).any() and not case.provenance.get("without_tumour"):
+        raise IGTVError("the label is empty")
+
+
 def write_case(case: Case, targets: Sequence[Path], scratch: Path) -> list[int]:
     """Write the three files of a case, each whole; the label comes last.
 
@@ -50,8 +62,7 @@ def write_case(case: Case, targets: Sequence[Path], scratch: Path) -> list[int]:
         IGTVError: the label is empty.
         OSError: a file cannot be written in full.
     """
-    if not sitk.GetArrayViewFromImage(case.label).any() and not case.provenance.get("without_tumour"):
-        raise IGTVError("the label is empty")
+    check_case(case)
     images = (compact(case.ct), sitk.Cast(case.pet, sitk.sitkFloat32), sitk.Cast(case.label, sitk.sitkUInt8))
     unfinished = [
         scratch / target.name.replace(".nii.gz", f".{k}.nii.gz") for k, target in enumerate(targets)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from nnunet_igtv.dataset_conversion.raw_dataset import DatasetSpec, RawDataset
 from nnunet_igtv.dataset_conversion.redaction import redacted
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import SOURCES
+from nnunet_igtv.dicom.identity import redact
 from nnunet_igtv.errors import IGTVError
 
 
@@ -27,6 +28,8 @@ class Conversion:
         to_do: what the user still has to do before training, in one sentence; None if nothing.
         failures: what could not be converted, and files that belong to no study; no patient is named.
         warnings: what may be wrong with the cases converted now, "CASE: what"; no patient is named.
+        summaries: case -> where its study was found and what the case was made from, with dates; no patient
+            is named.
     """
 
     dataset: Path
@@ -36,6 +39,7 @@ class Conversion:
     failures: tuple[IGTVError, ...]
     to_do: str | None = None
     warnings: tuple[str, ...] = ()
+    summaries: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def convert(
@@ -48,6 +52,7 @@ def convert(
     split: str = "train",
     append: bool = False,
     jobs: int | None = None,
+    dry_run: bool = False,
     **options: Any,
 ) -> Conversion:
     """Convert a cohort to an nnU-Net raw dataset under `nnUNet_raw`; what is there already is kept.
@@ -61,6 +66,7 @@ def convert(
         split: "train" fills imagesTr, "test" imagesTs.
         append: add to a dataset that was made from other input.
         jobs: worker processes; None for as many as there are cores, at most 4.
+        dry_run: make and check every case, and write nothing; `converted` are the cases that would be.
         options: of the source, the fields of its `options` dataclass.
 
     Raises:
@@ -80,14 +86,17 @@ def convert(
     spec = DatasetSpec(dataset_id, name or chosen.dataset, label or chosen.label, chosen.channels)
     jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's remarks quote file names
-    recorded = _recorded(settings)
-    with RawDataset(spec, chosen.name, recorded, Path(folder), split, append) as dataset:
+    with RawDataset(spec, chosen.name, _recorded(settings), Path(folder), split, append, dry_run) as dataset:
         found = list(chosen.collect(Path(folder), settings, jobs))
         items = [entry for entry in found if isinstance(entry, Item)]
         loose = [entry for entry in found if isinstance(entry, IGTVError)]
         outcomes = dataset.convert(items, jobs) if items else []
     everybody = frozenset().union(*(item.secrets for item in items))
-    failures = [redacted(o.error, o.item.secrets) for o in outcomes if o.error]
+    root = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+    place = {o.case: _place(o.item.path, root) for o in outcomes}
+    failures = [
+        redacted(o.error.but(file=o.error.file or place[o.case]), o.item.secrets) for o in outcomes if o.error
+    ]
     failures += [redacted(error, everybody) for error in loose]
     return Conversion(
         dataset=dataset.folder,
@@ -97,16 +106,25 @@ def convert(
         failures=tuple(failures),
         to_do=dataset.to_do,
         warnings=tuple(f"{o.case}: {warning}" for o in outcomes for warning in o.warnings),
+        summaries={
+            o.case: (redact(place[o.case], o.item.secrets), *o.summary) for o in outcomes if not o.error
+        },
     )
+
+
+def _place(study: Path, root: Path) -> str:
+    """Where a study was found, below what the user gave; the name of that if it is the study."""
+    below = os.path.relpath(study, root)
+    return root.resolve().name if below == "." else below
 
 
 def _recorded(settings: Any) -> dict[str, Any]:
     """What is kept of the options, as it will be read again from JSON (tuples are lists)."""
     kept = {}
-    for field in fields(settings):
-        value, how = getattr(settings, field.name), field.metadata["recorded"]
+    for each in fields(settings):
+        value, how = getattr(settings, each.name), each.metadata["recorded"]
         if how:
-            kept[field.name] = how(value) if callable(how) else value
+            kept[each.name] = how(value) if callable(how) else value
     recorded: dict[str, Any] = json.loads(json.dumps(kept))
     return recorded
 

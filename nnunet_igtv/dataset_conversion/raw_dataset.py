@@ -11,28 +11,22 @@ import json
 import logging
 import re
 import shutil
-import signal
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import SimpleITK as sitk
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from nnunet_igtv import __version__
 from nnunet_igtv.atomic import replace
 from nnunet_igtv.channels import CT_PET, Channel, described, values_of
-from nnunet_igtv.dataset_conversion.case import case_files, write_case
+from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
 from nnunet_igtv.dataset_conversion.record import Record, Row
-from nnunet_igtv.dataset_conversion.redaction import without_secrets
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
+from nnunet_igtv.dataset_conversion.workers import Outcome, make_cases
 from nnunet_igtv.environment import nnunet_folder
 from nnunet_igtv.errors import IGTVError
 
@@ -80,24 +74,6 @@ class DatasetSpec:
         return f"Dataset{self.dataset_id:03d}_{self.name}"
 
 
-@dataclass
-class Outcome:
-    """What became of one item."""
-
-    item: Item
-    case: str
-    provenance: dict[str, object] = field(default_factory=dict)
-    identity: dict[str, str] = field(default_factory=dict)
-    sizes: list[int] = field(default_factory=list)
-    error: IGTVError | None = None
-
-    @property
-    def warnings(self) -> list[str]:
-        """What its provenance warns of."""
-        found = self.provenance.get("warnings")
-        return [str(warning) for warning in found] if isinstance(found, list) else []
-
-
 class RawDataset:
     """One conversion into one raw dataset, which nothing else can write to meanwhile: a context.
 
@@ -107,6 +83,7 @@ class RawDataset:
         source_input: the folder or file converted (kept in the record and the manifest only).
         split: "train" or "test".
         append: add to a dataset that another conversion made.
+        dry_run: write nothing: cases are made and checked, and forgotten.
 
     Raises IGTVError, before anything is written, if the id is taken by something else.
     """
@@ -119,9 +96,10 @@ class RawDataset:
         source_input: Path,
         split: str = "train",
         append: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.spec, self.source, self.options, self.split = spec, source, options, split
-        self.append, self.input = append, str(source_input.resolve())
+        self.append, self.dry_run, self.input = append, dry_run, str(source_input.resolve())
         self.to_do: str | None = None  # what the user still has to do after a conversion
         self.root = nnunet_folder("nnUNet_raw")
         self.folder = self.root / spec.folder_name
@@ -129,12 +107,8 @@ class RawDataset:
         self.lock = FileLock(self.root / f"Dataset{spec.dataset_id:03d}.lock")
 
     def __enter__(self) -> "RawDataset":
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            logger.warning("waiting for another conversion into dataset %d to end", self.spec.dataset_id)
-            self.lock.acquire()
+        if not self.dry_run:
+            self._lock()
         try:
             self.record = Record(self.root / f"{self.spec.folder_name}_record.sqlite")
             self._check_id()
@@ -142,6 +116,14 @@ class RawDataset:
             self.lock.release()
             raise
         return self
+
+    def _lock(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("waiting for another conversion into dataset %d to end", self.spec.dataset_id)
+            self.lock.acquire()
 
     def __exit__(self, *_: object) -> None:
         self.record.close()
@@ -207,8 +189,12 @@ class RawDataset:
         Returns the outcomes of this run, errors included. A run without a single case leaves the record and
         the manifest with the reasons, and no dataset.
         """
-        todo = [(row, item) for row, item in self._rows(items) if not self._done(row)]
+        todo = [(row.case, item) for row, item in self._rows(items) if not self._done(row)]
         outcomes: list[Outcome] = []
+        label = f"converting to {self.spec.folder_name}"
+        if self.dry_run:
+            make_cases(todo, _check, jobs, label, outcomes.append)
+            return outcomes
 
         def note(outcome: Outcome) -> None:
             self._note(outcome)
@@ -217,20 +203,13 @@ class RawDataset:
         shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         (self.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
         try:
-            self._run(todo, jobs, note)
+            make_cases(todo, partial(_write, self.folder, self.split), jobs, label, note)
         finally:
             self._finish()
         return outcomes
 
     def _rows(self, items: Sequence[Item]) -> list[tuple[Row, Item]]:
         """Each item's row, under the number that it has already or under a new one."""
-        options = self.record.values.get("options", {}) | {self.source: self.options}
-        for name, value in (
-            ("values", self.spec.values),
-            ("label", self.spec.label),
-            ("options", options),
-        ):
-            self.record.set(name, value)
         rows, number = [], self.record.next_number
         for item in items:
             known = self.record.rows.get(item.key)
@@ -255,31 +234,16 @@ class RawDataset:
                     item.fold,
                 )
             rows.append((known, item))
-        self.record.put(*(row for row, _ in rows))
+        if not self.dry_run:
+            options = self.record.values.get("options", {}) | {self.source: self.options}
+            for name, value in (
+                ("values", self.spec.values),
+                ("label", self.spec.label),
+                ("options", options),
+            ):
+                self.record.set(name, value)
+            self.record.put(*(row for row, _ in rows))
         return rows
-
-    def _run(self, todo: list[tuple[Row, Item]], jobs: int, note: Callable[[Outcome], None]) -> None:
-        """Convert all; `note` is called with each outcome, also of what was under way at an interruption."""
-        with tqdm(total=len(todo), desc=f"converting to {self.spec.folder_name}", unit="case") as bar:
-            if jobs <= 1 or len(todo) <= 1:
-                for row, item in todo:
-                    note(_convert(item, row.case, self.folder, self.split))
-                    bar.update()
-                return
-            pool = ProcessPoolExecutor(min(jobs, len(todo)), get_context("spawn"), _start_worker)
-            futures = {
-                pool.submit(_convert, item, row.case, self.folder, self.split): (row, item)
-                for row, item in todo
-            }
-            try:
-                for future in as_completed(list(futures)):
-                    note(_result(future, *futures.pop(future)))
-                    bar.update()
-            finally:
-                pool.shutdown(cancel_futures=True)
-                for future, (row, item) in futures.items():
-                    if not future.cancelled():
-                        note(_result(future, row, item))
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
@@ -335,42 +299,12 @@ class RawDataset:
         replace(scratch / "dataset.json", self.folder / "dataset.json")
 
 
-# ------------------------------------------------------------------------------------------------- one case
+def _write(folder: Path, split: str, name: str, case: Case) -> list[int]:
+    """Write the files of a case; runs in a worker process."""
+    return write_case(case, case_files(folder, name, split), folder / SCRATCH)
 
 
-def _start_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the parent sees to interruption; cases under way are finished
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # they quote file names
-
-
-def _result(future: Future[Outcome], row: Row, item: Item) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        error = IGTVError(
-            "a worker process died (out of memory?)",
-            remedy="run it again with fewer processes",
-            settings=["jobs"],
-        )
-        return Outcome(item, row.case, error=error.but(case=row.case))
-
-
-def _convert(item: Item, case: str, folder: Path, split: str) -> Outcome:
-    """Load one item and write its three files; runs in a worker process."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
-            loaded = item.load()
-        sizes = write_case(loaded, case_files(folder, case, split), folder / SCRATCH)
-        return Outcome(item, case, without_secrets(loaded.provenance, item.secrets), loaded.identity, sizes)
-    except IGTVError as error:
-        return Outcome(item, case, error=error.but(case=case))
-    except OSError as error:
-        what = f"the case could not be read or written ({error.strerror or error})"
-        return Outcome(item, case, error=IGTVError(what, case=case, remedy="make room, or give access"))
-    except Exception as error:  # one broken study must not end the others
-        what = f"unexpected {type(error).__name__}: {error}"
-        return Outcome(item, case, error=IGTVError(what, case=case, remedy="please report this"))
+def _check(name: str, case: Case) -> list[int]:
+    """What is checked before a case is written, and no more."""
+    check_case(case)
+    return []

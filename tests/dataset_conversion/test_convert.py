@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_igtv.commands.main import main
-from nnunet_igtv.dataset_conversion import case, raw_dataset
+from nnunet_igtv.dataset_conversion import case, raw_dataset, workers
 from nnunet_igtv.dataset_conversion.splits import splits_by_patient
 
 
@@ -136,7 +137,7 @@ def test_a_rerun_skips_what_is_done_and_takes_what_is_new(cohort, raw, capsys):
 
 def test_an_interrupted_run_goes_on(cohort, raw, monkeypatch, capsys):
     folder = cohort("in", "a", "bb", "ccc")
-    convert_one, calls = raw_dataset._convert, []
+    convert_one, calls = workers.make_case, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -144,7 +145,7 @@ def test_an_interrupted_run_goes_on(cohort, raw, monkeypatch, capsys):
             raise KeyboardInterrupt
         return convert_one(*arguments)
 
-    monkeypatch.setattr(raw_dataset, "_convert", interrupted)
+    monkeypatch.setattr(workers, "make_case", interrupted)
     assert convert("lucid", folder, "-d", 902, "-j", 1) == 130
     dataset = raw / "Dataset902_LUCID"
     assert cases(dataset) == ["LUCID_0001.nii.gz"]
@@ -301,6 +302,87 @@ def test_a_cohort_in_one_flat_folder(tmp_path, raw, patient):
     assert len(cases(raw / "Dataset902_LUCID")) == 2
 
 
+def everything_below(folder):
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def test_a_dry_run_says_what_a_conversion_would_do_and_writes_nothing(cohort, patient, raw, capsys):
+    folder = cohort("in", "a", "bb")
+    dry = ("lucid", folder, "-d", 902, "-j", 2, "--dry-run")
+    before = everything_below(folder.parent)
+    assert convert(*dry) == 0
+    printed = capsys.readouterr()
+    for line in (
+        "CT: series 1 of 2020-01-02 11:00, 24 x 20 x 10 voxels of 2.00 x 2.00 x 3.00 mm; the only CT that",
+        "PET: series 2 of 2020-01-02 11:00, 14 x 12 x 9 voxels of 4.00 x 4.00 x 4.00 mm; the only PET that",
+        "structure: 'IGTV' of 'plan'",
+        "2 would be converted, 0 already there, 0 failed",
+    ):
+        assert line in printed.out
+    assert {"LUCID_0001", "LUCID_0002"} <= set(printed.out.split())
+    assert "MRN" not in printed.out + printed.err
+    bad = patient("ccc")
+    for image in bad.pet[:3]:  # what only pixels tell
+        image.PixelData = image.PixelData[:50]
+    bad.write(folder / "late")
+    before |= everything_below(folder / "late")
+    assert convert(*dry) == 1
+    printed = capsys.readouterr()
+    assert "2 would be converted, 0 already there, 1 failed" in printed.out
+    assert printed.err.count("LUCID_000") == 1
+    assert {p: b for p, b in everything_below(folder.parent).items() if p != folder / "late"} == before
+    assert not raw.exists()
+
+
+def test_a_dry_run_knows_what_is_there(cohort, raw, capsys):
+    folder = cohort("in", "a")
+    assert convert("lucid", folder, "-d", 902) == 0
+    before = everything_below(raw)
+    cohort("in", "bb")
+    assert convert("lucid", folder, "-d", 902, "--dry-run") == 0
+    assert "1 would be converted, 1 already there" in capsys.readouterr().out
+    assert convert("lucid", folder, "-d", 902, "--dry-run", "--grid", "pet") == 1
+    assert "with other options" in capsys.readouterr().err
+    assert everything_below(raw) == before
+
+
+def test_a_failure_names_the_folder_of_its_study(cohort, raw, patient, capsys):
+    folder = cohort("in", "a")
+    bad = patient("bb")
+    bad.pet.clear()
+    bad.write(folder / "deep" / "down")
+    assert convert("lucid", folder, "-d", 902) == 1
+    assert "no PET series in the study [deep/down]" in capsys.readouterr().err
+
+
+def test_one_weight_for_several_patients_is_refused(cohort, raw, capsys):
+    assert convert("lucid", cohort("in", "a", "bb"), "-d", 902, "--weight", 70) == 1
+    assert "one body weight was given for 2 patients" in capsys.readouterr().err
+    assert not (raw / "Dataset902_LUCID").exists()
+
+
+def test_the_choice_of_a_series_is_recorded_without_dates(cohort, raw, patient, tmp_path):
+    study = patient("a")
+    late = deepcopy(study.pet)
+    for k, image in enumerate(late):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.3", f"1.2.3.{k}"
+        image.SeriesTime = image.AcquisitionTime = "130000"
+    study.pet += late
+    study.write(tmp_path / "in")
+    assert convert("lucid", tmp_path / "in", "-d", 902) == 1
+    for number, selector in ((903, "date:2020-01-02 13"), (904, "date:last")):
+        assert convert("lucid", tmp_path / "in", "-d", number, "--pet", selector) == 0
+    record = json.loads((raw / "Dataset903_LUCID" / "conversion.json").read_text())
+    assert record["options"]["lucid"]["pet"] == "date:…"
+    assert record["cases"]["LUCID_0001"]["chosen"] == {
+        "ct": "the only CT that could serve",
+        "pet": "asked for (of 2 PET series)",
+    }
+    assert "1.2.3" in (raw / "Dataset903_LUCID_manifest.csv").read_text()
+    record = json.loads((raw / "Dataset904_LUCID" / "conversion.json").read_text())
+    assert record["options"]["lucid"]["pet"] == "date:last"
+
+
 def test_case_names_stay_readable_whatever_the_patient_is_called(raw, patient, tmp_path, capsys):
     study = patient("a")
     study.pet.clear()
@@ -308,7 +390,10 @@ def test_case_names_stay_readable_whatever_the_patient_is_called(raw, patient, t
         dataset.PatientName = "Lucid^Remedy"
     study.write(tmp_path / "in" / "Lucid")
     assert convert("lucid", tmp_path / "in", "-d", 902) == 1
-    assert "LUCID_0001: no PET series in the study. Remedy: add the PET series" in capsys.readouterr().err
+    assert (
+        "LUCID_0001: no PET series in the study [<patient>]. Remedy: add the PET series"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_unreadable_file_of_nobody(cohort, raw, tmp_path, capsys):

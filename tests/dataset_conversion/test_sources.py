@@ -284,3 +284,9 @@ def test_lucid_as_nifti(tmp_path, raw, capsys):
     write_triple(tmp_path / "lucid" / "p3", ("CT", "CT_2", "ITV"))
     assert convert("lucid", tmp_path / "lucid", "-d", 53) == 1
     assert "2 NIfTI files are named CT" in capsys.readouterr().err
+
+
+def test_options_of_dicom_are_refused_for_lucid_as_nifti(tmp_path, raw, capsys):
+    write_triple(tmp_path / "lucid" / "p1", ("CT", "PET", "IGTV"))
+    assert convert("lucid", tmp_path / "lucid", "-d", 53, "--ct", "thorax", "--weight", 70) == 1
+    assert "leave these options out (--ct, --weight)" in capsys.readouterr().err

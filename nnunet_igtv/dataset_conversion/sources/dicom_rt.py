@@ -15,6 +15,7 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.candidates import described
 from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
 from nnunet_igtv.dicom.parts import choose_parts
@@ -148,6 +149,15 @@ def _load(files: StudyFiles, options: Options) -> Case:
             "pet_series": pet_series.uid,
             "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s, _ in parts.structures),
         },
+        summary=(
+            f"CT: {described(ct_series)}; {parts.ct.why}",
+            f"PET: {described(pet_series)}; {parts.pet.why}",
+            *(
+                f"structure: {', '.join(repr(roi.name) for roi in rois)} of "
+                f"{text(s.header, 'StructureSetLabel') or s.file.name!r}"
+                for s, rois in parts.structures
+            ),
+        ),
     )
 
 
