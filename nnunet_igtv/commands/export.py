@@ -28,7 +28,16 @@ def parser() -> Parser:
         sub.add_argument(
             "mask", type=Path, help="NIfTI or any image SimpleITK reads; nonzero is the structure"
         )
-        sub.add_argument("--ct", type=Path, required=True, metavar="DIR", help="folder of the CT series")
+        sub.add_argument(
+            "--ct", dest="folder", type=Path, required=True, metavar="DIR", help="folder of the CT series"
+        )
+        sub.add_argument(
+            "--series",
+            dest="ct",
+            metavar="SELECTOR",
+            help="the CT, where several lie on the mask's grid: number, description, date, phase:40 or uid:…",
+        )
+        sub.add_argument("--study", metavar="SELECTOR", help="its study: description, date or UID")
         sub.add_argument(
             "-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet"
         )
@@ -62,18 +71,26 @@ def run(arguments: argparse.Namespace) -> int:
 
         written = write_rtstruct(
             mask,
-            arguments.ct,
+            arguments.folder,
             arguments.output,
             arguments.name,
             colour=arguments.colour,
             extend=arguments.extend,
             anonymous=arguments.anonymous,
+            ct=arguments.ct,
+            study=arguments.study,
         )
     else:
         from nnunet_igtv.export import write_seg
 
         written = write_seg(
-            mask, arguments.ct, arguments.output, arguments.name, anonymous=arguments.anonymous
+            mask,
+            arguments.folder,
+            arguments.output,
+            arguments.name,
+            anonymous=arguments.anonymous,
+            ct=arguments.ct,
+            study=arguments.study,
         )
     say(written)
     return 0

@@ -1,19 +1,33 @@
 """The CT series that a mask belongs to, and the mask on its grid, without resampling anything."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
 
+from nnunet_igtv.dicom.choice import Known, ReadingOptions, choose_ct, refuse_several_patients
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import check_mask, onto_grid
 
 
-def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series, sitk.Image]:
+def reference_series(
+    ct: str | Path | Series,
+    mask: sitk.Image,
+    options: ReadingOptions,
+    drawn_on: Callable[[], frozenset[str]] = frozenset,
+) -> tuple[Series, sitk.Image]:
     """The CT series (given, or under a folder) whose voxels are the mask's, and the mask on its grid.
 
+    Args:
+        ct: the series, or a folder of them.
+        mask: the mask.
+        options: what a person said, for several series on the mask's grid.
+        drawn_on: gives the UIDs of the series that a structure set to extend was drawn on.
+
     Raises:
-        IGTVError: no mask, no CT series, none on the mask's grid, or several on it.
+        IGTVError: no mask, no CT series, none on the mask's grid, or several on it that the rules of `choice`
+            do not separate.
     """
     check_mask(mask)
     folder = ct.folder if isinstance(ct, Series) else Path(ct)
@@ -22,20 +36,21 @@ def reference_series(ct: str | Path | Series, mask: sitk.Image) -> tuple[Series,
         raise IGTVError(
             "no CT series", file=folder, remedy="pass the folder of the CT that the case came from"
         )
-    fitting: list[tuple[Series, sitk.Image]] = []
+    fitting: dict[int, sitk.Image] = {}
     refusals: list[IGTVError] = []
-    for series in found:
+    for number, series in enumerate(found):
         try:
-            fitting.append((series, onto_grid(mask, series.grid, "CT")))
+            fitting[number] = onto_grid(mask, series.grid, "CT")
         except IGTVError as error:
             refusals.append(error)
     if not fitting:
         remedy = refusals[0].remedy or "pass the CT series that the case was converted from"
         raise refusals[0].but(file=refusals[0].file or folder, remedy=remedy)
-    if len(fitting) > 1:
-        raise IGTVError(
-            f"{len(fitting)} CT series lie on the grid of the mask",
-            file=folder,
-            remedy="pass the folder of one series: " + ", ".join(sorted({str(s.folder) for s, _ in fitting})),
-        )
-    return fitting[0]
+    candidates = [found[number] for number in fitting]
+    try:
+        refuse_several_patients(candidates)
+        known = Known(series=drawn_on()) if len(candidates) > 1 else Known()
+        chosen = choose_ct(candidates, options, known).series
+    except IGTVError as error:
+        raise error.but(file=error.file or folder) from error
+    return chosen, fitting[found.index(chosen)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -11,6 +12,8 @@ from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.choice import ReadingOptions
+from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.dicom.structures import references
 from nnunet_igtv.errors import IGTVError
@@ -37,6 +40,8 @@ def write_rtstruct(
     colour: tuple[int, int, int] = COLOUR,
     extend: str | Path | None = None,
     anonymous: str | None = None,
+    ct: str | None = None,
+    study: str | None = None,
 ) -> Path:
     """Write `mask` as the structure `name` of a new RTSTRUCT file.
 
@@ -48,6 +53,8 @@ def write_rtstruct(
         colour: display colour, red, green, blue, 0 to 255.
         extend: an existing structure set of the same CT whose structures the new file carries as well.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
+        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.dicom.selectors`.
+        study: of which study.
 
     Returns:
         The file written. Reading it back on the CT's grid gives exactly the mask.
@@ -76,11 +83,19 @@ def write_rtstruct(
             remedy="write a new structure set, or keep the identity",
             settings=["anonymous", "extend"],
         )
-    series, mask = reference_series(ct_folder, mask)
+    series, mask = reference_series(
+        ct_folder, mask, ReadingOptions(ct=ct, study=study), partial(_drawn_on, extend)
+    )
     if anonymous is not None:
         series = anonymised(series, anonymous)
     write_dicom(rtstruct(mask, series, name, colour=colour, extend=extend), output)
     return output
+
+
+def _drawn_on(existing: str | Path | None) -> frozenset[str]:
+    """UIDs of the series that a structure set was drawn on; none if it cannot be read."""
+    header = read_header(Path(existing)) if existing is not None and Path(existing).is_file() else None
+    return frozenset() if header is None else references(header)[1]
 
 
 def rtstruct(

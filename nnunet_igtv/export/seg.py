@@ -12,6 +12,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import number, text
+from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.series import Series
@@ -54,6 +55,8 @@ def write_seg(
     name: str = "IGTV",
     *,
     anonymous: str | None = None,
+    ct: str | None = None,
+    study: str | None = None,
 ) -> Path:
     """Write `mask` as the one segment `name` of a new binary DICOM-SEG file.
 
@@ -63,6 +66,8 @@ def write_seg(
         output: the file to write; must not exist.
         name: the segment's label, at most 64 characters of any script, no backslash.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
+        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.dicom.selectors`.
+        study: of which study.
 
     Raises:
         IGTVError: highdicom is missing, a CT of several multi-frame files, or as `write_rtstruct`.
@@ -78,7 +83,7 @@ def write_seg(
     output = Path(output)
     refuse_existing(output)
     require_highdicom()
-    series, mask = reference_series(ct_folder, mask)
+    series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
     if anonymous is not None:
         series = anonymised(series, anonymous)
     write_dicom(segmentation(mask, series, name), output)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+from nnunet_igtv.commands.main import main
 from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
@@ -223,12 +224,57 @@ def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
     refused("is no RTSTRUCT", extend=next(ct.iterdir()))
 
 
-def test_two_series_on_one_grid_are_not_guessed_between(upright, write_ct, tmp_path):
+def series_named(dataset):
+    (frame,) = dataset.ReferencedFrameOfReferenceSequence
+    (study,) = frame.RTReferencedStudySequence
+    return [series.SeriesInstanceUID for series in study.RTReferencedSeriesSequence]
+
+
+def uid_of(folder):
+    return dcmread(next(folder.iterdir())).SeriesInstanceUID
+
+
+def test_two_series_on_one_grid_are_not_guessed_between(upright, write_ct, tmp_path, capsys):
+    first, second = (write_ct(tmp_path / "study" / name, upright, series=name) for name in "ab")
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    with pytest.raises(IGTVError, match="2 CT series could serve") as refused:
+        write_rtstruct(mask, tmp_path / "study", tmp_path / "rs.dcm")
+    assert len(refused.value.table.splitlines()) == 3
+    named = write_rtstruct(mask, tmp_path / "study", tmp_path / "named.dcm", ct=uid_of(second))
+    assert series_named(dcmread(named)) == [uid_of(second)]
+    with pytest.raises(IGTVError, match="no CT series is meant by"):
+        write_rtstruct(mask, first, tmp_path / "rs.dcm", ct="contrast")
+    sitk.WriteImage(mask, str(tmp_path / "mask.nii.gz"))
+    output = tmp_path / "rs.dcm"
+    inputs = [tmp_path / "mask.nii.gz", "--ct", tmp_path / "study", "-o", output]
+    command = ["export", "rtstruct", *map(str, inputs)]
+    assert main(command) == 1
+    assert "(--series)" in capsys.readouterr().err
+    assert main([*command, "--series", f"uid:{uid_of(first)[-8:]}"]) == 0
+    assert series_named(dcmread(output)) == [uid_of(first)]
+
+
+def test_the_structure_set_to_extend_tells_the_series(upright, write_ct, tmp_path):
     first, _ = (write_ct(tmp_path / "study" / name, upright, series=name) for name in "ab")
     mask = upright.image(shapes()["single voxel"].astype(np.uint8))
-    with pytest.raises(IGTVError, match="2 CT series lie on the grid"):
-        write_rtstruct(mask, tmp_path / "study", tmp_path / "rs.dcm")
-    write_rtstruct(mask, first, tmp_path / "rs.dcm")
+    old = write_rtstruct(mask, first, tmp_path / "old.dcm")
+    extended = write_rtstruct(mask, tmp_path / "study", tmp_path / "new.dcm", "more", extend=old)
+    assert series_named(dcmread(extended)) == [uid_of(first)]
+
+
+def test_two_visits_on_one_grid_are_not_told_apart_by_image_type(upright, write_ct, tmp_path):
+    """The table was at the same place: the voxels coincide, the frames of reference differ."""
+    first, second = (write_ct(tmp_path / "patient" / name, upright, study=name) for name in "ab")
+    for path in first.iterdir():
+        dataset = dcmread(path)
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.save_as(path)
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    with pytest.raises(IGTVError, match="in 2 studies and 2 frames of reference"):
+        write_rtstruct(mask, tmp_path / "patient", tmp_path / "rs.dcm")
+    study = dcmread(next(second.iterdir())).StudyInstanceUID
+    named = write_rtstruct(mask, tmp_path / "patient", tmp_path / "rs.dcm", study=study)
+    assert series_named(dcmread(named)) == [uid_of(second)]
 
 
 def test_series_on_another_grid_is_passed_over(upright, write_ct, tmp_path):
