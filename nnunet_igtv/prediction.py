@@ -4,12 +4,13 @@ The readers of the converters turn CT and PET into the model's input, `nnUNetv2_
 mask comes back on the grid of the CT, ready to be exported. Nothing of the patient's identity is printed.
 """
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
+from nnunet_igtv.weights.trust import check_model, read_json
 
 _CASE = "STUDY"
 DEFAULTS = ReadingOptions()
@@ -37,6 +39,7 @@ class Model:
         dataset, trainer, plans, configuration, folds, checkpoint: as `nnUNetv2_predict` is told.
         structure: name of its one label.
         file_ending: of the images that it reads.
+        trusted: whether its files may run code when they are loaded.
 
     Examples:
         >>> from nnunet_igtv import Model
@@ -53,6 +56,7 @@ class Model:
     checkpoint: str
     structure: str
     file_ending: str
+    trusted: bool = False
 
     @classmethod
     def find(
@@ -64,15 +68,20 @@ class Model:
         *,
         folds: Sequence[str | int] = ("0",),
         checkpoint: str = "checkpoint_final.pth",
+        trust_model: bool = False,
     ) -> "Model":
         """The model under `nnUNet_results`.
 
+        Args:
+            trust_model: take one whose checkpoints hold more than data. They may run any code.
+
         Raises:
-            IGTVError: no such model, or one that was not trained on CT in HU and PET in SUV.
+            IGTVError: no such model, one that was not trained on CT in HU and PET in SUV, or one that would
+                run code when it is loaded.
         """
         dataset = str(dataset)
         results = nnunet_folder("nnUNet_results")
-        pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
+        pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else dataset
         trained = f"{trainer}__{plans}__{configuration}"
         found = sorted(results.glob(f"{pattern}/{trained}/dataset.json"))
         if len(found) != 1:
@@ -83,7 +92,9 @@ class Model:
                 remedy="name one of them, or train first",
                 settings=["dataset", "trainer", "plans", "configuration"],
             )
-        description = json.loads(found[0].read_text(encoding="utf-8"))
+        if not trust_model:
+            _examine(found[0].parent, folds, checkpoint)
+        description = read_json(found[0])
         channels = channels_of(description, found[0])
         if mismatch(channels, CT_PET) or unknown(channels):
             raise IGTVError(
@@ -105,7 +116,15 @@ class Model:
             checkpoint,
             labels[0],
             description["file_ending"],
+            trust_model,
         )
+
+
+def _examine(folder: Path, folds: Sequence[str | int], checkpoint: str) -> None:
+    try:
+        check_model(folder, [folder / f"fold_{fold}" / checkpoint for fold in folds])
+    except IGTVError as error:
+        raise error.but(settings=[*error.settings, "folds", "checkpoint", "trust_model"]) from error
 
 
 @dataclass(frozen=True)
@@ -167,15 +186,17 @@ def predict_series(
     *,
     mirroring: bool = True,
     options: ReadingOptions = DEFAULTS,
+    workspace: Path | None = None,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Prediction:
     """The structure on a CT series, from it and a PET series; see `predict`.
 
     Args:
+        workspace: where the images are kept meanwhile, in a folder that only its owner can read; None for
+            the system's folder of temporary files.
         tell: called with each of the notes before nnU-Net is.
     """
-    with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as scratch:
-        folder = Path(scratch)
+    with _private_folder(workspace) as folder:
         notes = write_input(ct.series, pet.series, folder / "input", model.file_ending, options.weight_kg)
         notes = (*ct.warnings, *pet.warnings, *notes)
         for note in notes:
@@ -183,6 +204,25 @@ def predict_series(
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
         mask = _read_prediction(folder / "output" / (_CASE + model.file_ending), model.structure)
     return Prediction(mask, ct.series, model.structure, notes)
+
+
+@contextmanager
+def _private_folder(parent: Path | None) -> Iterator[Path]:
+    """A folder for images of a patient, removed on any way out; what a killed run left is removed before."""
+    if parent is None:
+        with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as temporary:
+            yield Path(temporary)
+        return
+    folder = parent / ".unfinished"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other files are there
+            parent.rmdir()
 
 
 def choose_series(
@@ -228,6 +268,8 @@ def write_input(
 def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:
     """`nnUNetv2_predict` of this Python environment. Raises IGTVError if it fails."""
     entry = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point; predict_entry_point()"
+    if not model.trusted:
+        entry = f"from nnunet_igtv.weights.reading import load_data_only; load_data_only(); {entry}"
     command = [
         *(sys.executable, "-c", entry, "-i", str(images), "-o", str(output)),
         *("-d", model.dataset, "-c", model.configuration, "-tr", model.trainer, "-p", model.plans),

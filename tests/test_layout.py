@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "plans": {"architectures", "errors"},
     "trainers": {"architectures", "atomic", "channels", "environment", "errors", "plans", "weights"},
     "nnunet_ext": {"trainers"},
-    "prediction": {"channels", "dataset_conversion", "dicom", "environment", "errors", "grids"},
+    "prediction": {"channels", "dataset_conversion", "dicom", "environment", "errors", "grids", "weights"},
 }
 TOP = {"commands", "__init__", "__main__", "cli"}  # they import anything, and nothing imports them
 # what must not import torch, neither at once nor inside a function

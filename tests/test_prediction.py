@@ -1,13 +1,16 @@
 """One DICOM study in, contours out: the pieces with nnU-Net's part replaced, and once with nnU-Net itself."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from pydicom import dcmread
 
 from nnunet_igtv import prediction
@@ -25,6 +28,12 @@ def study(tmp_path_factory):
     return next(iter(write_cohort("igtv", 1, 6, 32, 12, tmp_path_factory.mktemp("studies"))))
 
 
+def save_checkpoint(folder, **more):
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    path.parent.mkdir(exist_ok=True)
+    torch.save({"network_weights": {}, "trainer_name": TRAINER, **more}, path)
+
+
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """A results folder whose model says what it is, and no more."""
@@ -32,6 +41,8 @@ def results(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     description = {"channel_names": {"0": "CT", "1": "CT"}, "labels": {"background": 0, "IGTV": 1}}
     (folder / "dataset.json").write_text(json.dumps(description | {"file_ending": ".nii.gz"}))
+    (folder / "plans.json").write_text(json.dumps({"configurations": {"2d": {}}}))
+    save_checkpoint(folder)
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     return folder
 
@@ -162,7 +173,6 @@ def test_outputs_are_never_overwritten(study, results, threshold_for_nnunet, tmp
 @pytest.mark.e2e
 def test_with_nnunet_itself(study, nnunet_world, tmp_path, monkeypatch):
     """An untrained network in a folder as training leaves it: what it says is what the file holds."""
-    import torch
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunet_igtv.plans import rewrite_plans
@@ -198,3 +208,60 @@ def test_with_nnunet_itself(study, nnunet_world, tmp_path, monkeypatch):
     expected = sitk.GetArrayFromImage(predicted[0])
     assert 0 < expected.mean() < 1
     assert (sitk.GetArrayFromImage(mask) == expected).all()
+
+
+class Call:
+    """Unpickles to the result of a command."""
+
+    def __init__(self, line):
+        self.line = line
+
+    def __reduce__(self):
+        return os.system, (self.line,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(study, results, threshold_for_nnunet, tmp_path, capsys):
+    save_checkpoint(results, remark=Call(f"touch {tmp_path / 'executed'}"))
+    error = refused(capsys, study, tmp_path / "out")
+    assert "holds more than data" in error
+    assert "--trust-model" in error
+    assert threshold_for_nnunet == []
+    assert run(study, tmp_path / "out", "--trust-model") == 0
+    assert "load_data_only" not in " ".join(threshold_for_nnunet[0][0])
+    assert not (tmp_path / "executed").exists()  # here too: the stand-in for nnU-Net loads nothing
+
+
+def test_nnunet_is_kept_from_loading_more_than_data(tmp_path):
+    """What a prediction runs first: `torch.load` then refuses code even where it is told not to."""
+    torch.save({"remark": Call(f"touch {tmp_path / 'executed'}")}, tmp_path / "w.pth")
+    torch.save({"logged": np.float64(0.5)}, tmp_path / "numbers.pth")
+    program = (
+        "from nnunet_igtv.weights.reading import load_data_only; load_data_only(); import torch, sys\n"
+        "print(torch.load(sys.argv[2], weights_only=False))\n"
+        "torch.load(sys.argv[1], weights_only=False)"
+    )
+    arguments = [str(tmp_path / "w.pth"), str(tmp_path / "numbers.pth")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert "0.5" in done.stdout
+    assert "UnpicklingError" in done.stderr
+    assert not (tmp_path / "executed").exists()
+
+
+def test_images_are_private_and_gone_with_the_next_call(
+    study, results, threshold_for_nnunet, tmp_path, monkeypatch
+):
+    left = tmp_path / "out" / ".unfinished" / "input"
+    left.mkdir(parents=True)
+    (left / "STUDY_0000.nii.gz").write_bytes(b"of a killed run")
+    modes = []
+    stand_in = subprocess.run
+
+    def watched(command, env):
+        folder = Path(command[4]).parent
+        modes.append((folder.parent, folder.stat().st_mode & 0o777, (folder / "input").is_dir()))
+        return stand_in(command, env)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    assert run(study, tmp_path / "out") == 0
+    assert modes == [(tmp_path / "out", 0o700, True)]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["RTSTRUCT.dcm"]

@@ -35,6 +35,11 @@ def parser() -> Parser:
         metavar="DIR",
         help="folder for RTSTRUCT.dcm (and SEG.dcm)",
     )
+    parser.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="load a checkpoint that may run code: for your own older files only",
+    )
     parser.add_argument("--name", help="name of the structure (default: the model's label)")
     parser.add_argument("--seg", action="store_true", help="write a DICOM-SEG as well (the extra `seg`)")
     either = parser.add_mutually_exclusive_group()
@@ -66,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.configuration,
         folds=arguments.folds,
         checkpoint=arguments.checkpoint,
+        trust_model=arguments.trust_model,
     )
     name = arguments.name or model.structure
     with quiet():
@@ -82,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.device,
             mirroring=not arguments.disable_tta,
             options=options,
+            workspace=arguments.output,
             tell=lambda note: say(f"note: {note}"),
         )
         write_rtstruct(found.mask, drawn_on, outputs["rtstruct"], name, extend=arguments.extend)

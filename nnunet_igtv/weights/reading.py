@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -44,6 +45,12 @@ DATA_TYPES: list[Any] = [
         for name in ("scalar", "_reconstruct")
     ),
 ]
+
+
+def load_data_only() -> None:
+    """From now on `torch.load` in this process takes files of data alone, whatever its caller asks for."""
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    torch.serialization.add_safe_globals(DATA_TYPES)
 
 
 def load_checkpoint(path: str | Path) -> Any:

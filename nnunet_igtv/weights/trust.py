@@ -8,7 +8,7 @@ import json
 import pickle
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -63,19 +63,24 @@ def model_folders(root: Path) -> list[Path]:
     return sorted(named | folds)
 
 
-def check_model(folder: str | Path) -> ModelFacts:
-    """Examine all files of a model folder that nnU-Net's commands would load.
+def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -> ModelFacts:
+    """Examine the files of a model folder that nnU-Net's commands would load.
+
+    Args:
+        folder: holds plans.json, dataset.json and the folds.
+        checkpoints: those that will be loaded; None for all, and for nnU-Net's pickles of postprocessing too.
 
     Raises:
         IGTVError: a checkpoint or a pickle holds more than data, the plans name a class that is none of this
             package's or nnU-Net's networks, or a file cannot be read.
     """
     folder = Path(folder)
-    plans, dataset = (_json(folder / name) for name in ("plans.json", "dataset.json"))
+    plans, dataset = (read_json(folder / name) for name in ("plans.json", "dataset.json"))
     networks = dict(_networks(plans, folder / "plans.json"))
-    for pickled in sorted(folder.rglob("*.pkl")):
-        check_pickle(pickled)
-    checkpoints = tuple(_checkpoint(path, folder) for path in sorted(folder.rglob("*.pth")))
+    if checkpoints is None:
+        for pickled in sorted(folder.rglob("*.pkl")):
+            check_pickle(pickled)
+        checkpoints = sorted(folder.rglob("*.pth"))
     if not checkpoints:
         raise IGTVError("no checkpoints", file=folder, remedy="give the folder that holds fold_0, fold_1, …")
     return ModelFacts(
@@ -84,7 +89,7 @@ def check_model(folder: str | Path) -> ModelFacts:
         tuple(map(str, channels_of(dataset, folder / "dataset.json"))),
         tuple(map(str, dataset.get("labels", {}))),
         networks,
-        checkpoints,
+        tuple(_checkpoint(path, folder) for path in checkpoints),
     )
 
 
@@ -151,7 +156,8 @@ def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> 
         raise IGTVError("not a zip file that can be unpacked", file=archive) from error
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a model folder, which holds a dictionary. Raises IGTVError for any other."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
