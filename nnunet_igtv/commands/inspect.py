@@ -55,6 +55,7 @@ def _text(found: dict, spelled: Callable[[str], str | None]) -> str:
             lines.append(
                 f"    {roi['name']:<24} {roi['contours']:>4} contours  {volume}{roi['problem'] or ''}"
             )
+            lines += [f"        {note}" for note in roi["notes"]]
     for choice in found["choices"]:
         lines += _choice(choice, spelled)
     lines += [f"unreadable: {u['file']}: {u['reason']}" for u in found["unreadable"]]

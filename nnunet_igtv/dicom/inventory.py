@@ -188,16 +188,21 @@ def _structure_set(
 
 
 def _structure(roi: Roi, grid: Series | None) -> dict:
-    """Name, number of contours, volume on the grid of the series it belongs to (None if it has none)."""
+    """Name, number of contours, volume on the grid of the series it belongs to (None if it has none), and
+    what should be known about the contours.
+    """
     found: dict = {"name": roi.name, "contours": len(roi.contours), "volume_ml": None, "problem": None}
-    if not roi.contours:
-        found["problem"] = "no closed contours"
+    found["notes"] = list(roi.drawn.notes)
+    if roi.drawn.fault or not roi.contours:
+        found["problem"] = roi.drawn.fault.what if roi.drawn.fault else "no closed contours"
     elif grid is None:
         found["problem"] = "the series it was drawn on is not in the folder"
     else:
         try:
-            voxels = int(rasterise([roi], grid.grid).mask.sum())
+            drawn = rasterise([roi], grid.grid)
+            voxels = int(drawn.mask.sum())
             found["volume_ml"] = round(voxels * float(np.prod(grid.grid.spacing)) / 1000, 3)
+            found["notes"] = drawn.notes
         except IGTVError as error:
             found["problem"] = error.what
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.dicom.structures import Roi, StructureSet
+from nnunet_igtv.dicom.structures import Roi, StructureSet, listed
 from nnunet_igtv.dicom.studies import Study
 from nnunet_igtv.errors import IGTVError
 
@@ -67,7 +67,7 @@ def _structures(study: Study, pattern: str, options: ReadingOptions, union: bool
         if first:
             first.select(pattern)  # matches, but holds no contours: says so
         raise IGTVError(
-            f"no structure matches {pattern!r}; there are: {', '.join(map(repr, names)) or 'none'}",
+            f"no structure matches {pattern!r}; there are: {listed(names)}",
             remedy="name one of them (its name, or a regular expression for the whole name)",
             settings=["structure"],
         )
@@ -81,8 +81,7 @@ def _structures(study: Study, pattern: str, options: ReadingOptions, union: bool
     if not union and (len(matching) > 1 or len(matching[0][1]) > 1):
         names = [roi.name for _, found in matching for roi in found]
         raise IGTVError(
-            f"{len(names)} structures in {len(matching)} structure set(s) match {pattern!r}: "
-            f"{', '.join(map(repr, names))}",
+            f"{len(names)} structures in {len(matching)} structure set(s) match {pattern!r}: {listed(names)}",
             remedy="give a narrower pattern, unite them, name the study or the CT that was drawn on, or keep "
             "one structure set only",
             settings=["structure", "union", "study", "ct"],

@@ -25,6 +25,7 @@ COARSE = 1.5  # slices: planes at more than this distance leave out slices
 BY_HAND = 3.1  # slices: every second or third slice is drawn on by people
 REGULAR = 2  # as many equal distances are the spacing of another stack, however large
 CONTINUES = 1.5  # times the usual distance: a plane that is farther away does not continue the last one
+BRIDGES = 2.1  # times the usual distance: where interpolation is asked for, over one plane that is missing
 LOOK_AHEAD = 16  # planes
 TIE = 0.02  # slices: a slice on the border of two slabs belongs to the lower one, also if rounding moves it
 
@@ -38,8 +39,8 @@ class Plane:
         position: patient coordinate along the axis that is nearest to the normal, mm.
         polygons: its contours, (points, 2) as column and row.
         low, high: the slab it stands for, in slices.
-        continued: the number of the next plane whose contours overlap its own; -1 if there is none.
-        adjoins: whether the slab of that plane adjoins its own.
+        above, below: the numbers of the next planes whose contours overlap its own; -1 if there is none.
+        joins_above, joins_below: whether the slabs of these planes adjoin its own.
     """
 
     height: float
@@ -47,8 +48,10 @@ class Plane:
     polygons: list[np.ndarray]
     low: float = 0.0
     high: float = 0.0
-    continued: int = -1
-    adjoins: bool = False
+    above: int = -1
+    below: int = -1
+    joins_above: bool = False
+    joins_below: bool = False
 
     @property
     def slices(self) -> range:
@@ -88,10 +91,15 @@ def planes_of(contours: Sequence[np.ndarray], grid: Grid) -> list[Plane]:
         return []
     heights = np.array([np.median(index[:, 2]) for index in indices])
     order = np.argsort(heights, kind="stable")
-    apart = np.diff(heights[order]) > min(ONE_PLANE, ONE_PLANE_MM / grid.spacing[2])
+    thickness = min(ONE_PLANE, ONE_PLANE_MM / grid.spacing[2])
+    starts, first = [], -np.inf
+    for place, height in enumerate(heights[order].tolist()):
+        if height - first > thickness:
+            starts.append(place)
+            first = height
     axis = main_axis(grid)
     planes = []
-    for members in np.split(order, np.flatnonzero(apart) + 1):
+    for members in np.split(order, starts[1:]):
         members = np.sort(members)
         position = float(np.median(contours[members[0]][:, axis]))
         polygons = [indices[m][:, :2] for m in members]
@@ -123,34 +131,47 @@ def usual_distance(heights: np.ndarray, following: np.ndarray) -> float:
     return usual if usual <= COARSE or is_habit else 1.0
 
 
-def set_slabs(planes: list[Plane]) -> float:
-    """Set the slab of each plane. Returns the usual distance of the planes, in slices."""
+def set_slabs(planes: list[Plane], reach: float = CONTINUES) -> float:
+    """Set the slab of each plane. Returns the usual distance of the planes, in slices.
+
+    `reach`: up to how many times that distance a plane continues another.
+    """
     heights = np.array([plane.height for plane in planes])
     above, below = _following(planes)
     usual = usual_distance(heights, above)
-    end = max(usual, 1.0) / 2 if usual > FINE else usual / 2
-    limit = max(CONTINUES * usual, 1.0) + TIE
+    end = _half(usual)
+    limit = max(reach * usual, 1.0) + TIE
     for i, plane in enumerate(planes):
         up = heights[above[i]] - plane.height if above[i] >= 0 else np.inf
         down = plane.height - heights[below[i]] if below[i] >= 0 else np.inf
         plane.high = plane.height + (up / 2 if up <= limit else end)
         plane.low = plane.height - (down / 2 if down <= limit else end)
-        plane.continued, plane.adjoins = int(above[i]), bool(up <= limit)
+        plane.above, plane.joins_above = int(above[i]), bool(up <= limit)
+        plane.below, plane.joins_below = int(below[i]), bool(down <= limit)
     return usual
 
 
-def gaps(planes: Sequence[Plane], count: int) -> list[tuple[Plane, Plane, int]]:
+def gaps(planes: Sequence[Plane], usual: float, count: int) -> list[tuple[Plane, Plane, int]]:
     """Neighbouring planes that continue each other over more than the usual distance.
 
     Returns:
-        the one, the other, and how many of the image's `count` slices between them are left empty.
+        the one, the other, and how many of the image's `count` slices are in the slab of a plane that would
+        be between them.
     """
     found = []
     for i, (one, other) in enumerate(pairwise(planes)):
-        empty = min(other.slices.start, count) - max(one.slices.stop, 0)
-        if one.continued == i + 1 and not one.adjoins and empty > 0:
-            found.append((one, other, empty))
+        end = _half(usual)
+        first = int(np.floor(one.height + end + TIE)) + 1
+        last = int(np.floor(other.height - end + TIE))
+        missing = len(range(max(first, 0), min(last + 1, count)))
+        if one.above == i + 1 and other.height - one.height > CONTINUES * usual + TIE and missing:
+            found.append((one, other, missing))
     return found
+
+
+def _half(usual: float) -> float:
+    """Half the thickness, in slices, of a slab that no other adjoins."""
+    return max(usual, 1.0) / 2 if usual > FINE else usual / 2
 
 
 def _following(planes: Sequence[Plane]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_igtv.dicom.between import between
 from nnunet_igtv.dicom.planes import (
     ACROSS,
+    BRIDGES,
     COARSE,
+    CONTINUES,
     DENSE,
     FINE,
     ON_SLICES,
+    TIE,
     Plane,
     gaps,
     index_coordinates,
@@ -43,10 +47,11 @@ class Rasterised:
     notes: list[str] = field(default_factory=list)
 
 
-def rasterise(rois: Sequence[Roi], grid: Grid) -> Rasterised:
+def rasterise(rois: Sequence[Roi], grid: Grid, interpolate: bool = False) -> Rasterised:
     """The union of structures on a grid, by pixel centres.
 
-    What the contours of a plane enclose: see `outlines`; which slices a plane stands for: see `planes`.
+    What the contours of a plane enclose: see `regions`; which slices a plane stands for: see `planes`; with
+    `interpolate`, what is on slices between two planes: see `between`.
 
     Raises:
         IGTVError: contours that cannot be read, that do not lie parallel to the slices, or that are lines
@@ -55,7 +60,7 @@ def rasterise(rois: Sequence[Roi], grid: Grid) -> Rasterised:
     result = Rasterised(grid.empty())
     for roi in rois:
         try:
-            notes = _fill(roi, grid, result.mask)
+            notes = _fill(roi, grid, result.mask, interpolate)
         except IGTVError as error:
             raise error.but(what=f"structure {roi.name!r}: {error.what}") from error
         result.notes += [f"structure {roi.name!r}: {note}" for note in notes]
@@ -67,7 +72,7 @@ def rasterise(rois: Sequence[Roi], grid: Grid) -> Rasterised:
     return result
 
 
-def _fill(roi: Roi, grid: Grid, mask: np.ndarray) -> list[str]:
+def _fill(roi: Roi, grid: Grid, mask: np.ndarray, interpolate: bool) -> list[str]:
     """Set the voxels of one structure in `mask`; returns notes."""
     if roi.drawn.fault:
         raise roi.drawn.fault
@@ -76,25 +81,37 @@ def _fill(roi: Roi, grid: Grid, mask: np.ndarray) -> list[str]:
     notes = [*roi.drawn.notes, *_lines(roi, planes, grid)]
     if not planes:
         return notes
-    usual = set_slabs(planes)
-    regions = [
-        (plane, enclosed(plane.polygons, rows, columns, roi.drawn.exclusive))
-        for plane in planes
+    usual = set_slabs(planes, BRIDGES if interpolate else CONTINUES)
+    regions = {
+        i: enclosed(plane.polygons, rows, columns, roi.drawn.exclusive)
+        for i, plane in enumerate(planes)
         if plane.high > -0.5 and plane.low < slices - 0.5
-    ]
+    }
     at: dict[int, list[Region]] = {}
-    for plane, region in regions:
-        for k in plane.slices:
+    for i, region in regions.items():
+        for k in planes[i].slices:
             if 0 <= k < slices:
-                at.setdefault(k, []).append(region)
+                found = _interpolated(planes, regions, i, k, grid) if interpolate else region
+                at.setdefault(k, []).append(found)
     voxels = 0
-    for k, found in at.items():
-        own = found[0] if len(found) == 1 else united(found)
+    for k, parts in at.items():
+        own = parts[0] if len(parts) == 1 else united(parts)
         mask[(k, *own.window)] |= own.pixels
         voxels += int(own.pixels.sum())
-    notes += _notes_on_planes(planes, usual, grid)
-    notes += _notes_on_outlines([region for _, region in regions])
-    return notes + _control(regions, voxels, usual, grid)
+    notes += _notes_on_planes(planes, usual, grid, interpolate)
+    notes += _notes_on_outlines(list(regions.values()))
+    return notes + _control([(planes[i], region) for i, region in regions.items()], voxels, usual, grid)
+
+
+def _interpolated(planes: Sequence[Plane], regions: dict[int, Region], i: int, k: int, grid: Grid) -> Region:
+    """What is on slice `k` of the slab of plane `i`: between it and the plane that joins it on that side."""
+    plane = planes[i]
+    joins, other = (plane.joins_above, plane.above) if k > plane.height else (plane.joins_below, plane.below)
+    if not joins or other not in regions or abs(k - plane.height) <= TIE:
+        return regions[i]
+    lower, upper = sorted((i, other))
+    share = (k - planes[lower].height) / (planes[upper].height - planes[lower].height)
+    return between(regions[lower], regions[upper], share, (grid.spacing[1], grid.spacing[0]))
 
 
 def _lines(roi: Roi, planes: Sequence[Plane], grid: Grid) -> list[str]:
@@ -113,7 +130,7 @@ def _lines(roi: Roi, planes: Sequence[Plane], grid: Grid) -> list[str]:
     return [f"{count} contour(s) of the geometric type {kinds} are no outlines: left out"] if count else []
 
 
-def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[str]:
+def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid, interpolated: bool) -> list[str]:
     """What a person should know about the planes on which a structure was drawn."""
     slices, axis, step = grid.size[2], "xyz"[main_axis(grid)], grid.spacing[2]
     notes = []
@@ -122,7 +139,8 @@ def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[
     off = float(np.median(np.abs(heights - np.round(heights))))
     if usual > COARSE:
         notes.append(
-            f"contours are {usual * step:.2f} mm apart on slices of {step:.2f} mm: each stands for a slab"
+            f"contours are {usual * step:.2f} mm apart on slices of {step:.2f} mm: "
+            + ("interpolated between them" if interpolated else "each stands for a slab")
         )
     elif off > ON_SLICES and usual > FINE:
         notes.append(f"contours lie {off * step:.2f} mm off the slices: each goes to the nearest slice")
@@ -135,12 +153,13 @@ def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid) -> list[
         notes.append(
             f"{len(unused)} contour plane(s) between other planes of one slice are not used: {where}"
         )
-    missing = gaps(planes, slices)
+    missing = gaps(planes, usual, slices)
     if missing:
         where = _places(
             [f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slice(s))" for a, b, n in missing]
         )
-        notes.append(f"no contours, and nothing filled in, between {where}")
+        filled = "filled where one plane is missing" if interpolated else "nothing filled in"
+        notes.append(f"no contours, and {filled}, between {where}")
     return notes
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_igtv.dicom.outlines import Lie, Outline, Window, around, within
+from nnunet_igtv.errors import IGTVError
+
+MOST_PAIRS = 20_000  # a mask of noise, traced, has some thousand holes in one outline
 
 
 @dataclass
@@ -101,11 +104,18 @@ def united(regions: Sequence[Region]) -> Region:
 
 
 def _lies(outlines: Sequence[Outline]) -> dict[tuple[int, int], Lie]:
-    """How the outlines of a plane lie to each other: (smaller, larger) -> lie; not those that are apart."""
+    """How the outlines of a plane lie to each other: (smaller, larger) -> lie; not those that are apart.
+
+    Raises IGTVError for more overlapping outlines than anybody draws.
+    """
     low, high = (np.array([getattr(o, side) for o in outlines]) for side in ("low", "high"))
     found: dict[tuple[int, int], Lie] = {}
+    pairs = 0
     for i in range(len(outlines)):
         near = (low[i + 1 :] <= high[i]).all(1) & (low[i] <= high[i + 1 :]).all(1)
+        pairs += int(near.sum())
+        if pairs > MOST_PAIRS:
+            raise IGTVError(f"more than {MOST_PAIRS} pairs of its contours overlap in one plane")
         for j in np.flatnonzero(near) + i + 1:
             small, large = sorted((i, int(j)), key=lambda k: outlines[k].green)
             lie = outlines[small].lies(outlines[large])

@@ -45,8 +45,8 @@ def test_json(tmp_path, patient, dicom, capsys):
     (structures,) = found["structure_sets"]
     assert structures["series"] == [ct["id"]]
     assert structures["structures"] == [
-        {"name": "IGTV", "contours": 4, "volume_ml": 1.44, "problem": None},
-        {"name": "Empty", "contours": 0, "volume_ml": None, "problem": "no closed contours"},
+        {"name": "IGTV", "contours": 4, "volume_ml": 1.44, "problem": None, "notes": []},
+        {"name": "Empty", "contours": 0, "volume_ml": None, "problem": "no closed contours", "notes": []},
     ]
     why = "the only {} that could serve"
     only = {"ct": {"series": 1, "why": why.format("CT")}, "pet": {"series": 2, "why": why.format("PET")}}

@@ -39,6 +39,7 @@ class Options(ReadingOptions):
 
     structure: str = setting(help=STRUCTURE, example="GTV.*")
     union: bool = setting(False, "unite all structures that match (phase GTVs)")
+    interpolate: bool = setting(False, "interpolate between contours that are some slices apart")
     grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
 
 
@@ -103,7 +104,7 @@ def _load(files: StudyFiles, options: Options) -> Case:
     parts = choose_parts(study, options.structure, options, options.union)
     ct_series, pet_series = parts.ct.series, parts.pet.series
     pet_read = pet_volume(pet_series, options.weight_kg)  # first: it is refused most often
-    structure = rasterise(parts.rois, ct_series.grid)
+    structure = rasterise(parts.rois, ct_series.grid, options.interpolate)
     ct_read = ct_volume(ct_series)
     ct, pet = ct_read.image, pet_read.image
     mask = ct_series.grid.image(structure.mask)
@@ -111,10 +112,9 @@ def _load(files: StudyFiles, options: Options) -> Case:
     if options.grid == "ct":
         pet = onto(pet, ct)
     else:
-        ct, mask = (
-            onto(ct, pet, outside=AIR_HU),
-            pet_series.grid.image(rasterise(parts.rois, pet_series.grid).mask),
-        )
+        on_pet = rasterise(parts.rois, pet_series.grid, options.interpolate)
+        structure.notes += [note for note in on_pet.notes if note not in structure.notes]
+        ct, mask = onto(ct, pet, outside=AIR_HU), pet_series.grid.image(on_pet.mask)
     return Case(
         ct,
         pet,
