@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 
 FUZZ_EXAMPLES ?= 100000
 
-.PHONY: fuzz install lint format-check types unit test demo format wheel clean
+.PHONY: fuzz install lint format-check types unit test demo format hooks wheel clean
 
 install: $(READY)
 
@@ -44,6 +44,10 @@ demo: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# lint, format and types before every commit; see .pre-commit-config.yaml
+hooks: install
+	$(BIN)/pre-commit install
 
 wheel: install
 	$(BIN)/python -m build

@@ -1,4 +1,4 @@
-"""Cohorts of phantom patients on disk: one folder per patient, whole or absent."""
+"""Cohorts of phantom patients on disk: one folder per patient, complete or absent."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def write_cohort(
 ) -> Iterator[Path]:
     """Write `patients` studies to output/<patient>/{CT,PET,RTSTRUCT}/*.dcm and yield each folder.
 
-    A patient that is there already is kept, so that an interrupted run goes on where it stopped.
+    A patient whose folder exists is kept, so that an interrupted run continues where it stopped.
 
     Raises:
         IGTVError: a patient's folder exists and was made with other settings, or is not ours.
@@ -43,20 +43,20 @@ def write_cohort(
     output.mkdir(parents=True, exist_ok=True)
     for index in range(patients):
         name = f"{kind.upper()}-{seed}-{index:03d}"
-        folder, beside = output / name, output / f".{name}.partial"
+        folder, unfinished = output / name, output / f".{name}.partial"
         settings: dict[str, Any] = {"kind": kind, "seed": seed, "index": index}
         settings |= {"matrix": matrix, "slices": slices, "version": __version__}
         if folder.exists():
             _check(folder, settings)
         else:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
             patient, administration, acquisition = simulate(kind, seed, index, matrix, slices)
             key = "/".join(map(str, settings.values()))
-            write_study(acquisition, administration, name, key, beside)
+            write_study(acquisition, administration, name, key, unfinished)
             parameters = {"settings": settings, **_parameters(patient, acquisition)}
-            (beside / PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
-            os.replace(beside, folder)
+            (unfinished / PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
+            os.replace(unfinished, folder)
         yield folder
 
 
@@ -68,14 +68,14 @@ def _check(folder: Path, settings: dict[str, Any]) -> None:
     different = [name for name, value in settings.items() if found.get(name) != value]
     if different:
         raise IGTVError(
-            "a patient made with other settings (" + ", ".join(different) + ") is in the way",
+            "the folder holds a patient made with other settings (" + ", ".join(different) + ")",
             file=folder,
             remedy="choose another output folder, or delete this one",
         )
 
 
 def _parameters(patient: Patient, acquisition: Acquisition) -> dict[str, Any]:
-    """What was drawn for this patient, for whoever wants to know why a model failed on it."""
+    """The parameters of this patient, to explain why a model failed on it."""
     breathing, tumour = asdict(patient.breathing), patient.tumour
     grid = acquisition.ct_grid
     voxel_ml = (CT_FIELD / grid.x.size) ** 2 * LENGTH / grid.z.size / 1000

@@ -44,7 +44,7 @@ class Administration:
 
     @property
     def bq_per_ml_per_suv(self) -> float:
-        """Activity concentration at the start of the scan that is called SUV 1 (1 ml weighs 1 g)."""
+        """Activity concentration at the start of the scan that corresponds to SUV 1 (1 ml weighs 1 g)."""
         return self.dose * 0.5 ** (self.uptake.total_seconds() / HALF_LIFE) / (self.weight * 1000)
 
 
@@ -71,7 +71,9 @@ def write_study(
     structures = structure_set(
         _grid(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
         ct_headers[0],
-        [ReferencedImage.of(header) for header in reversed(ct_headers)],  # files run down, the grid runs up
+        [
+            ReferencedImage.of(header) for header in reversed(ct_headers)
+        ],  # files are numbered from head to feet, slices of the grid from feet to head
         "GTV" if acquisition.phase is not None else "IGTV",
         uid=lambda: next(identifiers),
         now=STUDY_START + timedelta(hours=3),

@@ -1,4 +1,4 @@
-"""Imaging: what CT and PET see of a breathing thorax, and the truth that belongs to it."""
+"""Imaging: CT and PET of a breathing thorax, and the true structure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -110,7 +110,7 @@ def _pet(
             (grid.z, grid.y, grid.x), (world.z, world.y, world.x), spacing, strict=True
         )
     ]
-    # the body ends within the CT's field of view; above and below, the world goes on as at its ends
+    # the body ends within the CT's field of view; above and below, the outermost slices are repeated
     sampled = map_coordinates(blurred, np.meshgrid(*index, indexing="ij"), order=1, mode="nearest")
     pet_spacing = _spacing(grid)
     events = counts * pet_spacing.prod() / 1000

@@ -1,4 +1,4 @@
-"""Solid shapes as fields of signed distance: negative inside, mm. What the anatomy is made of."""
+"""Solid shapes as fields of signed distance, negative inside, mm; the anatomy is composed of them."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ Vector = tuple[float, float, float]
 
 
 class Centres(NamedTuple):
-    """Centres of voxel centres, mm: x to the patient's left, y to the back, z to the head.
+    """Coordinates of voxel centres, mm: x to the patient's left, y to the back, z to the head.
 
     They broadcast to (S, H, W): x (1, 1, W), y (1, H, 1), z (S, 1, 1).
     """
@@ -40,7 +40,7 @@ class Centres(NamedTuple):
 
 
 def filled(distance: np.ndarray, voxel: float) -> np.ndarray:
-    """Part of each voxel that lies inside, 0 to 1: the partial volume effect at the surface."""
+    """Fraction of each voxel that is inside, 0 to 1: the partial volume effect at the surface."""
     return np.clip(0.5 - distance / voxel, 0, 1).astype(np.float32)
 
 
@@ -67,7 +67,7 @@ def capsule(grid: Centres, start: Vector, end: Vector, radius: float) -> np.ndar
 
 
 def union(*distances: np.ndarray) -> np.ndarray:
-    """What lies in any of the shapes."""
+    """The union of the shapes."""
     result = distances[0]
     for distance in distances[1:]:
         result = np.minimum(result, distance)

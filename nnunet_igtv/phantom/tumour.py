@@ -61,7 +61,7 @@ class Tumour:
 
     @property
     def reach(self) -> float:
-        """No part of the tumour is farther from its centre, mm."""
+        """Largest distance of any part of the tumour from its centre, mm."""
         body = self.radius * (1 + self.waves[:, 5].sum()) * max(self.stretch)
         return float(max([body, *(np.linalg.norm(self.lobes[:, :3], axis=1) + self.lobes[:, 3])]))
 
@@ -81,7 +81,7 @@ class Tumour:
         return union(*parts)
 
     def paint(self, grid: Centres, shift: np.ndarray, hu: np.ndarray, suv: np.ndarray) -> None:
-        """Put the tumour, moved by `shift`, into volumes on `grid`, in place."""
+        """Draw the tumour, moved by `shift`, into volumes on `grid`, in place."""
         x, y, z = np.array(self.centre) + shift
         box = grid.box((x, y, z), self.reach + 2 * grid.voxel)
         distance = self.distance(grid.cut(box), shift)

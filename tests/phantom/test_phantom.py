@@ -1,4 +1,4 @@
-"""The phantom: physics, determinism, and files that a stranger's reader understands."""
+"""The phantom: physics, determinism, and files that other readers open."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_pet_fades_in_the_periphery_and_no_threshold_finds_the_igtv():
         uptake = [pet[k][scan.structure[k]].mean() for k in slices]
         ratio.append(np.mean(uptake[:outer] + uptake[-outer:]) / max(uptake))
         best = 0.0
-        for threshold in np.linspace(0.5, 8, 40):  # chosen with the truth in hand, which nobody has
+        for threshold in np.linspace(0.5, 8, 40):  # chosen by the truth, which nobody has
             found = pet > threshold
             best = max(best, 2 * (found & scan.structure).sum() / (found.sum() + scan.structure.sum()))
         dice.append(best)
