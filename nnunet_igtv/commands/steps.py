@@ -41,7 +41,7 @@ class Runner:
         logs: folder of `NAME.log` and `NAME.done`.
         environment: of the commands.
         total: number of steps that will come, for the progress bar.
-        grace: seconds that a command has to end when it is told to; then it is killed.
+        grace: seconds that a command has to end after SIGTERM; then it is killed.
     """
 
     def __init__(self, logs: Path, environment: Mapping[str, str], total: int, grace: float = 10) -> None:

@@ -136,5 +136,5 @@ def _panel(
 
 
 def _padded(width: int, height: int) -> tuple[float, float, float, float]:
-    """Where a mask padded by one pixel lies on its image; contour puts samples at pixel centres."""
+    """Extent of a mask padded by one pixel, in pixels of its image; contour puts samples at pixel centres."""
     return (-1.5, width + 0.5, -1.5, height + 0.5)

@@ -107,7 +107,7 @@ class Thorax:
         return hu, suv
 
     def tumour_at(self, phase: float) -> np.ndarray:
-        """Voxels whose centres lie in the tumour at a moment of the cycle, bool (S, H, W)."""
+        """Voxels whose centres are in the tumour at a moment of the cycle, bool (S, H, W)."""
         inside = np.zeros(self.grid.shape, bool)
         tumour, shift = self.patient.tumour, self.patient.breathing.tumour_shift(phase)
         x, y, z = np.array(tumour.centre) + shift
@@ -238,8 +238,8 @@ def _chest(patient: Patient, grid: Centres) -> tuple[np.ndarray, np.ndarray]:
     shell = ellipsoid(grid, (0, 1, 0), (0.87 * width, 0.8 * depth, np.inf), power=2.3)
     spacing, slope = 30.0, 0.45  # ribs run down from the spine to the front
     turn = (grid.z - slope * grid.y) / spacing + patient.rib_offset
-    beside = (np.abs(turn - np.floor(turn) - 0.5) * spacing) / 1.25
-    ribs = np.hypot(shell, beside) - 5.0
+    along = (np.abs(turn - np.floor(turn) - 0.5) * spacing) / 1.25
+    ribs = np.hypot(shell, along) - 5.0
     front = (np.abs(grid.x) < 30) & (grid.y < 0)
     ribs = np.where(front, 50, ribs)
     _put(volumes, filled(ribs, voxel), 550, 0.9)
@@ -279,7 +279,7 @@ def _chest(patient: Patient, grid: Centres) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lung_content(patient: Patient, grid: Centres, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What fills the chest's cavity at end-exhale: lung with vessels, and what lies below the diaphragm."""
+    """The content of the chest cavity at end-exhale: lung with vessels, and the organs below the diaphragm."""
     voxel = grid.voxel
     step = float(grid.z[1, 0, 0] - grid.z[0, 0, 0])
     texture = gaussian_filter(rng.standard_normal(grid.shape, np.float32), (5 / step, 5 / voxel, 5 / voxel))
