@@ -279,7 +279,7 @@ def _chest(patient: Patient, grid: Centres) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lung_content(patient: Patient, grid: Centres, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The content of the chest cavity at end-exhale: lung with vessels, and the organs below the diaphragm."""
+    """The chest cavity at end-exhale: lung with vessels, and the organs below the diaphragm."""
     voxel = grid.voxel
     step = float(grid.z[1, 0, 0] - grid.z[0, 0, 0])
     texture = gaussian_filter(rng.standard_normal(grid.shape, np.float32), (5 / step, 5 / voxel, 5 / voxel))
