@@ -1,7 +1,7 @@
 """What the network costs: parameters, multiply-adds, time, memory; the share of the slice interaction.
 
     python benchmarks/network.py presets    table: parameters, MACs, times, memory by the formula
-    python benchmarks/network.py sim        parameters and time of the slice interaction, as shares of tiny
+    python benchmarks/network.py sim        parameters and time of the slice interactions, as shares
     python benchmarks/network.py times      training time of many shapes, and a line fitted to it
     python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
 
@@ -18,6 +18,7 @@ import platform
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tqdm import tqdm
 from nnunet_igtv.architectures import build_network, memory
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.ops import active_backend
 
 RESULTS = Path(__file__).parent / "results"
@@ -144,31 +146,29 @@ def inference_seconds(net: torch.nn.Module, x: Tensor, repeats: int) -> float:
 
 
 def sim(repeats: int) -> list[dict[str, Any]]:
-    """Inference by clocks around each part in one run; training with and without the module in turn."""
-    net, x = build_network("tiny", 2), torch.randn(1, 2, *PATCH)
-    modules = net.slice_interaction
-    weights = [sum(p.numel() for p in part.parameters()) for part in (modules, net)]
-    spent = {"module": 0.0, "network": 0.0}
-
-    def clocked(part: torch.nn.Module, name: str) -> None:
-        part.register_forward_pre_hook(lambda *_: spent.update({name: spent[name] - time.process_time()}))
-        part.register_forward_hook(lambda *_: spent.update({name: spent[name] + time.process_time()}))
-
-    clocked(net, "network")
-    for module in modules:
-        clocked(module, "module")
-    for _ in range(repeats):
-        inference_seconds(net, x, 1)
-    inference = spent["module"] / spent["network"]
-    least = {True: math.inf, False: math.inf}
-    for _ in range(repeats):
-        for with_module in (True, False):
-            net.slice_interaction = modules if with_module else None
-            seconds = cpu_seconds(training_step(net.train(), x), 1)
-            least[with_module] = min(least[with_module], seconds)
-    training = 1 - least[False] / least[True]
-    shares = {"parameters": weights[0] / weights[1], "inference time": inference, "training time": training}
-    return [{"cost": cost, "share": round(share, 4)} for cost, share in shares.items()]
+    """Each slice interaction in turn on two stacks of 3x256x256; the least CPU time counts."""
+    x = torch.randn(2, 2, 3, 256, 256)
+    rows = []
+    for preset in ("nano", "tiny"):
+        nets = {name: build_network(preset, 2, name) for name in SLICE_INTERACTIONS}
+        least = {(name, what): math.inf for name in nets for what in ("inference", "training")}
+        for _ in tqdm(range(repeats), desc=preset):
+            for name, net in nets.items():
+                seconds = {
+                    "inference": inference_seconds(net, x, 1),
+                    "training": cpu_seconds(training_step(net.train(), x), 1),
+                }
+                for what, value in seconds.items():
+                    least[name, what] = min(least[name, what], value)
+        for name, net in nets.items():
+            own = sum(p.numel() for p in net.slice_interaction.parameters())
+            shares = {
+                f"{what} time, more than without": round(least[name, what] / least["none", what] - 1, 3)
+                for what in ("inference", "training")
+            }
+            share = {"share of parameters": round(own / sum(p.numel() for p in net.parameters()), 4)}
+            rows.append({"preset": preset, "slice interaction": name} | share | shares)
+    return rows
 
 
 def times(repeats: int) -> list[dict[str, Any]]:
@@ -195,29 +195,42 @@ def times(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def fit(repeats: int) -> list[dict[str, Any]]:
-    """Measured and predicted training memory; prints multiples fitted anew to the relative errors."""
-    shapes = [(1, 1, 128, 128), (2, 3, 96, 96), (2, 3, 128, 192), (1, 5, 192, 160)]
-    shapes += [(4, 3, 256, 256), (2, 3, 320, 320), (2, 3, 512, 512)]
-    rows, terms = [], []
-    cases = [(name, ck, si) for ck in (False, True) for si in (True, False) for name in PRESETS]
-    for name, checkpointing, interaction in tqdm(cases):
+def fit(repeats: int, only: str | None = None) -> list[dict[str, Any]]:
+    """Measured and predicted training memory; prints multiples fitted anew to the relative errors.
+
+    With `only` the networks with that slice interaction are measured, and the others' measurements are those
+    of the results file.
+    """
+    shapes = [(2, 3, 128, 192), (2, 3, 320, 320), (2, 3, 512, 512)]
+    cases = [
+        (name, checkpointing, only, shape)
+        for checkpointing in (False, True)
+        for name in PRESETS
+        for shape in shapes
+    ]
+    if only is None:
+        cases = [(*case[:2], kind, case[3]) for kind in SLICE_INTERACTIONS for case in cases]
+    measured = {} if only is None else _measured_before(only)
+    for name, checkpointing, interaction, shape in tqdm(cases):
         fields = PRESETS[name].kwargs() | {"checkpointing": checkpointing, "slice_interaction": interaction}
-        for B, S, H, W in shapes if interaction else shapes[2::3]:
-            measured = training_peak(fields, (B, S, H, W))
-            predicted = memory.training_bytes(fields, B, S, H, W)
-            terms.append(memory.elements(fields, B * S, H, W))
-            rows.append(
-                {
-                    "preset": name,
-                    "checkpointing": checkpointing,
-                    "slice interaction": interaction,
-                    "shape (B, S, H, W)": f"{B}x{S}x{H}x{W}",
-                    "measured GB": round(measured / 1e9, 3),
-                    "predicted GB": round(predicted / 1e9, 3),
-                    "error": round(predicted / measured - 1, 4),
-                }
-            )
+        measured[name, checkpointing, interaction, shape] = round(training_peak(fields, shape) / 1e9, 3)
+    rows, terms = [], []
+    for (name, checkpointing, interaction, shape), gigabytes in sorted(measured.items(), key=str):
+        fields = PRESETS[name].kwargs() | {"checkpointing": checkpointing, "slice_interaction": interaction}
+        predicted = memory.training_bytes(fields, *shape)
+        *shared, own = memory.elements(fields, *shape)
+        terms.append([*shared, *(own * (interaction == kind) for kind in SLICE_INTERACTIONS)])
+        rows.append(
+            {
+                "preset": name,
+                "checkpointing": checkpointing,
+                "slice interaction": interaction,
+                "shape (B, S, H, W)": "x".join(map(str, shape)),
+                "measured GB": gigabytes,
+                "predicted GB": round(predicted / 1e9, 3),
+                "error": round(predicted / gigabytes / 1e9 - 1, 4),
+            }
+        )
     for checkpointing in (False, True):
         chosen = [i for i, row in enumerate(rows) if row["checkpointing"] is checkpointing]
         measured = np.array([rows[i]["measured GB"] * 1e9 / memory.ELEMENT for i in chosen])
@@ -225,8 +238,23 @@ def fit(repeats: int) -> list[dict[str, Any]]:
         errors = np.array([rows[i]["error"] for i in chosen])
         largest, typical = abs(errors).max(), (errors**2).mean() ** 0.5
         print(f"checkpointing {checkpointing}: errors at most {largest:.1%}, root mean square {typical:.1%};")
-        print(f"  multiples fitted anew: {multiples.round(2).tolist()}")
+        print(f"  multiples fitted anew: {multiples.round(2).tolist()}, the last of {[*SLICE_INTERACTIONS]}")
     return rows
+
+
+def _measured_before(only: str) -> dict[tuple[str, bool, str, tuple[int, int, int, int]], float]:
+    """GB of the results file, without those of one slice interaction."""
+    with (RESULTS / "network-memory.csv").open(newline="") as file:
+        return {
+            (
+                row["preset"],
+                row["checkpointing"] == "True",
+                row["slice interaction"],
+                tuple(map(int, row["shape (B, S, H, W)"].split("x"))),  # type: ignore[misc]
+            ): float(row["measured GB"])
+            for row in csv.DictReader(file)
+            if row["slice interaction"] != only
+        }
 
 
 def main() -> None:
@@ -235,10 +263,16 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("presets", "sim", "times", "memory"))
     parser.add_argument("--repeats", type=int, default=3, help="runs per timing; the least counts")
+    parser.add_argument(
+        "--only",
+        choices=SLICE_INTERACTIONS,
+        help="memory: measure the networks with this slice interaction; the others' stay as measured",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.machine()}, torch {torch.__version__}, scan: {active_backend('cpu')}")
-    rows = {"presets": presets, "sim": sim, "times": times, "memory": fit}[arguments.what](arguments.repeats)
+    functions = {"presets": presets, "sim": sim, "times": times, "memory": partial(fit, only=arguments.only)}
+    rows = functions[arguments.what](arguments.repeats)
     with open(RESULTS / f"network-{arguments.what}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

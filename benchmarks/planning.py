@@ -79,7 +79,7 @@ def model(
     planner, configuration, preset = MODELS[row]
     plans = planned(planner, slices, matrix, spacing)
     if preset is not None:
-        plans = rewrite_plans(plans, configuration, preset, slice_interaction=True)
+        plans = rewrite_plans(plans, configuration, preset, slice_interaction="before_head")
     manager = PlansManager(plans)
     plan = manager.get_configuration(configuration)
     network = get_network_from_plans(

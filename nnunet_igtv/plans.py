@@ -18,11 +18,11 @@ from typing import Any
 
 from nnunet_igtv.architectures.memory import training_bytes
 from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.slice_interactions import interaction_name
 from nnunet_igtv.errors import IGTVError
 
 NETWORK = "nnunet_igtv.architectures.igtv_net.IGTVNet"
-# 3 is the smallest stack in which a slice has a neighbour on either side; smaller ones only to fit the memory
-SLICES = (3, 2, 1)
+SLICES = 3  # the smallest stack in which a slice has a neighbour on either side
 GPU_MEMORY_GB = 24.0
 SMALLEST_BATCH = 2  # nnU-Net's own minimum: one stack with and one without tumour
 LARGEST_BATCH = 4  # stacks of 3 slices: the 12 slices that nnU-Net plans for a 2D patch of 512 x 512
@@ -32,8 +32,9 @@ def rewrite_plans(
     plans: dict[str, Any],
     configuration: str,
     preset: str,
-    slice_interaction: bool,
+    slice_interaction: str,
     auxiliary_heads: bool = False,
+    slices: int = SLICES,
 ) -> dict[str, Any]:
     """The same plans with `configuration` turned into 2.5D; everything else is copied.
 
@@ -43,11 +44,14 @@ def rewrite_plans(
         plans: content of a plans file.
         configuration: its configuration to rewrite, `2d`, `3d_fullres` or another without a cascade.
         preset: name of the network's size, a key of `PRESETS`.
-        slice_interaction: whether the network has its slice interaction module.
+        slice_interaction: name of the network's slice interaction, a key of `SLICE_INTERACTIONS`.
         auxiliary_heads: whether it has the heads that deep supervision trains.
+        slices: slices in a stack, unless the plans' "igtv" entry names a number; fewer where not even the
+            smallest batch of them fits the memory.
 
     Raises:
-        IGTVError: unknown configuration or preset, inheritance in a circle, a cascade, a bad "igtv" entry.
+        IGTVError: unknown configuration, preset or slice interaction, inheritance in a circle, a cascade,
+            a bad "igtv" entry.
     """
     plans = deepcopy(plans)
     resolved = _resolve(plans, configuration)
@@ -57,7 +61,11 @@ def rewrite_plans(
             remedy="train the configuration 2d or 3d_fullres",
         )
     if not is_stack_plan(resolved):
-        resolved = _as_stack(resolved, preset, slice_interaction, auxiliary_heads)
+        parts = {
+            "slice_interaction": interaction_name(slice_interaction),
+            "auxiliary_heads": auxiliary_heads,
+        }
+        resolved = _as_stack(resolved, preset, parts, slices)
     plans["configurations"][configuration] = resolved
     return plans
 
@@ -90,13 +98,12 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _as_stack(
-    configuration: dict[str, Any], preset: str, slice_interaction: bool, auxiliary_heads: bool
+    configuration: dict[str, Any], preset: str, parts: dict[str, Any], most_slices: int
 ) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    stacks, memory_gb, wanted_batch = _wishes(configuration)
+    stacks, memory_gb, wanted_batch = _wishes(configuration, most_slices)
     plane = [*map(int, configuration["patch_size"][-2:])]
-    parts = {"slice_interaction": slice_interaction, "auxiliary_heads": auxiliary_heads}
     kwargs: dict[str, Any] = PRESETS[preset].kwargs() | parts
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
     slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb)
@@ -125,12 +132,12 @@ def fitting(
     return stacks[-1], SMALLEST_BATCH, True
 
 
-def _wishes(configuration: dict[str, Any]) -> tuple[Sequence[int], float, int | None]:
+def _wishes(configuration: dict[str, Any], most_slices: int) -> tuple[Sequence[int], float, int | None]:
     """Slices per stack, best first, GB of GPU memory, and stacks per batch over all devices (None = as many
-    as fit one device): what the plans file asks for, else the defaults."""
+    as fit one device): what the plans file asks for, else what the trainer does and the defaults."""
     wishes = configuration.get("igtv", {})
     unknown = sorted(set(wishes) - {"slices", "gpu_memory_target_in_gb", "batch_size"})
-    slices, memory = wishes.get("slices", SLICES[0]), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
+    slices, memory = wishes.get("slices", most_slices), wishes.get("gpu_memory_target_in_gb", GPU_MEMORY_GB)
     batch = wishes.get("batch_size")
     if (
         unknown
@@ -145,4 +152,4 @@ def _wishes(configuration: dict[str, Any]) -> tuple[Sequence[int], float, int | 
             remedy='write "igtv": {"slices": a whole number >= 1, "gpu_memory_target_in_gb": a number > 0, '
             f'"batch_size": a whole number >= {SMALLEST_BATCH}}}',
         )
-    return (slices,) if "slices" in wishes else SLICES, float(memory), batch
+    return (slices,) if "slices" in wishes else range(slices, 0, -1), float(memory), batch

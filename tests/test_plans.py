@@ -37,18 +37,18 @@ def plans(request):
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres", "3d_lowres"])
 def test_a_plan_becomes_a_stack_of_three_slices_of_the_planned_size(plans, configuration):
     planned = plans["configurations"][configuration]
-    rewritten = rewrite_plans(plans, configuration, "tiny", True)["configurations"][configuration]
+    rewritten = rewrite_plans(plans, configuration, "tiny", "before_head")["configurations"][configuration]
     assert rewritten["patch_size"] == [3, *planned["patch_size"][-2:]]
     assert rewritten["architecture"]["network_class_name"] == NETWORK
     kwargs = rewritten["architecture"]["arch_kwargs"]
-    parts = {"slice_interaction": True, "auxiliary_heads": False}
+    parts = {"slice_interaction": "before_head", "auxiliary_heads": False}
     assert kwargs.items() >= (PRESETS["tiny"].kwargs() | parts).items()
     assert kwargs.keys() == PRESETS["tiny"].kwargs().keys() | parts.keys() | {"checkpointing"}
 
 
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_what_the_plan_says_about_the_data_stays(plans, configuration):
-    rewritten = rewrite_plans(plans, configuration, "tiny", True)
+    rewritten = rewrite_plans(plans, configuration, "tiny", "before_head")
     for key in ABOUT_THE_DATA:
         assert rewritten["configurations"][configuration][key] == plans["configurations"][configuration][key]
     others = set(plans["configurations"]) - {configuration}
@@ -61,15 +61,15 @@ def test_what_the_plan_says_about_the_data_stays(plans, configuration):
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_the_rewrite_is_pure_idempotent_and_survives_its_file(plans, configuration):
     before = deepcopy(plans)
-    once = rewrite_plans(plans, configuration, "nano", False)
+    once = rewrite_plans(plans, configuration, "nano", "none")
     assert plans == before
     assert json.loads(json.dumps(once)) == once
     # also for a trainer of another size: the plan that a run began with decides, as on --c
-    assert rewrite_plans(once, configuration, "tiny", True) == once
+    assert rewrite_plans(once, configuration, "tiny", "before_head") == once
 
 
 def test_nothing_of_the_rewritten_plan_is_shared_with_the_given_one(plans):
-    rewritten = rewrite_plans(plans, "2d", "nano", True)
+    rewritten = rewrite_plans(plans, "2d", "nano", "before_head")
     rewritten["configurations"]["2d"]["spacing"].append(1.0)
     rewritten["configurations"]["3d_fullres"]["patch_size"].clear()
     assert len(plans["configurations"]["2d"]["spacing"]) == 2
@@ -80,7 +80,7 @@ def test_inherited_entries_are_resolved_as_nnunet_resolves_them(plans):
     plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "patch_size": [40, 96, 80]}
     plans["configurations"]["grandchild"] = {"inherits_from": "mine", "batch_dice": False}
     resolved = PlansManager(plans).get_configuration("grandchild").configuration
-    rewritten = rewrite_plans(plans, "grandchild", "nano", True)["configurations"]["grandchild"]
+    rewritten = rewrite_plans(plans, "grandchild", "nano", "before_head")["configurations"]["grandchild"]
     assert rewritten["patch_size"] == [3, 96, 80]
     assert all(rewritten[key] == resolved[key] for key in ABOUT_THE_DATA)
 
@@ -88,7 +88,7 @@ def test_inherited_entries_are_resolved_as_nnunet_resolves_them(plans):
 def test_nnunet_builds_our_network_from_the_plan(plans):
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    rewritten = rewrite_plans(plans, "2d", "nano", False)
+    rewritten = rewrite_plans(plans, "2d", "nano", "none")
     plan = PlansManager(rewritten).get_configuration("2d")
     network = get_network_from_plans(
         plan.network_arch_class_name,
@@ -99,22 +99,22 @@ def test_nnunet_builds_our_network_from_the_plan(plans):
         deep_supervision=False,
     )
     assert f"{type(network).__module__}.{type(network).__name__}" == NETWORK
-    assert network.slice_interaction is None
+    assert not list(network.slice_interaction.parameters())
 
 
 def test_a_user_chooses_slices_and_memory_in_the_plans_file(plans):
     plans["configurations"]["2d"]["igtv"] = {"slices": 5, "gpu_memory_target_in_gb": 1000}
-    roomy = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    roomy = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     plans["configurations"]["2d"]["igtv"] = {"slices": 5, "gpu_memory_target_in_gb": 1}
-    tight = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    tight = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     assert roomy["patch_size"] == [5, 512, 512]
     assert roomy["batch_size"] > tight["batch_size"] == 2
 
 
 def test_a_user_chooses_the_batch_for_all_devices_and_the_rest_stays(plans):
-    usual = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    usual = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     plans["configurations"]["2d"]["igtv"] = {"batch_size": 16}
-    wide = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    wide = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     assert wide.pop("igtv")
     assert wide == usual | {"batch_size": 16}
     assert usual["batch_size"] != 16
@@ -122,9 +122,9 @@ def test_a_user_chooses_the_batch_for_all_devices_and_the_rest_stays(plans):
 
 def test_checkpointing_comes_before_a_batch_that_does_not_fit(plans):
     plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": 200}
-    roomy = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    roomy = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": 16}
-    tight = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+    tight = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
     for configuration, memory, checkpointing in ((roomy, 200, False), (tight, 16, True)):
         kwargs = configuration["architecture"]["arch_kwargs"]
         assert kwargs["checkpointing"] is checkpointing
@@ -137,9 +137,38 @@ def test_a_stack_shrinks_only_where_nothing_else_fits_the_memory(plans):
     found = {}
     for memory in (24, 6, 1):
         plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": memory}
-        chosen = rewrite_plans(plans, "2d", "tiny", True)["configurations"]["2d"]
+        chosen = rewrite_plans(plans, "2d", "tiny", "before_head")["configurations"]["2d"]
         found[memory] = (chosen["patch_size"][0], chosen["batch_size"])
     assert found == {24: (3, found[24][1]), 6: (2, 2), 1: (1, 2)}
+
+
+@pytest.mark.parametrize(("memory", "slices"), [(24, 5), (9, 4), (1, 1)])
+def test_a_trainer_asks_for_slices_and_gets_fewer_only_where_the_memory_is_small(plans, memory, slices):
+    plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": memory}
+    chosen = rewrite_plans(plans, "2d", "tiny", "before_head", slices=5)["configurations"]["2d"]
+    assert chosen["patch_size"][0] == slices
+
+
+def test_the_slices_of_the_plans_file_come_before_those_of_the_trainer(plans):
+    plans["configurations"]["2d"]["igtv"] = {"slices": 7}
+    rewritten = rewrite_plans(plans, "2d", "nano", "before_head", slices=5)
+    assert rewritten["configurations"]["2d"]["patch_size"][0] == 7
+
+
+@pytest.mark.parametrize(("old", "same_as"), [(True, "stages"), (False, "none")])
+def test_plans_of_the_first_version_pass_through_and_build_what_they_did(plans, old, same_as):
+    """They say true or false where a name is now."""
+    from nnunet_igtv.architectures.igtv_net import IGTVNet
+
+    first = rewrite_plans(plans, "2d", "nano", same_as)
+    arguments = first["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    assert arguments["slice_interaction"] == same_as
+    expected = IGTVNet(2, 2, **arguments).state_dict()
+    arguments["slice_interaction"] = old
+    assert rewrite_plans(first, "2d", "nano", "before_head") == first
+    assert IGTVNet(2, 2, **arguments).state_dict().keys() == expected.keys()
+    needed = training_bytes(arguments, 2, 3, 128, 128)
+    assert needed == training_bytes(arguments | {"slice_interaction": same_as}, 2, 3, 128, 128)
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -147,15 +176,15 @@ def test_no_batch_is_below_two(plans, preset):
     sizes = []
     for slices in (1, 3, 5, 9, 17):
         plans["configurations"]["2d"]["igtv"] = {"slices": slices}
-        sizes.append(rewrite_plans(plans, "2d", preset, True)["configurations"]["2d"]["batch_size"])
+        sizes.append(rewrite_plans(plans, "2d", preset, "before_head")["configurations"]["2d"]["batch_size"])
     assert min(sizes) >= 2
 
 
 def test_a_plan_that_names_our_network_is_used_as_it_stands(plans):
-    mine = rewrite_plans(plans, "2d", "nano", True)
+    mine = rewrite_plans(plans, "2d", "nano", "before_head")
     mine["configurations"]["2d"]["architecture"]["arch_kwargs"]["width"] = 40
     mine["configurations"]["2d"]["patch_size"] = [7, 320, 256]
-    assert rewrite_plans(mine, "2d", "tiny", False) == mine
+    assert rewrite_plans(mine, "2d", "tiny", "none") == mine
     assert is_stack_plan(mine["configurations"]["2d"])
     assert not is_stack_plan(plans["configurations"]["2d"])
 
@@ -181,4 +210,9 @@ def test_a_plan_that_names_our_network_is_used_as_it_stands(plans):
 def test_what_cannot_be_planned_is_refused_in_one_sentence(plans, change, configuration, preset, message):
     change(plans["configurations"])
     with pytest.raises(IGTVError, match=message):
-        rewrite_plans(plans, configuration, preset, True)
+        rewrite_plans(plans, configuration, preset, "before_head")
+
+
+def test_an_unknown_slice_interaction_is_refused_with_those_that_exist(plans):
+    with pytest.raises(IGTVError, match=r"'attention'.*before_head, stages, none"):
+        rewrite_plans(plans, "2d", "nano", "attention")

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
 from nnunet_igtv.architectures.vss import SS2D
 
-OUTPUT_STRIDES = (1, 4, 8, 16)  # of the logits, in pixels of the slice: the result, then the auxiliary heads
-
 
 class ChannelAttention(nn.Module):
     """Gate per channel from the map's mean and maximum: (M, H, W, C) -> (M, H, W, C)."""
@@ -92,7 +90,7 @@ class FinalUpsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four fused maps, widths C … 8C, sizes 1/4 … 1/32 -> logits (M, H, W, classes).
+    """Four fused maps, widths C … 8C, sizes 1/4 … 1/32 -> features of each head -> logits (M, H, W, classes).
 
     `seg_layers` holds the heads, finest first: nnU-Net's loader of pretrained weights leaves keys with that
     name alone, and its trainer switches `deep_supervision`. The heads of the coarser scales (1/4, 1/8, 1/16)
@@ -125,7 +123,11 @@ class Decoder(nn.Module):
         self.deep_supervision = False  # whether the auxiliary heads are asked
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Logits (M, H, W, classes), finest first; one entry unless deep supervision is on."""
+        """The features of each head, finest first; one entry unless deep supervision is on.
+
+        (M, H/4, W/4, C) for the result; (M, H/4, W/4, C), (M, H/8, W/8, 2C), (M, H/16, W/16, 4C) for the
+        auxiliary heads.
+        """
         *skips, deepest = maps
         x = self.expand(deepest)
         outputs = []
@@ -134,8 +136,10 @@ class Decoder(nn.Module):
             outputs.append(x)
             if i < len(self.upsamples):
                 x = self.upsamples[i](x)
-        finest = self.seg_layers[0](self.up(self.norm(x)))
-        if not self.deep_supervision:
-            return [finest]
-        auxiliary = zip(list(self.seg_layers)[1:], reversed(outputs), strict=True)
-        return [finest, *(head(output) for head, output in auxiliary)]
+        return [self.norm(x), *(reversed(outputs) if self.deep_supervision else ())]
+
+    def heads(self, features: list[Tensor]) -> list[Tensor]:
+        """Logits (M, H, W, classes) from the features, finest first; the result at full size."""
+        finest, *auxiliary = features
+        heads = list(self.seg_layers)[: len(features)]
+        return [head(x) for head, x in zip(heads, (self.up(finest), *auxiliary), strict=True)]

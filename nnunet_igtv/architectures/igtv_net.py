@@ -1,4 +1,4 @@
-"""The assembled network: per slice a two-modality VMamba network, across slices the slice interaction module.
+"""The assembled network: per slice a two-modality VMamba network, across slices a slice interaction.
 
 Axis letters used throughout this folder:
 
@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
-from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES, Decoder
+from nnunet_igtv.architectures.decoder import Decoder
 from nnunet_igtv.architectures.encoder import VMambaEncoder
 from nnunet_igtv.architectures.layers import Blocks, pad_to_multiple
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.architectures.slice_interaction import SliceInteraction
+from nnunet_igtv.architectures.slice_interactions import DEFAULT, build_slice_interaction
+from nnunet_igtv.architectures.strides import OUTPUT_STRIDES, STRIDE
 from nnunet_igtv.errors import IGTVError
-
-STRIDE = 32  # of the deepest map
 
 
 class IGTVNet(nn.Module):
@@ -36,7 +35,8 @@ class IGTVNet(nn.Module):
     Args:
         input_channels: 2; nnU-Net passes the number of channels of the dataset.
         num_classes: classes with background, or regions.
-        slice_interaction: with the slice interaction module; without it slices are independent.
+        slice_interaction: how the slices of a stack see each other, a name of
+            `slice_interactions.SLICE_INTERACTIONS`. The first plans hold true for `stages`, false for `none`.
         auxiliary_heads: with further heads at 1/4, 1/8 and 1/16 of the size, for deep supervision.
         deep_supervision: ask them: the result is a list of logits, finest first. nnU-Net passes it, true in
             training and false at prediction, and switches it later as `decoder.deep_supervision`.
@@ -45,7 +45,7 @@ class IGTVNet(nn.Module):
     The other arguments are the fields of `presets.Preset`.
 
     Raises:
-        IGTVError: the dataset does not have two channels.
+        IGTVError: the dataset does not have two channels, or no slice interaction has that name.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class IGTVNet(nn.Module):
         gate_grid: int,
         encoder_drop_path: float,
         decoder_drop_path: float,
-        slice_interaction: bool = True,
+        slice_interaction: str | bool = DEFAULT,
         auxiliary_heads: bool = False,
         deep_supervision: bool = False,
         checkpointing: bool = False,
@@ -80,9 +80,7 @@ class IGTVNet(nn.Module):
             CrossModalInteraction(w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i))
             for i, w in enumerate(widths)
         )
-        self.slice_interaction = (
-            nn.ModuleList(SliceInteraction(w) for w in widths) if slice_interaction else None
-        )
+        self.slice_interaction = build_slice_interaction(slice_interaction, widths, auxiliary_heads)
         self.decoder = Decoder(
             width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, auxiliary_heads
         )
@@ -98,28 +96,36 @@ class IGTVNet(nn.Module):
         x = x.transpose(0, 1).reshape(2 * B * S, H, W, 1)  # one encoder call for both modalities, CT first
         maps = self.encoder(pad_to_multiple(x, STRIDE))
         fused = [cross(*m.chunk(2)) for cross, m in zip(self.cross_modal, maps, strict=True)]
-        if self.slice_interaction is not None:
-            fused = [
-                sim(m.unflatten(0, (B, S))).flatten(0, 1)
-                for sim, m in zip(self.slice_interaction, fused, strict=True)
-            ]
+        fused = _slices(self.slice_interaction.after_fusion(_stacks(fused, S)))
+        features = self.decoder(fused)
+        features = _slices(self.slice_interaction.before_heads(_stacks(features, S)))
         logits = [
-            y.unflatten(0, (B, S)).permute(0, 4, 1, 2, 3)[..., : round(H / stride), : round(W / stride)]
-            for y, stride in zip(self.decoder(fused), OUTPUT_STRIDES, strict=False)
+            y.permute(0, 4, 1, 2, 3)[..., : round(H / stride), : round(W / stride)]
+            for y, stride in zip(_stacks(self.decoder.heads(features), S), OUTPUT_STRIDES, strict=False)
         ]
         return logits if self.decoder.deep_supervision else logits[0]
 
 
-def build_network(preset: str, num_classes: int, slice_interaction: bool = True) -> IGTVNet:
+def _stacks(maps: list[Tensor], slices: int) -> list[Tensor]:
+    """(M, H, W, C) each -> (B, S, H, W, C) each."""
+    return [x.unflatten(0, (-1, slices)) for x in maps]
+
+
+def _slices(maps: list[Tensor]) -> list[Tensor]:
+    """(B, S, H, W, C) each -> (M, H, W, C) each."""
+    return [x.flatten(0, 1) for x in maps]
+
+
+def build_network(preset: str, num_classes: int, slice_interaction: str = DEFAULT) -> IGTVNet:
     """A network of a named size with fresh weights.
 
     Args:
         preset: a key of `presets.PRESETS`.
         num_classes: classes with background.
-        slice_interaction: with the slice interaction module.
+        slice_interaction: a name of `slice_interactions.SLICE_INTERACTIONS`; `none`: slices are independent.
 
     Raises:
-        IGTVError: no preset of that name.
+        IGTVError: no preset or slice interaction of that name.
 
     Examples:
         >>> import torch

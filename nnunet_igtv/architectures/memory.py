@@ -1,8 +1,9 @@
 """Memory of a training step, by a formula fitted to measurements (no torch).
 
 A map of a stage with n pixels keeps a multiple of n * d elements for every scan block that works on it (d
-inner channels), the slice interaction a multiple of n * C, the last upsampling a multiple of the full-size
-map; weights count with their gradients, AdamW's two moments and temporaries. The multiples are fitted to
+inner channels), the last upsampling a multiple of the full-size map, and each slice interaction declares its
+own (`slice_interactions/__init__.py`); weights count with their gradients, AdamW's two moments and
+temporaries. The multiples are fitted to
 the peaks of traced training steps in float32 (all presets, patches of 96x96 to 512x512, 1 to 15 slices;
 `benchmarks/network.py memory`, results/network-memory.csv): within 9.0 % of every one, 2.1 % on average
 (with checkpointing 9.5 and 3.7 %); the largest misses are nano's below 0.1 GB. A run on a CPU took 5 % more
@@ -11,17 +12,17 @@ backward pass, up to a tenth of the activations, which the formula leaves out. A
 a quarter less: the formula is then on the safe side by that much.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-ELEMENT = 4  # bytes of a float32
-STRIDE = 32  # slices are padded to multiples of it
+from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACTIONS, interaction_name
+from nnunet_igtv.architectures.strides import STAGE_STRIDES, padded
 
-# elements per element of: scan blocks' weights, convolutions' weights, blocks' maps, slice interaction,
-# full-size map
-STORED = (14.9, 56.9, 9.25, 8.5, 7.6)
-CHECKPOINTED = (15.8, 60.9, 0.94, 9.1, 7.3)
+ELEMENT = 4  # bytes of a float32
+
+# elements per element of: scan blocks' weights, convolutions' weights, blocks' maps, full-size map
+STORED = (14.9, 56.9, 9.25, 7.6)
+CHECKPOINTED = (15.8, 60.9, 0.94, 7.3)
 
 
 def training_bytes(fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int) -> float:
@@ -35,26 +36,37 @@ def training_bytes(fields: Mapping[str, Any], batch: int, slices: int, height: i
         width: columns of the patch.
     """
     checkpointing = bool(fields.get("checkpointing", False))
-    multiples = CHECKPOINTED if checkpointing else STORED
-    terms = elements(fields, batch * slices, height, width)
+    interaction = SLICE_INTERACTIONS[interaction_of(fields)]
+    multiples = (
+        *(CHECKPOINTED if checkpointing else STORED),
+        interaction.checkpointed if checkpointing else interaction.stored,
+    )
+    terms = elements(fields, batch, slices, height, width)
     return ELEMENT * sum(multiple * term for multiple, term in zip(multiples, terms, strict=True))
 
 
-def elements(fields: Mapping[str, Any], maps: int, height: int, width: int) -> tuple[float, ...]:
-    """What the formula's multiples multiply, for `maps` slices in a batch; see `STORED`."""
-    rows, columns = (math.ceil(side / STRIDE) * STRIDE for side in (height, width))
+def interaction_of(fields: Mapping[str, Any]) -> str:
+    """Name of the slice interaction of a network with these fields."""
+    return interaction_name(fields.get("slice_interaction", DEFAULT))
+
+
+def elements(
+    fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int
+) -> tuple[float, ...]:
+    """What the formula's multiples multiply: those of `STORED`, then that of the slice interaction."""
+    rows, columns = padded(height), padded(width)
     encoder = list(fields["encoder_depths"])
     decoder = [*reversed(fields["decoder_depths"]), 0]  # by stage, finest first; none on the coarsest maps
     kept = 1 if fields.get("checkpointing", False) else fields["expansion"]  # a block keeps its input only
-    scan_weights = convolution_weights = block_maps = stage_maps = 0.0
+    scan_weights = convolution_weights = block_maps = 0.0
     for stage, (encoder_depth, decoder_depth) in enumerate(zip(encoder, decoder, strict=True)):
         channels = fields["width"] * 2**stage
-        pixels = rows * columns / 16 / 4**stage
+        pixels = rows * columns / STAGE_STRIDES[stage] ** 2
         scan_weights += (encoder_depth + decoder_depth + 2) * channels * fields["expansion"] * channels
         convolution_weights += (decoder_depth + 1) * channels**2
         # the encoder's blocks see CT and PET; one more block scans the windows of the interaction
         block_maps += (2 * encoder_depth + decoder_depth + 1) * pixels * kept * channels
-        stage_maps += pixels * channels
-    interaction = stage_maps if fields.get("slice_interaction", True) else 0.0
+    interaction = SLICE_INTERACTIONS[interaction_of(fields)].elements(fields, batch, slices, rows, columns)
     full_size = rows * columns * fields["width"]
-    return scan_weights, convolution_weights, maps * block_maps, maps * interaction, maps * full_size
+    maps = batch * slices
+    return scan_weights, convolution_weights, maps * block_maps, maps * full_size, interaction

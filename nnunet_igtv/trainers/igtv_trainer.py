@@ -12,7 +12,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
-from nnunet_igtv.architectures.decoder import OUTPUT_STRIDES
+from nnunet_igtv.architectures.strides import OUTPUT_STRIDES
 from nnunet_igtv.channels import CT_PET_OF_ANY_UNIT, Channel, channels_of, mismatch, unknown
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
@@ -43,7 +43,8 @@ class IGTVTrainer(TwoRateTrainer):
     """
 
     preset = "tiny"
-    slice_interaction = True
+    slices = 3  # in a stack
+    slice_interaction = "before_head"  # how they see each other: a name of `SLICE_INTERACTIONS`
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
     loss_function = "dice"  # a name in losses.py
     epochs = 1000
@@ -62,7 +63,12 @@ class IGTVTrainer(TwoRateTrainer):
     ) -> None:
         channels = _ct_and_pet(dataset_json, plans)
         plans = rewrite_plans(
-            plans, configuration, self.preset, self.slice_interaction, self.deep_supervision
+            plans,
+            configuration,
+            self.preset,
+            self.slice_interaction,
+            self.deep_supervision,
+            self.slices,
         )
         plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
         self.continuing = plans["continue_training"]

@@ -6,7 +6,8 @@ GTVPretrainTrainer     the same network from scratch on a GTV cohort: the source
 IGTVTransferTrainer    the IGTV network from GTV weights
 
 …Nano …Small …Base     another size of the network than `tiny`; Nano has a short schedule for CPUs too
-…NoSIM                 without the slice interaction module
+…NoSIM                 without the slice interaction: each slice by itself
+…StagesSIM             with the first form of the slice interaction, at the four encoder stages
 …DiceCE                Dice + cross-entropy instead of Dice alone
 …DeepSupervision       heads at 1/4, 1/8 and 1/16 of the size are trained too
 …FrozenEncoder         (transfer only) the encoder keeps its weights for the first tenth of the run
@@ -44,7 +45,11 @@ class Base:
 
 
 class NoSIM:
-    slice_interaction = False
+    slice_interaction = "none"
+
+
+class StagesSIM:
+    slice_interaction = "stages"
 
 
 class DiceCE:
@@ -94,6 +99,9 @@ class IGTVTrainerBase(Base, IGTVTrainer): ...
 class IGTVTrainerNoSIM(NoSIM, IGTVTrainer): ...
 
 
+class IGTVTrainerStagesSIM(StagesSIM, IGTVTrainer): ...
+
+
 class IGTVTrainerDiceCE(DiceCE, IGTVTrainer): ...
 
 
@@ -113,6 +121,9 @@ class IGTVTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTrainer): ...
 
 
 class IGTVTrainerNanoNoSIM(NoSIM, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNanoStagesSIM(StagesSIM, IGTVTrainerNano): ...
 
 
 class IGTVTrainerNanoDiceCE(DiceCE, IGTVTrainerNano): ...
@@ -142,6 +153,9 @@ class GTVPretrainTrainerBase(Base, GTVPretrainTrainer): ...
 class GTVPretrainTrainerNoSIM(NoSIM, GTVPretrainTrainer): ...
 
 
+class GTVPretrainTrainerStagesSIM(StagesSIM, GTVPretrainTrainer): ...
+
+
 class GTVPretrainTrainerDiceCE(DiceCE, GTVPretrainTrainer): ...
 
 
@@ -161,6 +175,9 @@ class GTVPretrainTrainer_250epochs(TwoHundredAndFiftyEpochs, GTVPretrainTrainer)
 
 
 class GTVPretrainTrainerNanoNoSIM(NoSIM, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNanoStagesSIM(StagesSIM, GTVPretrainTrainerNano): ...
 
 
 class GTVPretrainTrainerNanoDiceCE(DiceCE, GTVPretrainTrainerNano): ...
@@ -190,6 +207,9 @@ class IGTVTransferTrainerBase(Base, IGTVTransferTrainer): ...
 class IGTVTransferTrainerNoSIM(NoSIM, IGTVTransferTrainer): ...
 
 
+class IGTVTransferTrainerStagesSIM(StagesSIM, IGTVTransferTrainer): ...
+
+
 class IGTVTransferTrainerDiceCE(DiceCE, IGTVTransferTrainer): ...
 
 
@@ -215,6 +235,9 @@ class IGTVTransferTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTransferTraine
 
 
 class IGTVTransferTrainerNanoNoSIM(NoSIM, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoStagesSIM(StagesSIM, IGTVTransferTrainerNano): ...
 
 
 class IGTVTransferTrainerNanoDiceCE(DiceCE, IGTVTransferTrainerNano): ...

@@ -19,8 +19,8 @@ from nnunet_igtv.weights.recognition import architecture, preset_of
 def import_weights(source: Path, output: Path, preset: str | None = None, classes: int | None = None) -> str:
     """Read, transfer into a fresh network, write; returns the report as text.
 
-    The file holds the slice interaction module too, at the identity where the source has none: networks with
-    and without the module take it.
+    The file holds the default slice interaction too, at the identity where the source has none: networks
+    with it and without one take the file.
 
     Args:
         source: checkpoint to read.

@@ -1,11 +1,14 @@
 """The network as a whole: any size; what must not matter does not, what must matter does."""
 
+import re
+
 import pytest
 import torch
 
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.errors import IGTVError
 
 
@@ -39,28 +42,29 @@ def test_modalities_are_told_apart(small_net, noise):
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("interact", [True, False])
-def test_slices_interact_through_the_slice_interaction_only(small_net, noise, interact):
-    net, x = small_net(slice_interaction=interact).double(), noise(1, 2, 4, 32, 32)
+@pytest.mark.parametrize("interaction", SLICE_INTERACTIONS)
+def test_slices_interact_through_the_slice_interaction_only(small_net, noise, interaction):
+    net, x = small_net(slice_interaction=interaction).double(), noise(1, 2, 4, 32, 32)
     changed = x.clone()
     changed[:, :, 1] += noise(1, 2, 32, 32, seed=2)
     with torch.no_grad():
         difference = (net(x) - net(changed)).abs().amax(dim=(0, 1, 3, 4))  # per slice
     assert difference[1] > 1e-3
     for neighbour in (0, 2):
-        assert difference[neighbour] > 1e-6 if interact else difference[neighbour] == 0
+        assert difference[neighbour] > 1e-6 if interaction != "none" else difference[neighbour] == 0
 
 
 @pytest.mark.law
-def test_a_stack_upside_down_with_flipped_weights_gives_the_result_upside_down(small_net, noise):
-    net, x = small_net().double(), noise(1, 2, 3, 32, 40)
+@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+def test_a_stack_upside_down_with_flipped_weights_gives_the_result_upside_down(small_net, noise, interaction):
+    net, x = small_net(slice_interaction=interaction).double(), noise(1, 2, 3, 32, 40)
     with torch.no_grad():
         expected = net(x).flip(2)
         assert not close(net(x.flip(2)), expected)
         net.load_state_dict(
             {
                 key: value.flip(2)
-                if key.endswith(("across.weight", "channel_across.weight", "spatial_gate.weight"))
+                if key.endswith("weight") and re.search(r"\.(channel_)?across\.|\.spatial_gate\.", key)
                 else value
                 for key, value in net.state_dict().items()
             }
@@ -93,15 +97,16 @@ def transposed(key, value):
         return value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].flatten(-2)
     if key == "decoder.expand.linear.weight":  # (2 rows, 2 columns, C/2)
         return value.unflatten(0, (2, 2, -1)).transpose(0, 1).flatten(0, 2)
-    if value.ndim >= 4 and not key.endswith(".across.weight"):  # whose kernel is (slices, 1)
+    if value.ndim >= 4 and ".across." not in key:  # whose kernel is (slices, 1)
         return value.transpose(-1, -2)
     return value
 
 
 @pytest.mark.law
-def test_a_fresh_slice_interaction_changes_nothing(small_net, noise):
-    without = small_net(slice_interaction=False)
-    net, x = small_net(fresh=True), noise(2, 2, 3, 40, 33).float()
+@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+def test_a_fresh_slice_interaction_changes_nothing(small_net, noise, interaction):
+    without = small_net(slice_interaction="none")
+    net, x = small_net(fresh=True, slice_interaction=interaction), noise(2, 2, 3, 40, 33).float()
     fresh = {key: value for key, value in net.state_dict().items() if key.startswith("slice_interaction.")}
     net.load_state_dict(without.state_dict() | fresh)
     with torch.no_grad():
@@ -125,9 +130,30 @@ def test_deep_supervision_gives_a_list_of_logits_while_it_is_on(small_net, noise
     assert [tuple(y.shape[2:]) for y in outputs] == [(2, 64, 32), (2, 16, 8), (2, 8, 4), (2, 4, 2)]
     assert torch.equal(outputs[0], alone)
     plain = small_net().state_dict()
-    assert {key for key in net.state_dict() if key not in plain} == {
+    more = {key for key in net.state_dict() if key not in plain}
+    assert {key for key in more if key.startswith("decoder.")} == {
         f"decoder.seg_layers.{i}.weight" for i in (1, 2, 3)
     }
+    assert all(".seg_layers." in key for key in more)  # so weights without them pass nnU-Net's strict loader
+
+
+def test_the_auxiliary_heads_see_the_neighbours_too(small_net, noise):
+    net = small_net(auxiliary_heads=True, deep_supervision=True).double()
+    x = noise(1, 2, 3, 64, 64)
+    changed = x.clone()
+    changed[:, :, 0] += noise(1, 2, 64, 64, seed=2)
+    with torch.no_grad():
+        for before, after in zip(net(x), net(changed), strict=True):
+            assert (before - after)[:, :, 1].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(("old", "name"), [(True, "stages"), (False, "none")])
+def test_what_the_first_plans_hold_builds_the_network_that_it_did(small_net, noise, old, name):
+    net, x = small_net(slice_interaction=old), noise(1, 2, 3, 32, 32).float()
+    same = small_net(slice_interaction=name, fresh=True)
+    same.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        assert torch.equal(net(x), same(x))
 
 
 def test_prediction_builds_the_network_that_deep_supervision_trained(small_net, noise):
@@ -138,8 +164,9 @@ def test_prediction_builds_the_network_that_deep_supervision_trained(small_net, 
         assert torch.equal(net(x.float()), trained(x.float())[0])
 
 
-def test_every_parameter_learns(small_net, noise):
-    net = small_net().train()
+@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+def test_every_parameter_learns(small_net, noise, interaction):
+    net = small_net(slice_interaction=interaction).train()
     net(noise(2, 2, 2, 64, 64).float()).square().sum().backward()
     still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     # a window's token has no neighbour on the two coarsest maps of this small image, so its decay is unused
@@ -178,6 +205,8 @@ def test_stochastic_depth_acts_in_training_only_and_keeps_the_mean(small_net, no
 def test_wrong_channels_and_presets_are_refused(small_net, noise):
     with pytest.raises(IGTVError, match="2 image channels"):
         IGTVNet(1, 2, **PRESETS["nano"].kwargs())
+    with pytest.raises(IGTVError, match="no slice interaction named 'attention'"):
+        build_network("nano", 2, "attention")
     with pytest.raises(IGTVError, match="nano, tiny, small, base"):
         build_network("huge", 2)
     with pytest.raises(ValueError, match="CT and PET"):

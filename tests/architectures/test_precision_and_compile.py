@@ -7,7 +7,8 @@ from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
 from nnunet_igtv.architectures.decoder import ChannelAwareBlock
 from nnunet_igtv.architectures.encoder import VSSBlock
 from nnunet_igtv.architectures.layers import Conv2d, pad_to_multiple
-from nnunet_igtv.architectures.slice_interaction import SliceInteraction
+from nnunet_igtv.architectures.slice_interactions.before_head import SliceExchange
+from nnunet_igtv.architectures.slice_interactions.stages import StageExchange
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -50,8 +51,9 @@ BLOCKS = {
     "decoder block": (lambda: ChannelAwareBlock(16, 2, 2, 0.1), [(2, 8, 12, 16)]),
     "cross-modal interaction": (lambda: CrossModalInteraction(16, 2, 2, 8, 16), [(2, 8, 12, 16)] * 2),
     "cross-modal interaction, padded": (lambda: CrossModalInteraction(16, 2, 2, 8, 16), [(2, 6, 9, 16)] * 2),
-    "slice interaction": (lambda: SliceInteraction(16), [(2, 3, 8, 12, 16)]),
-    "slice interaction, one slice": (lambda: SliceInteraction(16), [(2, 1, 8, 12, 16)]),
+    "slice interaction before the head": (lambda: SliceExchange(16), [(2, 3, 8, 12, 16)]),
+    "the same, one slice": (lambda: SliceExchange(16), [(2, 1, 8, 12, 16)]),
+    "slice interaction at a stage": (lambda: StageExchange(16), [(2, 3, 8, 12, 16)]),
 }
 
 

@@ -28,7 +28,7 @@ def test_fields_survive_json_and_are_arguments_of_the_network(name):
 
 
 def test_tiny_has_the_published_number_of_parameters():
-    net = build_network("tiny", 2, slice_interaction=False)
+    net = build_network("tiny", 2, slice_interaction="none")
     count = {name: sum(p.numel() for p in child.parameters()) / 1e6 for name, child in net.named_children()}
     assert count["encoder"] + count["cross_modal"] == pytest.approx(42.8, abs=0.05)
     assert count["decoder"] == pytest.approx(11.8, abs=0.05)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.channels import CT_PET, described
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoDeepSupervision
@@ -73,6 +74,18 @@ def test_the_batch_is_stacks_of_ct_and_pet_and_the_plans_given_are_untouched(mak
     assert batch["target"].shape == (trainer.batch_size, 1, *patch)
     assert trainer.inference_allowed_mirroring_axes == (1, 2)
     assert json.dumps(plans) == before
+
+
+@pytest.mark.parametrize(("slices", "interaction"), [(5, "before_head"), (3, "stages"), (1, "none")])
+def test_slices_and_their_interaction_are_choices_of_a_trainer(make_trainer, slices, interaction):
+    trainer = make_trainer(IGTVTrainerNano, slices=slices, slice_interaction=interaction)
+    trainer.on_train_start()
+    assert next(trainer.dataloader_train)["data"].shape[2] == slices
+    plan = trainer.configuration_manager.configuration
+    assert plan["patch_size"][0] == slices
+    assert plan["architecture"]["arch_kwargs"]["slice_interaction"] == interaction
+    module = type(trainer.network.slice_interaction)
+    assert module is SLICE_INTERACTIONS[interaction].load()
 
 
 @pytest.mark.parametrize("loss_function", list(LOSSES))

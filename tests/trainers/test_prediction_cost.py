@@ -49,7 +49,7 @@ class LiveBytes(TorchDispatchMode):
 def predictor():
     plans = json.loads((Path(__file__).parents[1] / "data" / "nnUNetPlans.json").read_text())
     plans["configurations"]["2d"]["patch_size"] = [SIDE, SIDE]
-    manager = PlansManager(rewrite_plans(plans, "2d", "nano", slice_interaction=True))
+    manager = PlansManager(rewrite_plans(plans, "2d", "nano", slice_interaction="before_head"))
     plan = manager.get_configuration("2d")
     assert plan.patch_size == [STACK, SIDE, SIDE]
     network = build_network("nano", num_classes=2).eval()

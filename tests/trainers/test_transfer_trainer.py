@@ -73,7 +73,7 @@ def test_a_new_slice_interaction_is_named_and_learns_faster(make_trainer, checkp
     assert new == {key for key in status if key.startswith("slice_interaction.")}
     assert {name for name, origin in origins(trainer).items() if origin == "new"} == new
     # untrained, the new module changes nothing: the network computes what the GTV network did
-    gtv = build_network("nano", 2, slice_interaction=False)
+    gtv = build_network("nano", 2, slice_interaction="none")
     gtv.load_state_dict(weights)
     x = torch.randn(1, 2, 3, 32, 32)
     torch.testing.assert_close(trainer.network.eval()(x), gtv.eval()(x))
@@ -184,7 +184,10 @@ def test_weights_without_auxiliary_heads_pass_the_flag_into_deep_supervision(mak
     load_by_flag(trainer, path)
     trainer.on_train_start()
     new = {key for key, value in report_of(trainer)[1].items() if value == "initial"}
-    assert new == {f"decoder.seg_layers.{i}.weight" for i in range(4)}
+    heads = {f"decoder.seg_layers.{i}.weight" for i in range(4)}
+    # with each auxiliary head, the slice interaction before it is new
+    assert {key for key in new if not key.startswith("slice_interaction.seg_layers.")} == heads
+    assert new == {name for name in trainer.network.state_dict() if ".seg_layers." in name}
 
 
 def test_a_frozen_encoder_stays_as_it_came_and_then_learns_also_across_an_interruption(

@@ -10,7 +10,8 @@ from nnunet_igtv.environment import FOLDER
 from nnunet_igtv.trainers import TRAINERS
 
 PARTS = {
-    "NoSIM": {"slice_interaction": False},
+    "NoSIM": {"slice_interaction": "none"},
+    "StagesSIM": {"slice_interaction": "stages"},
     "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
     "FrozenEncoder": {"frozen_share": 0.1},
@@ -18,13 +19,13 @@ PARTS = {
 }
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
-    *("preset", "slice_interaction", "deep_supervision", "loss_function", "other_units"),
+    *("preset", "slices", "slice_interaction", "deep_supervision", "loss_function", "other_units"),
     *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
     *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|DiceCE|DeepSupervision|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|StagesSIM|DiceCE|DeepSupervision|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
 )
 
 
@@ -68,8 +69,10 @@ def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
         "Small",
         "Base",
         "NoSIM",
+        "StagesSIM",
         "DiceCE",
         "NanoNoSIM",
+        "NanoStagesSIM",
         "Nano_1epoch",
         "_5epochs",
     } <= suffixes[0]
@@ -91,6 +94,7 @@ def test_the_table_in_the_docs_names_every_part_of_a_name(request):
         "Small",
         "Base",
         "NoSIM",
+        "StagesSIM",
         "DiceCE",
         "DeepSupervision",
         "FrozenEncoder",

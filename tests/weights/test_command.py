@@ -40,7 +40,7 @@ def test_cipa_to_a_file_that_nnunet_takes_strictly(tmp_path, cipa_file, capsys):
     assert "source: CIPA" in printed
     written = torch.load(output, weights_only=True)["network_weights"]
     assert {tensor.device.type for tensor in written.values()} == {"cpu"}
-    for classes, interaction in ((2, True), (3, False)):
+    for classes, interaction in ((2, "before_head"), (3, "none")):
         net = build_network("tiny", classes, slice_interaction=interaction)
         load_pretrained_weights(net, output)
         assert differing(net, written) == []
@@ -55,7 +55,7 @@ def test_vmamba_to_a_file(tmp_path, tiny_vmamba, capsys):
 
 def test_a_checkpoint_of_our_trainers_of_a_size_of_its_own(tmp_path, capsys):
     fields = PRESETS["nano"].kwargs() | {"width": 16, "encoder_depths": [1, 2, 1, 1]}
-    source = IGTVNet(2, 5, **fields, slice_interaction=False)
+    source = IGTVNet(2, 5, **fields, slice_interaction="none")
     torch.save(
         {"network_weights": source.state_dict(), "current_epoch": 3}, tmp_path / "checkpoint_final.pth"
     )

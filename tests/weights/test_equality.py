@@ -9,6 +9,7 @@ import torch
 
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.weights import load_pretrained
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
@@ -38,7 +39,7 @@ def miniature_network(slice_interaction):
     ).eval()
 
 
-@pytest.mark.parametrize("slice_interaction", [True, False])
+@pytest.mark.parametrize("slice_interaction", SLICE_INTERACTIONS)
 def test_equals_the_reference_in_float64(miniature_cipa, reference, slice_interaction):
     net = miniature_network(slice_interaction).double()
     load_pretrained(net, {"model": miniature_cipa})

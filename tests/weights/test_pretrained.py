@@ -110,7 +110,7 @@ def test_wrappers_on_either_side_do_not_matter(prefix):
 
 
 def test_pretrained_without_slice_interaction(noise_stack):
-    source = nano(slice_interaction=False).eval()
+    source = nano(slice_interaction="none").eval()
     target = nano().eval()
     report = load_pretrained(target, source.state_dict())
     assert all(key.startswith("slice_interaction.") for key in report.keys("initial"))
@@ -119,7 +119,7 @@ def test_pretrained_without_slice_interaction(noise_stack):
 
 
 def test_slice_interaction_that_the_network_has_no_place_for_is_said_to_be_ignored():
-    report = load_pretrained(nano(slice_interaction=False), nano().state_dict())
+    report = load_pretrained(nano(slice_interaction="none"), nano().state_dict())
     assert report.ignored
     assert all(key.startswith("slice_interaction.") for key in report.ignored)
 

@@ -25,7 +25,7 @@ def test_it_loads_what_nnunets_own_loads(tmp_path):
 
 
 def test_a_missing_layer_is_refused_and_nothing_is_loaded(tmp_path):
-    path = checkpoint(tmp_path / "source.pth", num_classes=2, slice_interaction=False)
+    path = checkpoint(tmp_path / "source.pth", num_classes=2, slice_interaction="none")
     network = build_network("nano", 2)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(IGTVError, match=r"first slice_interaction.*source\.pth.*import-weights"):

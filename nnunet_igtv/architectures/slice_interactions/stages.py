@@ -1,21 +1,32 @@
-"""Slice interaction module (SIM): neighbouring slices of a stack inform each other, stage by stage.
+"""The first form of the slice interaction: neighbouring slices inform each other at the four encoder stages.
 
-The paper gives one sentence: the module "integrates channel and spatial attention branches with depthwise
-convolutions". This is our reading of it; the choices are explained in docs/network.md.
+It stays for models that were trained with it. It starts slowly: two factors of zero and a faint branch
+(docs/network.md).
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_igtv.architectures.slice_interactions.base import SliceInteraction, repeat_ends
+
 REDUCTION = 16  # width of the channel branch's bottleneck: C / REDUCTION
 
 
-def _repeat_ends(x: Tensor, dim: int) -> Tensor:
-    """One more slice at each end of the stack, a copy of the last one there."""
-    return torch.cat((x.narrow(dim, 0, 1), x, x.narrow(dim, -1, 1)), dim=dim)
+class Stages(SliceInteraction):
+    """One exchange on the fused maps of each stage."""
+
+    def __init__(self, widths: Sequence[int], auxiliary_heads: bool) -> None:
+        super().__init__(widths, auxiliary_heads)
+        for stage, width in enumerate(widths):
+            self.add_module(str(stage), StageExchange(width))  # names of the first checkpoints
+
+    def after_fusion(self, maps: list[Tensor]) -> list[Tensor]:
+        return [exchange(x) for exchange, x in zip(self.children(), maps, strict=True)]
 
 
-class SliceInteraction(nn.Module):
+class StageExchange(nn.Module):
     """Residual exchange between slices: (B, S, H, W, C) -> (B, S, H, W, C), any S >= 1.
 
     A depthwise convolution (3 slices, then 3x3 in-plane) of the normalised stack is gated per slice and
@@ -43,7 +54,7 @@ class SliceInteraction(nn.Module):
 
     def _depthwise(self, x: Tensor) -> Tensor:
         B, S, H, W, C = x.shape
-        x = _repeat_ends(x, 1).view(B, S + 2, H * W, C).permute(0, 3, 1, 2)  # (B, C, S + 2, HW)
+        x = repeat_ends(x, 1, 1).view(B, S + 2, H * W, C).permute(0, 3, 1, 2)  # (B, C, S + 2, HW)
         x = self.across(x).permute(0, 2, 3, 1).reshape(B * S, H, W, C)
         return self.in_plane(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(B, S, H, W, C)
 
@@ -51,7 +62,7 @@ class SliceInteraction(nn.Module):
         """Gate per slice and channel: (B, S, 1, 1, C)."""
         B, S, C = v.shape[0], v.shape[1], v.shape[-1]
         descriptors = torch.stack((v.mean(dim=(2, 3)), v.amax(dim=(2, 3)))).flatten(0, 1)  # (2B, S, C)
-        mixed = self.channel_across(_repeat_ends(descriptors.transpose(1, 2), 2)).transpose(
+        mixed = self.channel_across(repeat_ends(descriptors.transpose(1, 2), 2, 1)).transpose(
             1, 2
         )  # (2B, S, C)
         return torch.sigmoid(self.channel_gate(mixed).view(2, B, S, 1, 1, C).sum(dim=0))
@@ -59,4 +70,4 @@ class SliceInteraction(nn.Module):
     def _spatial_branch(self, v: Tensor) -> Tensor:
         """Gate per slice and pixel: (B, S, H, W, 1)."""
         descriptors = torch.stack((v.mean(dim=-1), v.amax(dim=-1)), dim=1)  # (B, 2, S, H, W)
-        return torch.sigmoid(self.spatial_gate(_repeat_ends(descriptors, 2))).squeeze(1).unsqueeze(-1)
+        return torch.sigmoid(self.spatial_gate(repeat_ends(descriptors, 2, 1))).squeeze(1).unsqueeze(-1)
