@@ -18,9 +18,10 @@ import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
-from nnunet_igtv.dicom.series import Series, find_series
-from nnunet_igtv.dicom.structures import read_structure_set
+from nnunet_igtv.dicom.series import Series, group_series, read_headers
+from nnunet_igtv.dicom.structures import read_structure_set, references
 from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
@@ -239,9 +240,14 @@ def choose_series(
         IGTVError: a modality is missing, several patients, no CT and PET in one frame of reference, or
             several that could serve.
     """
-    known = Known(series=read_structure_set(extend).series_uids) if extend else Known()
     try:
-        return choose_images(find_series(study), options, known)
+        headers = read_headers(study)
+        sets = [header for _, header in headers if text(header, "Modality") == "RTSTRUCT"]
+        known = Known(
+            series=read_structure_set(extend).series_uids if extend else frozenset(),
+            contoured=frozenset().union(*(references(header)[1] for header in sets)),
+        )
+        return choose_images(group_series(headers), options, known)
     except IGTVError as error:
         raise error.but(file=error.file or study) from error
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,99 @@ def test_outputs_are_never_overwritten(study, results, threshold_for_nnunet, tmp
     assert "exists already" in refused(capsys, study, tmp_path / "out", "--seg")
     assert (tmp_path / "out" / "SEG.dcm").read_bytes() == b"mine"
     assert threshold_for_nnunet == []
+
+
+def series_drawn_on(output):
+    (frame,) = dcmread(output / "RTSTRUCT.dcm").ReferencedFrameOfReferenceSequence
+    return {
+        s.SeriesInstanceUID
+        for item in frame.RTReferencedStudySequence
+        for s in item.RTReferencedSeriesSequence
+    }
+
+
+def contrast(study):
+    """A second CT on the same grid."""
+    twin = deepcopy(study.ct)
+    for k, image in enumerate(twin):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.3", f"1.2.3.{k}"
+        image.SeriesDescription = "CT contrast"
+    return twin
+
+
+def test_what_was_chosen_and_what_may_be_wrong_is_said(
+    results, threshold_for_nnunet, patient, tmp_path, capsys
+):
+    study = patient("a")
+    for image in study.pet:
+        image.PatientWeight = 70000  # grams
+    study.write(tmp_path / "study")
+    assert run(tmp_path / "study", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "CT: series 1 of 2020-01-02 11:00, 24 x 20 x 10 voxels" in printed
+    assert "; the only CT that could serve" in printed
+    assert "note: patient weight" in printed
+    assert "Muster" not in printed
+
+
+def test_of_two_ct_series_one_is_named(results, threshold_for_nnunet, patient, tmp_path, capsys):
+    study = patient("a")
+    study.rt.clear()
+    first = study.ct[0].SeriesInstanceUID
+    study.ct += contrast(study)
+    folder = study.write(tmp_path / "study")
+    said = refused(capsys, folder, tmp_path / "out")
+    assert "2 CT series could serve" in said
+    assert "(--ct)" in said
+    assert "CT contrast" in said
+    assert threshold_for_nnunet == []
+    assert run(folder, tmp_path / "out", "--ct", "contrast") == 0
+    assert series_drawn_on(tmp_path / "out") == {"1.2.3"}
+    assert run(folder, tmp_path / "again", "--ct", f"uid:{first[-9:]}") == 0
+    assert series_drawn_on(tmp_path / "again") == {first}
+
+
+def test_a_structure_set_tells_which_ct_is_contoured(results, threshold_for_nnunet, patient, tmp_path):
+    """One in the folder, unless the one to extend says otherwise."""
+    study = patient("a")
+    first = study.ct[0].SeriesInstanceUID
+    study.ct += contrast(study)
+    folder = study.write(tmp_path / "study")
+    assert run(folder, tmp_path / "out") == 0
+    assert series_drawn_on(tmp_path / "out") == {first}
+    assert run(folder, tmp_path / "new", "--ct", "contrast") == 0
+    old = ("--extend", str(tmp_path / "new" / "RTSTRUCT.dcm"), "--name", "second")
+    assert run(folder, tmp_path / "more", *old) == 0
+    assert series_drawn_on(tmp_path / "more") == {"1.2.3"}
+
+
+def test_weight_and_frames_as_for_a_conversion(results, threshold_for_nnunet, patient, tmp_path, capsys):
+    study = patient("a")
+    for image in study.pet:
+        image.FrameOfReferenceUID = "1.2.3"
+        del image.PatientWeight
+    folder, out = study.write(tmp_path / "study"), tmp_path / "out"
+    assert "(--trust-frames)" in refused(capsys, folder, out)
+    assert "(--weight)" in refused(capsys, folder, out, "--trust-frames")
+    assert run(folder, out, "--trust-frames", "--weight", "70") == 0
+    *_, (_, suv) = threshold_for_nnunet
+    expected = onto(read_pet(folder / "PET", 70), read_ct(folder / "CT"))
+    assert np.array_equal(sitk.GetArrayFromImage(suv), sitk.GetArrayFromImage(expected))
+
+
+def test_two_studies_are_refused_and_one_is_named(results, threshold_for_nnunet, patient, tmp_path, capsys):
+    for key, date in (("a", "20200102"), ("bb", "20200402")):
+        study = patient(key)
+        for image in study.all:
+            image.PatientID = "P1"
+            image.StudyDate = image.SeriesDate = image.AcquisitionDate = date
+        study.write(tmp_path / "patient" / key)
+    said = refused(capsys, tmp_path / "patient", tmp_path / "out")
+    assert "in 2 studies and 2 frames of reference" in said
+    assert "2020-04-02" in said
+    assert "(--study, --ct)" in said
+    assert run(tmp_path / "patient", tmp_path / "out", "--study", "date:last") == 0
+    assert series_drawn_on(tmp_path / "out") == {study.ct[0].SeriesInstanceUID}
 
 
 @pytest.mark.e2e

@@ -59,6 +59,7 @@ class Known:
         frames: frames of reference that it lives in.
         points: (n, 3) mm, points of its contours.
         ct: the CT, where a PET is looked for.
+        contoured: UIDs of the series that other structure sets were drawn on.
     """
 
     series: frozenset[str] = frozenset()
@@ -67,6 +68,7 @@ class Known:
     frames: frozenset[str] = frozenset()
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     ct: Series | None = None
+    contoured: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ CT_BELONGS = (
     Rule("of the structure set's study", lambda s, k: s.study_uid in k.studies),
     COVERS,
 )
-CT_KIND = (AXIAL, NO_REFORMAT, ORIGINAL, PRIMARY)
+CONTOURED = Rule("the one that a structure set was drawn on", lambda s, k: s.uid in k.contoured)
+CT_KIND = (CONTOURED, AXIAL, NO_REFORMAT, ORIGINAL, PRIMARY)
 CT_KIND_UNNAMED = (AXIAL, NO_REFORMAT)  # where the series that a structure was drawn on is absent
 PET_BELONGS = (
     NAMED,

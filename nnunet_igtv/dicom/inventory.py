@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.candidates import NAMES
-from nnunet_igtv.dicom.choice import ReadingOptions, choose_images
+from nnunet_igtv.dicom.choice import Known, ReadingOptions, choose_images
 from nnunet_igtv.dicom.files import list_files, read_header
 from nnunet_igtv.dicom.parts import known_from
 from nnunet_igtv.dicom.rasterise import rasterise
@@ -73,7 +73,7 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
                 "studies": sorted({n for s in group.series if (n := studies[s.study_uid])}),
                 "structure_set": None if drawn is None else _name(drawn.file, root),
             }
-            | _choice(group.series, drawn, ids, options)
+            | _choice(group, drawn, ids, options)
             for group in _studies(headers, series, sets)
             for drawn in [*group.structure_sets, None]
         ],
@@ -96,14 +96,15 @@ def _studies(
     return sorted(found, key=lambda study: series.index(study.series[0]))
 
 
-def _choice(
-    series: Sequence[Series], drawn: StructureSet | None, ids: dict[int, int], options: ReadingOptions
-) -> dict:
+def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], options: ReadingOptions) -> dict:
     """The CT and PET that would be taken for a structure set, or without one, and why."""
     found: dict = {"ct": None, "pet": None, "warnings": [], "refused": None}
-    known = known_from([] if drawn is None else [(drawn, [roi for roi in drawn.rois if roi.contours])])
+    if drawn is None:
+        known = Known(contoured=frozenset().union(*(s.series_uids for s in study.structure_sets)))
+    else:
+        known = known_from([(drawn, [roi for roi in drawn.rois if roi.contours])])
     try:
-        ct, pet = choose_images(series, options, known)
+        ct, pet = choose_images(study.series, options, known)
     except IGTVError as error:
         refused = {"what": error.what, "remedy": error.remedy, "settings": list(error.settings)}
         return found | {"refused": refused | {"table": error.table}}

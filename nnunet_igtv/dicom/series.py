@@ -98,12 +98,13 @@ def find_series(folder: str | Path, modality: str | None = None) -> list[Series]
     `read_voxels` raise it. Sorted by modality, number and UID. Raises IGTVError for a folder that does not
     exist and for a file that claims to be DICOM and cannot be read.
     """
-    headers: list[tuple[Path, Dataset]] = []
-    for path in list_files(folder):
-        header = read_header(path)
-        if header is not None:
-            headers.append((path, header))
-    return [s for s in group_series(headers) if modality is None or s.modality == modality]
+    return [s for s in group_series(read_headers(folder)) if modality is None or s.modality == modality]
+
+
+def read_headers(folder: str | Path) -> list[tuple[Path, Dataset]]:
+    """The headers of all DICOM files under a folder; raises as `find_series` does."""
+    found = ((path, read_header(path)) for path in list_files(folder))
+    return [(path, header) for path, header in found if header is not None]
 
 
 def group_series(headers: Iterable[tuple[Path, Dataset]]) -> list[Series]:

@@ -90,7 +90,7 @@ def test_what_would_be_chosen_and_why(tmp_path, patient, capsys):
     assert (
         "choice in study 1, with a structure of RT/000.dcm:\n    refused: 2 PET series could serve" in printed
     )
-    assert "choice in study 1, without a structure:\n    refused: 2 CT series could serve" in printed
+    assert "choice in study 1, without a structure:\n    refused: 2 PET series could serve" in printed
     assert "(--pet)" in printed
     assert "PET  7    PET delayed  2020-01-02 11:00         9       4 x 4 x 4   …456789" in printed
     assert main(["inspect", str(tmp_path), "--pet", "delayed"]) == 0
