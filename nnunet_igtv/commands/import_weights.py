@@ -22,11 +22,19 @@ def parser() -> Parser:
     parser.add_argument(
         "--classes", type=int, help="classes with background (default: as in the source, 2 if it has none)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.weights.importing import import_weights
 
-    say(import_weights(arguments.source, arguments.output, arguments.preset, arguments.classes))
+    report = import_weights(
+        arguments.source,
+        arguments.output,
+        arguments.preset,
+        arguments.classes,
+        overwrite=arguments.overwrite,
+    )
+    say(report)
     return 0

@@ -297,12 +297,13 @@ class IGTVTrainer(TwoRateTrainer):
         try:
             super().run_training()
         except KeyboardInterrupt:
-            self.print_to_log_file(
+            how = (
                 f"Interrupted in epoch {self.current_epoch}: continue with --c, which excludes {OPTION}"
                 if self.has_checkpoint
                 else "Interrupted before there was a checkpoint: start again, without --c"
             )
-            raise
+            self.print_to_log_file(how)
+            raise KeyboardInterrupt(how) from None  # the last line, without the place where it happened
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """The cases to train and to validate on.

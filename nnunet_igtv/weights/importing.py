@@ -15,8 +15,17 @@ from nnunet_igtv.weights.pretrained import load_pretrained
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
 from nnunet_igtv.weights.recognition import architecture, preset_of
 
+LARGEST_NETWORK = 2  # times the values in the file, where the network is no preset
 
-def import_weights(source: Path, output: Path, preset: str | None = None, classes: int | None = None) -> str:
+
+def import_weights(
+    source: Path,
+    output: Path,
+    preset: str | None = None,
+    classes: int | None = None,
+    *,
+    overwrite: bool = False,
+) -> str:
     """Read, transfer into a fresh network, write; returns the report as text.
 
     The file holds the default slice interaction too, at the identity where the source has none: networks
@@ -27,22 +36,33 @@ def import_weights(source: Path, output: Path, preset: str | None = None, classe
         output: checkpoint to write, whole or not at all.
         preset: size of the network; None recognises it from the weights.
         classes: classes with background; None takes the source's, or 2.
+        overwrite: replace an output that exists.
 
     Raises:
-        IGTVError: unreadable, unknown or unfit source, unknown preset, or an output that would replace the
-            source.
+        IGTVError: unreadable, unknown or unfit source, unknown preset, too few classes, or an output that
+            exists or is the source.
     """
     if preset not in (None, *PRESETS):
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     if output.resolve() == source.resolve():
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
+    if output.exists() and not overwrite:
+        raise IGTVError(
+            "the output exists already",
+            file=output,
+            remedy="name another output, or have it replaced",
+            settings=["overwrite"],
+        )
+    if classes is not None and classes < 2:
+        raise IGTVError("a network has two classes or more, background included", settings=["classes"])
     checkpoint = load_checkpoint(source)
-    renamed = rename(state_dict_of(checkpoint, source), source)
-    name = preset or preset_of(renamed.state)
-    fields = PRESETS[name].kwargs() if name else _own_fields(renamed.state, source)
-    head = renamed.state.get("decoder.seg_layers.0.weight")
-    network = IGTVNet(2, classes or (2 if head is None else head.shape[0]), **fields)
     try:
+        renamed = rename(state_dict_of(checkpoint))
+        name = preset or preset_of(renamed.state)
+        fields = PRESETS[name].kwargs() if name else _own_fields(renamed.state)
+        head = renamed.state.get("decoder.seg_layers.0.weight")
+        found = head.shape[0] if head is not None and head.ndim == 2 else 2
+        network = IGTVNet(2, classes or found, **fields)
         report = load_pretrained(network, checkpoint)
     except IGTVError as error:
         raise error.but(file=source) from error
@@ -61,15 +81,22 @@ def import_weights(source: Path, output: Path, preset: str | None = None, classe
     return f"preset: {name or 'none, an architecture of its own'}\n{report.table()}\nwritten: {output}"
 
 
-def _own_fields(state: dict[str, Any], source: Path) -> dict[str, Any]:
+def _own_fields(state: dict[str, Any]) -> dict[str, Any]:
     """Fields of a network that is no preset, where its weights show all of them."""
     fields = architecture(state)
-    no_drop_path = {"encoder_drop_path": 0.0, "decoder_drop_path": 0.0}  # leaves no trace in weights
+    no_drop_path: dict[str, Any] = {
+        "encoder_drop_path": 0.0,
+        "decoder_drop_path": 0.0,
+    }  # leaves no trace in weights
     if set(fields) | set(no_drop_path) != set(PRESETS["tiny"].kwargs()):
         depths = "/".join(map(str, fields["encoder_depths"]))
         raise IGTVError(
             f"the encoder (width {fields['width']}, depths {depths}) is that of no preset",
-            file=source,
             remedy="use weights of VMamba-T, -S or -B in their first version (state size 16, no MLP branch)",
         )
+    with torch.device("meta"):  # a network that is much larger than the file would only cost memory
+        network = IGTVNet(2, 2, **fields, **no_drop_path)
+    needed, given = (sum(value.numel() for value in each.values()) for each in (network.state_dict(), state))
+    if needed > LARGEST_NETWORK * given:
+        raise IGTVError(f"the network of these shapes has {needed} values, the file {given}")
     return fields | no_drop_path

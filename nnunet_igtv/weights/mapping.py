@@ -108,10 +108,12 @@ def _converted(key: str, value: Tensor) -> tuple[str, Tensor, str]:
     if key == "encoder.patch_embed.conv.weight" and value.ndim == 4 and value.shape[1] == 3:
         # an image repeated three times, or a grey one given as RGB: the kernel's sum sees the same
         return key, value.sum(dim=1, keepdim=True), "3 input channels summed to 1"
-    if key.startswith("decoder.seg_layers.") and value.shape[0] == 1:
+    if value.ndim == 0:
+        return key, value, ""
+    if key.startswith("decoder.seg_layers.") and value.ndim > 1 and value.shape[0] == 1:
         # softmax over (0, logit) is the sigmoid of the logit
         return key, torch.cat((torch.zeros_like(value), value)).flatten(1), "1 logit as 2 classes"
-    if ".attention." in key:
+    if ".attention." in key and value.ndim > 1:
         return key, value.flatten(1), ""  # a 1x1 convolution is a linear layer
     grid_key = re.sub(r"\.(norm|embed)\.(weight|bias)$", r".\1_\2", key)
     if ".rectification." in key and grid_key != key:

@@ -129,7 +129,10 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
     state = network.state_dict()
     entries = []
     for key, target in state.items():
-        value, entry = _fitted(key, target, renamed.state.get(key), renamed.notes.get(key, ""))
+        given = renamed.state.get(key)
+        if given is not None and given.is_floating_point() != target.is_floating_point():
+            raise IGTVError(f"{key} holds {given.dtype} instead of {target.dtype}", file=path)
+        value, entry = _fitted(key, target, given, renamed.notes.get(key, ""))
         entries.append(entry)
         state[key] = value.to(target.dtype)
     unused = [key for key in renamed.state if key not in state]

@@ -5,7 +5,7 @@ import contextlib
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,19 @@ DATA_TYPES: list[Any] = [
         for name in ("scalar", "_reconstruct")
     ),
 ]
+
+# What no weight is, in the order in which it must be asked: values are looked at last. With a stride of 0 a
+# tensor claims more elements than its storage holds.
+NO_WEIGHTS: dict[str, Callable[[Tensor], bool]] = {
+    "without values": lambda value: value.is_meta,
+    "quantised": lambda value: value.is_quantized,
+    "sparse or nested": lambda value: value.layout != torch.strided or value.is_nested,
+    "complex numbers": lambda value: value.is_complex(),
+    "larger than what the file holds of them": lambda value: (
+        value.numel() * value.element_size() > value.untyped_storage().nbytes()
+    ),
+    "not finite": lambda value: value.is_floating_point() and not bool(value.float().isfinite().all()),
+}
 
 
 def load_data_only() -> None:
@@ -97,7 +110,7 @@ def state_dict_of(checkpoint: Any, source: str | Path | None = None) -> dict[str
     """The weights in a checkpoint: under a known entry, or the whole of it; wrappers' prefixes removed.
 
     Raises:
-        IGTVError: there are none, or some are not finite.
+        IGTVError: there are none, or one of them is no dense tensor of finite real numbers.
     """
     weights = checkpoint
     if isinstance(checkpoint, Mapping):
@@ -109,9 +122,10 @@ def state_dict_of(checkpoint: Any, source: str | Path | None = None) -> dict[str
             remedy=f"expected a dictionary of tensors, or one under {' or '.join(map(repr, WEIGHT_ENTRIES))}",
         )
     state = {bare_key(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
-    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise IGTVError(f"weights that are not finite, {len(broken)} tensors, first {broken[0]}", file=source)
+    for kind, applies in NO_WEIGHTS.items():
+        wrong = [key for key, value in state.items() if applies(value)]
+        if wrong:
+            raise IGTVError(f"weights that are {kind}: {len(wrong)} tensors, first {wrong[0]}", file=source)
     return state
 
 

@@ -403,7 +403,7 @@ def test_who_interrupts_a_training_reads_how_to_continue(make_trainer, capsys, e
         return step(batch)
 
     trainer.train_step = interrupted
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="continue with --c" if epoch else "start again"):
         trainer.run_training()
     last = capsys.readouterr().out.strip().splitlines()[-1]
     if epoch:

@@ -125,3 +125,68 @@ def test_weights_of_pet_then_ct_are_refused(tmp_path, trained, capsys):
 def test_an_unknown_preset_is_named_from_python_too(tmp_path, cipa_file):
     with pytest.raises(IGTVError, match=r"'tinny'.*nano, tiny, small, base"):
         import_weights(cipa_file, tmp_path / "gtv.pth", preset="tinny")
+
+
+def test_an_existing_output_is_replaced_only_where_asked_for(tmp_path, cipa_file, capsys):
+    output = tmp_path / "gtv.pth"
+    output.write_bytes(b"mine")
+    assert main(["import-weights", str(cipa_file), "-o", str(output)]) == 1
+    assert "the output exists already" in (said := capsys.readouterr().err)
+    assert "--overwrite" in said
+    assert output.read_bytes() == b"mine"
+    assert main(["import-weights", str(cipa_file), "-o", str(output), "--overwrite"]) == 0
+    assert torch.load(output, weights_only=True)["preset"] == "tiny"
+
+
+STEM, DEEP = "encoder.patch_embed.conv.weight", "encoder.stages.2.blocks.0.op.x_proj_weight"
+HOSTILE = {
+    "without values": lambda value: torch.empty(value.shape, device="meta"),
+    "sparse": lambda value: value.to_sparse(),
+    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    "complex": lambda value: value.to(torch.complex64),
+    "larger than what the file holds": lambda value: torch.zeros(1).expand(2**40),
+    "not finite": lambda value: value.double() * 1e300,
+    "holds torch.int64": lambda value: (value * 100).long(),
+    "holds torch.bool": lambda value: value > 0,
+    "the shape": lambda value: value.reshape(-1),
+    "the shape ()": lambda value: torch.tensor(1.0),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own, of kinds of tensors that it will no longer have
+@pytest.mark.parametrize(
+    ("message", "key"),
+    # a deep layer of another shape is left at its start, and reported
+    [(kind, key) for kind in HOSTILE for key in (STEM, DEEP) if key == STEM or "shape" not in kind],
+)
+def test_what_is_no_weight_is_refused_by_the_name_of_file_and_tensor(tmp_path, capsys, message, key):
+    state = build_network("nano", 2).state_dict()
+    torch.save({"network_weights": state | {key: HOSTILE[message](state[key])}}, tmp_path / "w.pth")
+    assert main(["import-weights", str(tmp_path / "w.pth"), "-o", str(tmp_path / "gtv.pth")]) == 1
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert message in said
+    assert key in said
+    assert "w.pth" in said
+    assert not (tmp_path / "gtv.pth").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_half_and_double_precision_are_taken(tmp_path, kind):
+    state = build_network("nano", 2).state_dict()
+    given = {key: value.to(kind) if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({"network_weights": given}, tmp_path / "w.pth")
+    assert main(["import-weights", str(tmp_path / "w.pth"), "-o", str(tmp_path / "gtv.pth")]) == 0
+    written = torch.load(tmp_path / "gtv.pth", weights_only=True)["network_weights"]
+    assert all(torch.allclose(written[key], value, atol=1e-2) for key, value in state.items())
+
+
+def test_a_network_much_larger_than_its_file_is_refused_before_it_is_made(tmp_path, capsys):
+    state = IGTVNet(2, 2, **PRESETS["nano"].kwargs()).state_dict()
+    state[STEM] = torch.zeros(20_000, 1, 4, 4)  # a width of 20,000: some hundred GB of layers
+    state["encoder.stages.0.blocks.0.op.out_norm.weight"] = torch.zeros(40_000)
+    torch.save({"network_weights": state}, tmp_path / "w.pth")
+    assert main(["import-weights", str(tmp_path / "w.pth"), "-o", str(tmp_path / "gtv.pth")]) == 1
+    said = capsys.readouterr().err
+    assert "the network of these shapes has" in said
+    assert "w.pth" in said
