@@ -5,8 +5,11 @@ A backend is a module of this package with
     DEVICES                                                   types of devices it runs on; empty for all
     describe() -> str                                         one line for the user
     forward(problem, save_states) -> (y, saved_states)        saved_states: for its backward pass, or None
-    backward(grad, problem, saved_states) -> Gradients        saved_states may be None here, too
+    backward(grad, problem, saved_states) -> gradients        of the problem's first seven tensors;
+                                                              saved_states may be None here, too
     PROJECTS_DELTA                                            optional: `forward` takes a delta_weight
+    PROJECTS_GRADIENTS                                        optional: `backward` takes one, and returns its
+                                                              gradient after the others
 
 A backend is used on a device only if it computes small problems correctly there. A package that can be
 imported may still lack a kernel for the GPU at hand, or compute a gradient wrongly on it. The backward pass
@@ -23,11 +26,12 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .problem import Gradients, Problem
+from .problem import Problem
 
 VARIABLE = "nnUNet_igtv_scan"
-NAMES = ("cpu", "triton", "mamba_ssm", "reference")
-# mamba-ssm is first on a GPU, where it is installed: forward and backward together, it is faster than Triton
+NAMES = ("cpu", "triton", "mamba_ssm", "cuda", "reference")
+# mamba-ssm is first on a GPU, where it is installed: forward and backward together, it is faster than Triton.
+# "cuda" is used by name only until it has run on a GPU
 _BEST_FIRST = {"cpu": ("cpu", "reference"), "cuda": ("mamba_ssm", "triton", "reference")}
 _TOLERANCE = 1e-3  # of the largest value of a result, or of 1
 
@@ -39,8 +43,9 @@ class Backend:
     name: str
     reason: str
     forward: Callable[[Problem, bool], tuple[Tensor, Tensor | None]]
-    backward: Callable[[Tensor, Problem, Tensor | None], Gradients]
+    backward: Callable[[Tensor, Problem, Tensor | None], tuple[Tensor, ...]]
     projects_delta: bool = False
+    projects_gradients: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
@@ -88,8 +93,8 @@ def _probed(name: str, device: torch.device, gradients: bool) -> Backend | Unava
         module = import_module(f"{__package__}.{name}")
         if module.DEVICES and device.type not in module.DEVICES:
             return UnavailableError(f"it computes on {' and '.join(module.DEVICES)} only")
-        projects_delta = getattr(module, "PROJECTS_DELTA", False)
-        backend = Backend(name, module.describe(), module.forward, module.backward, projects_delta)
+        projects = (getattr(module, name, False) for name in ("PROJECTS_DELTA", "PROJECTS_GRADIENTS"))
+        backend = Backend(name, module.describe(), module.forward, module.backward, *projects)
         for problem, grad in _small_problems(device):
             (y, saved_states), (right_y, _) = (
                 backend.forward(problem, gradients),

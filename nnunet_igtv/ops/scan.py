@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import dispatch
-from .problem import Gradients, Problem
+from .problem import Problem
 
 
 @torch.library.custom_op("nnunet_igtv::scan", mutates_args=())
@@ -59,21 +59,42 @@ def _scan_backward(
     C: Tensor,
     D: Tensor,
     delta_bias: Tensor,
+    delta_weight: Tensor | None,
     map_width: int,
     delta_softplus: bool,
     backend: str,
-) -> Gradients:
-    backward = dispatch.choose(x.device, x.dtype, backend, gradients=True).backward
-    problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus)
-    dx, ddelta, dA, dB, dC, dD, dbias = (
-        t.contiguous() for t in backward(grad, problem, saved_states if saved_states.numel() else None)
-    )
-    return dx, ddelta, dA, dB, dC, dD, dbias
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of the tensors; that of delta_weight is empty, where there is none."""
+    chosen = dispatch.choose(x.device, x.dtype, backend, gradients=True)
+    states = saved_states if saved_states.numel() else None
+    problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus, delta_weight)
+    if delta_weight is None:
+        gradients = *chosen.backward(grad, problem, states), x.new_empty(0)
+    elif chosen.projects_gradients:
+        gradients = chosen.backward(grad, problem, states)
+    else:
+        projected = problem._replace(delta=_projected(delta, delta_weight), delta_weight=None)
+        dx, dprojected, *others = chosen.backward(grad, projected, states)
+        ddelta, dweight = _projection_gradients(dprojected, delta, delta_weight)
+        gradients = dx, ddelta, *others, dweight
+    dx, ddelta, dA, dB, dC, dD, dbias, dweight = (t.contiguous() for t in gradients)
+    return dx, ddelta, dA, dB, dC, dD, dbias, dweight
+
+
+def _projection_gradients(dprojected: Tensor, delta: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of delta (B, P, K, R) and of its weight (K, d, R)."""
+    by_direction = dprojected.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
+    ddelta = torch.bmm(by_direction, weight.to(by_direction.dtype)).transpose(0, 1)
+    rows = delta.to(by_direction.dtype).flatten(0, 1).transpose(0, 1)  # (K, BP, R)
+    dweight = torch.bmm(by_direction.transpose(1, 2), rows)
+    return ddelta.unflatten(0, delta.shape[:2]).to(delta.dtype), dweight.to(weight.dtype)
 
 
 @_scan_backward.register_fake
 def _(grad, saved_states, *inputs):  # type: ignore[no-untyped-def]
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:7])
+    x, weight = inputs[0], inputs[7]
+    given = [*inputs[:7], x.new_empty(0) if weight is None else weight]
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in given)
 
 
 def _save_for_backward(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -84,17 +105,9 @@ def _save_for_backward(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 
 def _differentiate(ctx, grad, _):  # type: ignore[no-untyped-def]
-    x, delta, *others, weight, saved_states = ctx.saved_tensors
-    if weight is None:
-        gradients = _scan_backward(grad, saved_states, x, delta, *others, *ctx.options)
-        return *gradients, None, None, None, None, None
-    projected = _projected(delta, weight)
-    dx, dprojected, *gradients = _scan_backward(grad, saved_states, x, projected, *others, *ctx.options)
-    by_direction = dprojected.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
-    ddelta = torch.bmm(by_direction, weight.to(by_direction.dtype)).transpose(0, 1)
-    rows = delta.to(by_direction.dtype).flatten(0, 1).transpose(0, 1)  # (K, BP, R)
-    dweight = torch.bmm(by_direction.transpose(1, 2), rows)
-    return dx, ddelta.unflatten(0, delta.shape[:2]), *gradients, dweight, None, None, None, None
+    *inputs, weight, saved_states = ctx.saved_tensors
+    *gradients, dweight = _scan_backward(grad, saved_states, *inputs, weight, *ctx.options)
+    return *gradients, None if weight is None else dweight, None, None, None, None
 
 
 _scan.register_autograd(_differentiate, setup_context=_save_for_backward)

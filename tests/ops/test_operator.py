@@ -31,6 +31,8 @@ def test_the_operators_keep_pytorchs_contract(scan_tools, backend):
     detached = tuple(t.detach() for t in tensors)
     y, states = _scan(*detached, None, 4, True, backend, True)
     checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(_scan_backward, (y, states, *detached, None, 4, True, backend), test_utils=checks)
+    detached = tuple(t.detach() for t in with_a_projection(tensors))
     torch.library.opcheck(_scan_backward, (y, states, *detached, 4, True, backend), test_utils=checks)
 
 
@@ -103,8 +105,8 @@ def test_the_variable_overrides_and_is_said_to(monkeypatch, scan_tools):
 
 def test_unknown_backends_are_refused_with_the_known_ones(monkeypatch, scan_tools):
     tensors = scan_tools.cross_problem().tensors
-    with pytest.raises(ValueError, match=r"'cuda' is no backend .*reference"):
-        cross_scan(*tensors, backend="cuda")
+    with pytest.raises(ValueError, match=r"'opencl' is no backend .*reference"):
+        cross_scan(*tensors, backend="opencl")
     monkeypatch.setenv(dispatch.VARIABLE, "fastest")
     with pytest.raises(ValueError, match="'fastest' is no backend"):
         cross_scan(*tensors)
