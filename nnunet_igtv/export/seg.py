@@ -1,5 +1,6 @@
 """Mask -> DICOM segmentation object (DICOM PS3.3, A.51), by highdicom (optional: the extra `seg`)."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import format_number_as_ds
 
 from nnunet_igtv import __version__
-from nnunet_igtv.dicom.attributes import number, text
+from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.frames import flat_headers
@@ -206,7 +207,11 @@ def _measures(ct: Series) -> Dataset:
     measures = Dataset()
     columns, rows, slices = ct.grid.spacing
     measures.PixelSpacing = _decimals((rows, columns))
-    measures.SliceThickness = _decimals([number(ct.headers[0], "SliceThickness", ct.files[0], slices)])[0]
+    try:
+        stated = float(attribute(ct.headers[0], "SliceThickness"))
+    except (TypeError, ValueError):
+        stated = 0.0
+    measures.SliceThickness = format_number_as_ds(stated if 0 < stated < math.inf else slices)
     return measures
 
 

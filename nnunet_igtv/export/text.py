@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydicom import Dataset, charset
@@ -79,14 +79,14 @@ class Copied(NamedTuple):
         return all(_survives(text, self.declaration) for text in self.texts)
 
 
-def set_character_set(dataset: Dataset, copied: Sequence[Copied], own: Iterable[str]) -> None:
+def set_character_set(dataset: Dataset, copied: Sequence[Copied], own: Sequence[str]) -> None:
     """Declare the character set of `dataset`; see `character_set`."""
     declaration = character_set(copied, own)
     if declaration:
         dataset.SpecificCharacterSet = declaration
 
 
-def character_set(copied: Sequence[Copied], own: Iterable[str]) -> list[str]:
+def character_set(copied: Sequence[Copied], own: Sequence[str]) -> list[str]:
     """The Specific Character Set in which copied text, and our own, reads back as it is.
 
     That of an object copied from where it covers all of it, in the order given; else UTF-8. Empty for ASCII.
@@ -95,7 +95,7 @@ def character_set(copied: Sequence[Copied], own: Iterable[str]) -> list[str]:
         IGTVError: copied text that its own declaration does not cover, and the rest is not plain ASCII:
             nobody knows how to write both together.
     """
-    texts = [text for source in copied for text in source.texts] + list(own)
+    texts = [text for source in copied for text in source.texts] + [*own]
     if not any(_REPLACEMENT in text for text in texts):
         for source in copied:
             if all(_survives(text, source.declaration) for text in texts):
@@ -103,7 +103,9 @@ def character_set(copied: Sequence[Copied], own: Iterable[str]) -> list[str]:
         unclear = [source for source in copied if not source.is_understood]
         if not unclear:
             return [UTF_8]
-        if sum(not text.isascii() for text in texts) == sum(not text.isascii() for text in unclear[0].texts):
+        others = [text for source in copied if source.is_understood for text in source.texts]
+        alike = all(source.declaration == unclear[0].declaration for source in unclear)
+        if alike and all(text.isascii() for text in [*others, *own]):
             return unclear[0].declaration  # the same bytes under the same declaration as before
     raise IGTVError(
         "attributes of patient, study or structures hold characters outside the character set that their "
