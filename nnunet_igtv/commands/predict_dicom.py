@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         trust_model=arguments.trust_model,
     )
-    name = arguments.name or model.structure
+    name = model.structure if arguments.name is None else arguments.name
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
         series = ct.series

@@ -13,9 +13,12 @@ from nnunet_igtv.grids import Grid
 
 @pytest.fixture
 def write_ct():
-    """write_ct(folder, geometry): a CT series of zeros on a grid, files named against the slice order."""
+    """write_ct(folder, geometry): a CT series of zeros on a grid, files named against the slice order.
 
-    def write(folder, geometry, study="study", series="series"):
+    Attributes of the images may be given by keyword, None to leave one out; `change` may alter each image.
+    """
+
+    def write(folder, geometry, study="study", series="series", change=None, **attributes):
         axes = np.array(geometry.direction).reshape(3, 3)
         for k in range(geometry.size[2]):
             image = Dataset()
@@ -38,6 +41,13 @@ def write_ct():
             image.HighBit, image.PixelRepresentation = 15, 0
             image.RescaleSlope, image.RescaleIntercept = 1, 0
             image.PixelData = bytes(2 * image.Rows * image.Columns)
+            for keyword, value in attributes.items():
+                if value is not None:
+                    setattr(image, keyword, value)
+                elif keyword in image:
+                    delattr(image, keyword)
+            if change:
+                change(image)
             write_dicom(image, folder / f"{geometry.size[2] - k:03d}.dcm")
         return folder
 
@@ -74,6 +84,15 @@ def read_independently():
         return mask
 
     return read
+
+
+@pytest.fixture
+def ring():
+    """A ring with a hole (7, 11, 14)."""
+    mask = np.zeros((7, 11, 14), np.uint8)
+    mask[2:5, 2:9, 3:12] = 1
+    mask[2:5, 4:7, 5:10] = 0
+    return mask
 
 
 @pytest.fixture

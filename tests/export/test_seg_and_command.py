@@ -10,14 +10,6 @@ from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.export import write_rtstruct, write_seg
 
 
-@pytest.fixture
-def ring():
-    mask = np.zeros((7, 11, 14), bool)
-    mask[2:5, 2:9, 3:12] = True
-    mask[2:5, 4:7, 5:10] = False
-    return mask
-
-
 def read_seg(file, shape, geometry):
     """By positions, since frames without voxels are not stored."""
     dataset = dcmread(file)
