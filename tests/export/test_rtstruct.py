@@ -163,37 +163,6 @@ def test_what_the_file_says(upright, write_ct, tmp_path):
     assert other.SOPInstanceUID != dataset.SOPInstanceUID
 
 
-def test_existing_structures_are_carried_over_and_the_file_left_alone(upright, write_ct, tmp_path):
-    ct = write_ct(tmp_path / "ct", upright)
-    first, second = (shapes()[name] for name in ("ring with island", "two lesions"))
-    image = upright.image(first.astype(np.uint8))
-    old = write_rtstruct(image, ct, tmp_path / "old.dcm", name="GTV")
-    before = old.read_bytes()
-    new = write_rtstruct(upright.image(second.astype(np.uint8)), ct, tmp_path / "new.dcm", extend=old)
-    assert old.read_bytes() == before
-    assert (sitk.GetArrayFromImage(read_structure(new, "GTV", image)) == first).all()
-    assert (sitk.GetArrayFromImage(read_structure(new, "IGTV", image)) == second).all()
-    assert dcmread(new).SOPInstanceUID != dcmread(old).SOPInstanceUID
-    assert [roi.ROINumber for roi in dcmread(new).StructureSetROISequence] == [1, 2]
-    with pytest.raises(IGTVError, match="holds a structure 'GTV' already"):
-        write_rtstruct(image, ct, tmp_path / "third.dcm", name="GTV", extend=old)
-    with pytest.raises(IGTVError, match="exists already"):
-        write_rtstruct(image, ct, old, extend=old)
-    assert old.read_bytes() == before
-
-
-def test_extending_refers_to_the_series_drawn_on(upright, write_ct, tmp_path):
-    first, second = (write_ct(tmp_path / name, upright, series=name) for name in "ab")
-    mask = upright.image(shapes()["ring with hole"].astype(np.uint8))
-    old = write_rtstruct(mask, first, tmp_path / "old.dcm", name="GTV")
-    for ct, expected in ((first, 1), (second, 2)):
-        new = dcmread(write_rtstruct(mask, ct, tmp_path / f"{expected}.dcm", extend=old))
-        (frame,) = new.ReferencedFrameOfReferenceSequence
-        series = [s for study in frame.RTReferencedStudySequence for s in study.RTReferencedSeriesSequence]
-        assert len(series) == expected
-        assert series[-1].SeriesInstanceUID == dcmread(next(ct.iterdir())).SeriesInstanceUID
-
-
 def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
     ct = write_ct(tmp_path / "ct", upright)
     mask = upright.image(shapes()["single voxel"].astype(np.uint8))
