@@ -8,7 +8,14 @@ import pytest
 from pydicom.uid import generate_uid
 
 from nnunet_igtv.dicom import read_ct, read_pet
-from nnunet_igtv.dicom.choice import ReadingOptions, choose_images
+from nnunet_igtv.dicom.choice import (
+    CT_BELONGS,
+    CT_KIND,
+    PET_BELONGS,
+    PET_KIND,
+    ReadingOptions,
+    choose_images,
+)
 from nnunet_igtv.dicom.parts import choose_parts
 from nnunet_igtv.dicom.series import group_series
 from nnunet_igtv.dicom.structures import structure_set
@@ -442,3 +449,26 @@ def test_a_folder_of_two_ct_series_is_refused_unless_one_is_named(tmp_path, stud
         read_ct(tmp_path)
     assert read_ct(tmp_path, ct="contrast").GetSize() == (24, 20, 10)
     assert read_pet(tmp_path).GetSize() == (14, 12, 9)
+
+
+# ----------------------------------------------------------------------------------------- the documentation
+
+
+@pytest.mark.parametrize(
+    ("letter", "belongs", "kind"), [("C", CT_BELONGS, CT_KIND), ("P", PET_BELONGS, PET_KIND)]
+)
+def test_the_documented_table_is_the_table_of_rules(letter, belongs, kind):
+    """In the same words and order, with the check of visits between the two parts."""
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| ")
+    ]
+    first = rows.index([f"{letter}1", belongs[0].why])
+    documented = rows[first : first + len(belongs) + 1 + len(kind)]
+    visits = documented.pop(len(belongs))
+    numbers = range(1, len(belongs) + len(kind) + 1)
+    expected = zip(numbers, [*belongs, *kind], strict=True)
+    assert documented == [[f"{letter}{k}", rule.why] for k, rule in expected]
+    assert visits[0] == "check"
+    assert "one visit" in visits[1]
+    assert f"{letter}{len(numbers) + 1}" not in {row[0] for row in rows}
