@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_igtv.errors import IGTVError
@@ -60,6 +60,7 @@ def test_bytes_beyond_the_voxels_are_refused(ending, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [f for f in FORMATS if f.startswith("compressed") or f.endswith("gz")])
+@settings(deadline=None)
 @given(place=st.floats(0.3, 0.95), bit=st.integers(0, 7))
 def test_a_bit_that_flipped_in_compressed_voxels_is_noticed(ending, place, bit, tmp_path_factory):
     path = write(tmp_path_factory.mktemp("flip"), ending, noise())

@@ -46,7 +46,9 @@ def read_contours(items: Iterable[Dataset], file: Path) -> Drawn:
     """The contours in a Contour Sequence of `file`."""
     drawn = Drawn()
     closed: dict[str, int] = {}  # geometric type -> contours that were taken as closed
-    tiny, miscounted, shifts = 0, 0, []
+    tiny: list[str] = []  # geometric types of contours of fewer than three points
+    shifts: list[float] = []
+    miscounted = 0
     for item in items:
         try:
             points = _points(item)
@@ -62,7 +64,7 @@ def read_contours(items: Iterable[Dataset], file: Path) -> Drawn:
         letters = re.sub("[^A-Z]", "", kind)
         drawn.exclusive |= letters == EXCLUSIVE
         if len(points) < 3:
-            tiny += 1
+            tiny.append(kind)
         elif letters in CLOSED:
             drawn.outlines.append(points)
         elif not letters or (letters != POINT and _ends_meet(points)):
@@ -75,7 +77,11 @@ def read_contours(items: Iterable[Dataset], file: Path) -> Drawn:
         said = f"the geometric type {kind}, and ends that meet" if kind else "no geometric type (3006,0042)"
         drawn.notes.append(f"{count} contour(s) with {said}: taken as closed contours")
     if tiny:
-        drawn.notes.append(f"{tiny} contour(s) of fewer than three points enclose nothing: left out")
+        kinds = ", ".join(sorted(set(tiny) - {""})) or "none"
+        drawn.notes.append(
+            f"{len(tiny)} contour(s) of fewer than three points (geometric type {kinds}) enclose nothing: "
+            "left out"
+        )
     if shifts:
         drawn.notes.append(
             f"{len(shifts)} contour(s) were moved by their Contour Offset Vector (3006,0045), by up to "

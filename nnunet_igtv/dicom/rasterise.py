@@ -146,20 +146,23 @@ def _notes_on_planes(planes: Sequence[Plane], usual: float, grid: Grid, interpol
         notes.append(f"contours lie {off * step:.2f} mm off the slices: each goes to the nearest slice")
     if not inside.all():
         count = int((~inside).sum())
-        notes.append(f"{count} of {len(planes)} contour planes lie beyond the first or last slice")
+        notes.append(f"{count} of {len(planes)} contour planes are outside of the image, and left out")
     unused = [p for p, there in zip(planes, inside, strict=True) if there and not len(p.slices)]
     if unused and usual > DENSE:
         where = _places([f"{axis} = {p.position:.1f} mm" for p in unused])
         notes.append(
-            f"{len(unused)} contour plane(s) between other planes of one slice are not used: {where}"
+            f"{len(unused)} contour plane(s) between slices are nearest to none, and not used: {where}"
         )
     missing = gaps(planes, usual, slices)
     if missing:
         where = _places(
-            [f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slice(s))" for a, b, n in missing]
+            [
+                f"{axis} = {a.position:.1f} and {b.position:.1f} mm ({n} slice(s) missing)"
+                for a, b, n in missing
+            ]
         )
         filled = "filled where one plane is missing" if interpolated else "nothing filled in"
-        notes.append(f"no contours, and {filled}, between {where}")
+        notes.append(f"gap: no contours, and {filled}, between {where}")
     return notes
 
 
@@ -169,7 +172,7 @@ def _notes_on_outlines(regions: Sequence[Region]) -> list[str]:
         "repeated": "contour(s) are there twice: counted once",
         "crossing": "contours overlap others in part, and are no holes: united",
         "excluded": "contours overlap others in part: combined by exclusive-or, as their type says",
-        "cut": "contour(s) reach beyond the image",
+        "cut": "contour(s) reach outside of the image, and are cut off",
         "empty": "contour(s) enclose no voxel centre",
     }
     counts = {name: sum(getattr(region, name) for region in regions) for name in said}
