@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import warnings
 from collections.abc import Callable
 
 from nnunet_igtv.commands.console import Parser, say
@@ -26,9 +25,9 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 also where something cannot be used, as long as the folder can be read."""
     from nnunet_igtv.dicom.inventory import inspect
+    from nnunet_igtv.dicom.quiet import quiet
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+    with quiet():
         found = inspect(arguments.path, options_of(arguments, ReadingOptions))
     say(json.dumps(found, indent=1) if arguments.json else _text(found, arguments.spelled))
     return 0

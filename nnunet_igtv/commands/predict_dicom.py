@@ -54,8 +54,9 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from nnunet_igtv.dicom.quiet import quiet
     from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
-    from nnunet_igtv.export.files import quiet, refuse_existing
+    from nnunet_igtv.export.files import refuse_existing
     from nnunet_igtv.prediction import Model, choose_series, predict_series
 
     options = options_of(arguments, ReadingOptions)

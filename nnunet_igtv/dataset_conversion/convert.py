@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
 from nnunet_igtv.dataset_conversion.raw_dataset import DatasetSpec, RawDataset
 from nnunet_igtv.dataset_conversion.redaction import redacted
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import SOURCES
 from nnunet_igtv.dicom.identity import redact
+from nnunet_igtv.dicom.quiet import quiet_itk
 from nnunet_igtv.errors import IGTVError
 
 
@@ -85,7 +84,7 @@ def convert(
     settings = _options(chosen, options)
     spec = DatasetSpec(dataset_id, name or chosen.dataset, label or chosen.label, chosen.channels)
     jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's remarks quote file names
+    quiet_itk()
     with RawDataset(spec, chosen.name, _recorded(settings), Path(folder), split, append, dry_run) as dataset:
         found = list(chosen.collect(Path(folder), settings, jobs))
         items = [entry for entry in found if isinstance(entry, Item)]

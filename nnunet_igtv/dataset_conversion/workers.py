@@ -1,7 +1,6 @@
 """Studies -> cases, one after the other or in worker processes; an error of one does not end the others."""
 
 import signal
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.redaction import without_secrets
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dicom.identity import redact
+from nnunet_igtv.dicom.quiet import quiet, quiet_itk
 from nnunet_igtv.errors import IGTVError
 
 Write = Callable[[str, Case], list[int]]  # (name of the case, the case) -> sizes of what was written
@@ -73,8 +73,7 @@ def make_cases(
 def make_case(item: Item, name: str, write: Write) -> Outcome:
     """Load one item and write its case."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+        with quiet():
             case = item.load()
         sizes = write(name, case)
     except IGTVError as error:
@@ -100,7 +99,7 @@ def _start_worker() -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # the parent sees to interruption; cases under way are finished
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # they quote file names
+    quiet_itk()
 
 
 def _result(future: Future[Outcome], name: str, item: Item) -> Outcome:

@@ -1,12 +1,12 @@
 """Finding DICOM files, and reading their headers."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.errors import IGTVError
 
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -36,8 +36,7 @@ def read_header(path: Path) -> Dataset | None:
             raise ValueError("the file is empty")
         if head[128:132] != b"DICM" and head[:2] not in (b"\x02\x00", b"\x08\x00"):
             return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom comments on every deviation; ours are checked by name
+        with quiet():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             if "SOPClassUID" in header:
                 return header

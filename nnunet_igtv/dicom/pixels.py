@@ -5,7 +5,6 @@ unit. Pixel padding, and HU below those of a vacuum, lie outside the circle of r
 air (CT) or as no activity (PET), and are counted.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import integer, is_absent, number, text
 from nnunet_igtv.dicom.padding import Padding, padding_of
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.errors import IGTVError
 
 CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
@@ -129,8 +129,7 @@ def _decode(path: Path) -> tuple[np.ndarray, bool]:
     GDCM inside SimpleITK, which applies the rescale itself.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             dataset = pydicom.dcmread(path, force=True)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian

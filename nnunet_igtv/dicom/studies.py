@@ -4,7 +4,6 @@ Folder and file names are not looked at. Objects belong together that share a St
 of reference and a patient id, or that refer to each other's series.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +14,7 @@ from pydicom.dataset import Dataset
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.identity import secrets_of
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.dicom.structures import StructureSet, references, structure_set
 from nnunet_igtv.errors import IGTVError
@@ -59,8 +59,7 @@ class Study:
 def index_file(path: Path) -> Entry | None:
     """Where a file belongs; None for a file that is not DICOM."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks may quote the header
+        with quiet():
             header = read_header(path)
             return None if header is None else entry_of(path, header)
     except IGTVError as error:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.export.files import quiet, with_file_meta
+from nnunet_igtv.export.files import with_file_meta
 from nnunet_igtv.export.rtstruct import rtstruct
 from nnunet_igtv.export.seg import segmentation
 

@@ -1,8 +1,5 @@
 """Writing DICOM files: whole or not at all, and never over another file."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom import Dataset
@@ -12,14 +9,6 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStruct
 from nnunet_igtv.atomic import written_whole
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences warnings: those of pydicom and highdicom quote headers, the patient's name included."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def refuse_existing(output: Path) -> None:

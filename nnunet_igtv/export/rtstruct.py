@@ -14,6 +14,7 @@ from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.dicom.structures import references
 from nnunet_igtv.errors import IGTVError
@@ -21,7 +22,7 @@ from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.contours import Contour, trace
 from nnunet_igtv.export.ct_series import reference_series
 from nnunet_igtv.export.existing import FRAMES, STRUCTURES, read_existing, unused_number
-from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
+from nnunet_igtv.export.files import refuse_existing, write_dicom
 from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import ReferencedImage, referenced_frame, referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name

@@ -16,11 +16,12 @@ from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.frames import flat_headers
+from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.ct_series import reference_series
-from nnunet_igtv.export.files import quiet, refuse_existing, write_dicom
+from nnunet_igtv.export.files import refuse_existing, write_dicom
 from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
