@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pydicom
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.errors import IGTVError
 
+UNDEFINED_LENGTH = 0xFFFFFFFF
 DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -38,6 +40,8 @@ def read_header(path: Path) -> Dataset | None:
             return None
         with quiet():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            if any(map(_is_cut, map(header.get_item, header.keys()))):
+                raise EOFError("the file ends within an element")
             if "SOPClassUID" in header:
                 return header
             if head[128:132] != b"DICM" or header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
@@ -49,3 +53,12 @@ def read_header(path: Path) -> Dataset | None:
             file=path,
             remedy="export the study again, or take this file out of the folder",
         ) from error
+
+
+def _is_cut(element: DataElement | RawDataElement | None) -> bool:
+    """Whether the file ended before the element did, which pydicom does not mention."""
+    return (
+        isinstance(element, RawDataElement)
+        and element.length != UNDEFINED_LENGTH
+        and len(element.value or b"") < element.length
+    )

@@ -1,5 +1,6 @@
 """An existing structure set whose structures a new one carries on, as planning systems write them."""
 
+import re
 from pathlib import Path
 
 from pydicom import Dataset
@@ -70,12 +71,13 @@ def read_existing(file: str | Path, ct: Dataset, name: str) -> Dataset:
 def unused_number(sequences: Dataset, *keywords: str) -> int:
     """A number that no element of these names has at any depth.
 
-    Contours and observations may remain of structures that were deleted: their numbers count as used.
+    Contours and observations may remain of structures that were deleted: their numbers count as used. Numbers
+    may be empty, or none.
     """
     used = {0}
     for element in elements_of(sequences):
         if element.keyword in keywords:
-            used |= {int(value) for value in (element.value if element.VM > 1 else [element.value or 0])}
+            used |= {int(digits) for digits in re.findall(r"\d+", str(element.value))}
     largest = max(used)
     return largest + 1 if largest < _LARGEST else next(n for n in range(1, len(used) + 1) if n not in used)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -100,7 +99,11 @@ def segmentation(mask: sitk.Image, ct: Series, name: str) -> Dataset:
     voxels = sitk.GetArrayFromImage(mask)
     if not voxels.any():
         raise IGTVError("the mask is empty: there is nothing to write")
-    sources, planes = _source_images(ct, voxels)
+    sources = _source_images(ct)
+    positions = [
+        highdicom.PlanePositionSequence("PATIENT", [float(v) for v in header.ImagePositionPatient])
+        for header in ct.headers
+    ]
     segment = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label=name,
@@ -118,7 +121,8 @@ def segmentation(mask: sitk.Image, ct: Series, name: str) -> Dataset:
     try:
         dataset = highdicom.seg.Segmentation(
             source_images=sources,
-            pixel_array=planes,
+            pixel_array=voxels,
+            plane_positions=positions,
             segmentation_type="BINARY",
             segment_descriptions=[segment],
             series_instance_uid=new_uid(),
@@ -157,8 +161,8 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _source_images(ct: Series, voxels: np.ndarray) -> tuple[list[Dataset], np.ndarray]:
-    """The images as highdicom wants them, and the mask's planes in the same order.
+def _source_images(ct: Series) -> list[Dataset]:
+    """The images as highdicom wants them.
 
     highdicom copies whole modules of the images that it is given, free text included, and does not take
     images that lack attributes or have odd values. So it gets headers of identifiers and geometry alone.
@@ -171,12 +175,10 @@ def _source_images(ct: Series, voxels: np.ndarray) -> tuple[list[Dataset], np.nd
             image.ImageOrientationPatient = _decimals(ct.headers[0].ImageOrientationPatient)
             image.ImagePositionPatient = _decimals(header.ImagePositionPatient)
             images.append(image)
-        return images, voxels
+        return images
     if len(set(ct.files)) > 1:
         raise IGTVError("a CT of several multi-frame files cannot be referenced", file=ct.folder)
     frames = [frame for _, frame in flat_headers(read_header(ct.files[0]) or Dataset())]
-    planes = np.zeros((len(frames), *voxels.shape[1:]), voxels.dtype)
-    planes[[frame for frame in ct.frames if frame is not None]] = voxels
     shared, orientation = Dataset(), Dataset()
     orientation.ImageOrientationPatient = _decimals(ct.headers[0].ImageOrientationPatient)
     shared.PlaneOrientationSequence = DicomSequence([orientation])
@@ -185,7 +187,7 @@ def _source_images(ct: Series, voxels: np.ndarray) -> tuple[list[Dataset], np.nd
     source.NumberOfFrames = len(frames)
     source.SharedFunctionalGroupsSequence = DicomSequence([shared])
     source.PerFrameFunctionalGroupsSequence = DicomSequence(_position(frame) for frame in frames)
-    return [source], planes
+    return [source]
 
 
 def _bare(header: Dataset) -> Dataset:

@@ -130,7 +130,7 @@ def load_pretrained(network: nn.Module, source: str | Path | Mapping[str, Any]) 
     entries = []
     for key, target in state.items():
         given = renamed.state.get(key)
-        if given is not None and given.is_floating_point() != target.is_floating_point():
+        if given is not None and target.is_floating_point() and not given.is_floating_point():
             raise IGTVError(f"{key} holds {given.dtype} instead of {target.dtype}", file=path)
         value, entry = _fitted(key, target, given, renamed.notes.get(key, ""))
         entries.append(entry)

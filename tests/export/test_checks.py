@@ -135,7 +135,7 @@ def predict_dicom(monkeypatch, patient, tmp_path):
         (["--name", "a\\b"], "--name"),
         (["--name", "x" * 65], "--name"),
         (["--name", ""], "--name"),
-        (["--extend", "absent.dcm"], "--extend"),
+        (["--extend", "absent.dcm"], "absent.dcm"),
         (["--anonymous", "a\\b"], "--anonymous"),
     ],
 )
