@@ -123,7 +123,7 @@ def test_a_failure_ends_the_other_sequence_with_all_its_processes(tmp_path):
     with pytest.raises(IGTVError, match="the step bad"):
         run(tmp_path, [endless("long", ids), step("x")], [step("bad", wait, "raise SystemExit(1)")])
     assert time.monotonic() - began < 60
-    assert not any(alive(int(pid)) for pid in ids.read_text().split())
+    until(lambda: not any(alive(int(pid)) for pid in ids.read_text().split()))
     assert stamps(tmp_path) == []
 
 
@@ -148,7 +148,7 @@ def test_a_command_that_does_not_exist_stops_the_others_too(tmp_path):
     missing = Step("missing", ["no-such-command"], lambda: until(ids.exists))
     with pytest.raises(FileNotFoundError, match="no-such-command"):
         run(tmp_path, [endless("long", ids)], [missing])
-    assert not any(alive(int(pid)) for pid in ids.read_text().split())
+    until(lambda: not any(alive(int(pid)) for pid in ids.read_text().split()))
 
 
 PROGRAM = """
@@ -174,7 +174,7 @@ def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_pa
     until(ids.exists)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert not any(alive(int(pid)) for pid in ids.read_text().split())
+    until(lambda: not any(alive(int(pid)) for pid in ids.read_text().split()))
     assert stamps(tmp_path) == ["s0"]
     programs[1] = note(tmp_path, "second")
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(programs=programs), tmp_path])

@@ -167,7 +167,7 @@ def truncated_in_pixels(folder, a, dicom):
     file.write_bytes(file.read_bytes()[:-50])
 
 
-@mutation(error="1 slice(s) missing", on_disk=True)
+@mutation(error="unreadable DICOM file", on_disk=True)
 def truncated_in_header(folder, a, dicom):
     file = folder / "CT" / "005.dcm"
     file.write_bytes(file.read_bytes()[:700])
