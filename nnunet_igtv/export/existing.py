@@ -48,6 +48,7 @@ def read_existing(file: str | Path, ct: Dataset, name: str) -> Dataset:
             carried.SpecificCharacterSet = header.SpecificCharacterSet
         for _ in elements_of(carried):  # decodes everything that is decoded late
             pass
+        _keep_contour_data(carried)
     except Exception as error:  # pydicom raises whatever the damage leads to
         raise _not_extendable("the structure set to extend is damaged", file) from error
     if any(text(header, keyword) != text(ct, keyword) for keyword in ("PatientID", "StudyInstanceUID")):
@@ -66,6 +67,17 @@ def read_existing(file: str | Path, ct: Dataset, name: str) -> Dataset:
         predecessor.ReferencedSOPInstanceUID = header.SOPInstanceUID
         carried.PredecessorStructureSetSequence = DicomSequence([predecessor])
     return carried
+
+
+def _keep_contour_data(carried: Dataset) -> None:
+    """Let contour data be written as the bytes that they are, whatever the file's encoding was.
+
+    They are text, the same with implicit and explicit VR. Reading and writing them as numbers takes a minute
+    for ten million coordinates.
+    """
+    for roi in carried.ROIContourSequence:
+        for contour in roi.get("ContourSequence") or []:
+            contour.set_original_encoding(True, True, contour.original_character_set)
 
 
 def unused_number(sequences: Dataset, *keywords: str) -> int:
