@@ -161,7 +161,14 @@ def projections(study):
     return made
 
 
-@pytest.mark.parametrize("extra", [scout, unlabelled_scout, screenshots, bolus_tracking, projections])
+def overview(study):
+    """One image of the PET under a UID of its own."""
+    return twin(study.pet[4:5], "overview")
+
+
+@pytest.mark.parametrize(
+    "extra", [scout, unlabelled_scout, screenshots, bolus_tracking, projections, overview]
+)
 def test_what_is_no_volume_makes_nothing_ambiguous(study, extra):
     assert both_ways(study, extra(study)) == ("CT plain", "PET plain", ())
 
@@ -181,6 +188,32 @@ def test_images_that_contours_refer_to_tell_the_series_where_it_is_not_named(stu
         images[0].ReferencedSOPInstanceUID = other[k].SOPInstanceUID
         contour.ContourImageSequence = images
     assert choose(study, other)[0] == "CT contrast"
+
+
+def test_images_tell_the_series_where_its_uid_was_changed(study):
+    """De-identified series under new UIDs: the structure set names the old one, and the images."""
+    other = twin(study.ct, "CT contrast")
+    for image in study.ct:
+        image.SeriesInstanceUID = generate_uid(entropy_srcs=["new"])
+    assert choose(study, other) == ("CT plain", "PET plain", ())
+
+
+def test_the_ct_of_the_structure_set_s_study_comes_first(study):
+    later = follow_up(study.ct, "CT later")
+    unnamed(study)
+    assert choose(study, later)[0] == "CT plain"
+    study.rt[0].StudyInstanceUID = later[0].StudyInstanceUID
+    with pytest.raises(IGTVError, match="another study"):  # the PET is of the first
+        choose(study, later)
+    assert choose(study, later, pet="plain")[0] == "CT later"
+
+
+def test_a_ct_of_the_head_does_not_serve_for_a_tumour_of_the_lung(study):
+    head = twin(study.ct, "CT head")
+    for k, image in enumerate(head):
+        image.ImagePositionPatient = [0, 0, 400 + 3 * k]
+    unnamed(study)
+    assert choose(study, head)[0] == "CT plain"
 
 
 def test_a_pet_that_the_structure_was_drawn_on(study):
@@ -278,6 +311,31 @@ def test_the_pet_of_the_ct_s_study_comes_first(study):
     assert choose(study, later) == ("CT plain", "PET plain", ())
 
 
+def test_the_pet_of_the_ct_s_study_comes_first_without_dates(study):
+    later = follow_up(study.pet, "PET later")
+    for image in [*study.ct, *study.pet, *later]:
+        for name in ("StudyDate", "SeriesDate", "AcquisitionDate"):
+            delattr(image, name)
+    assert choose(study, later) == ("CT plain", "PET plain", ())
+
+
+def test_the_pet_of_the_ct_s_day_comes_first(study):
+    late = twin(study.pet, "PET next day", AcquisitionDate="20200103", SeriesNumber=1)
+    assert both_ways(study, late) == ("CT plain", "PET plain", ())
+
+
+def test_two_visits_of_pet_are_never_told_apart_by_the_kind_of_their_images(study):
+    """A planning CT, and two PET studies that were registered to it."""
+    for image in [*study.ct, *study.rt]:
+        image.StudyInstanceUID = generate_uid(entropy_srcs=["planning"])
+    later = follow_up(study.pet, "PET later")
+    for image in [*study.pet, *later]:
+        image.AcquisitionDate = image.SeriesDate = {True: "20200601", False: "20200801"}[image in study.pet]
+        image.ImageType = ["ORIGINAL", "PRIMARY"] if image in study.pet else ["DERIVED", "SECONDARY"]
+    assert refused(study, later).what == "2 PET series could serve, in 2 studies"
+    assert choose(study, later, pet="later")[1] == "PET later"
+
+
 def test_a_pet_of_another_visit_is_refused_unless_it_is_named(study):
     study.pet = follow_up(study.pet, "PET later")
     error = refused(study)
@@ -338,6 +396,12 @@ def test_complete_studies_in_one_frame_of_reference_are_cases_of_their_own(tmp_p
     second.write(tmp_path / "2")
     studies, _ = group_studies([index_file(path) for path in sorted(tmp_path.rglob("*.dcm"))])
     assert sorted(len(s.files) for s in studies) == [20, 20]
+    structures = second.rt[0]  # drawn on the first visit's CT: no study is a case by itself
+    reference = structures.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = first.ct[0].SeriesInstanceUID
+    second.write(tmp_path / "2")
+    studies, _ = group_studies([index_file(path) for path in sorted(tmp_path.rglob("*.dcm"))])
+    assert [len(s.files) for s in studies] == [40]
     for path in (tmp_path / "2" / "PET").iterdir():
         path.unlink()
     studies, _ = group_studies([index_file(path) for path in sorted(tmp_path.rglob("*.dcm"))])
@@ -411,6 +475,15 @@ def test_the_structure_set_drawn_on_the_ct_that_was_asked_for(study):
     assert choose(study, phase, ct="plain") == ("CT plain", "PET plain", ())
 
 
+def test_a_structure_set_drawn_on_a_ct_that_is_there_comes_first(study):
+    old = deepcopy(study.rt[0])
+    old.SOPInstanceUID = generate_uid()
+    reference = old.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
+    study.rt.insert(0, old)
+    assert choose(study) == ("CT plain", "PET plain", ())
+
+
 def test_another_ct_than_the_one_drawn_on_is_taken_with_a_word(study):
     warnings = choose(study, twin(study.ct, "CT contrast"), ct="contrast")[2]
     assert warnings == ("the structure was drawn on another CT series than the one asked for",)
@@ -440,6 +513,16 @@ def test_a_folder_of_two_frames_of_reference_is_refused_unless_one_is_named(tmp_
         assert "2020-04-02" in str(raised.value)
         assert read(tmp_path, study="date:last").GetSize() == read(tmp_path / "2").GetSize()
     assert read_ct(tmp_path, ct="later").GetSize() == (24, 20, 10)
+
+
+def test_a_ct_and_a_pet_that_are_not_registered_are_no_one_folder(tmp_path, study):
+    for image in study.pet:
+        image.FrameOfReferenceUID = "1.2.3"
+    study.write(tmp_path)
+    for read, folder in ((read_ct, "CT"), (read_pet, "PET")):
+        with pytest.raises(IGTVError, match="2 frames of reference"):
+            read(tmp_path)
+        assert read(tmp_path / folder).GetSize()
 
 
 def test_a_folder_of_two_ct_series_is_refused_unless_one_is_named(tmp_path, study):
