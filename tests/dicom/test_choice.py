@@ -115,7 +115,13 @@ def test_axial_images_come_before_a_reformat(study, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [DERIVED, ["ORIGINAL", "SECONDARY", "AXIAL"], ["ORIGINAL", "PRIMARY", "MPR"]]
+    "kind",
+    [
+        DERIVED,
+        ["DERIVED", "PRIMARY", "AXIAL"],
+        ["ORIGINAL", "SECONDARY", "AXIAL"],
+        ["ORIGINAL", "PRIMARY", "MPR"],
+    ],
 )
 def test_original_primary_images_come_first(study, kind):
     many = twin(study.ct, "many") + twin(study.ct, "many")
