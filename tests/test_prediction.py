@@ -215,6 +215,11 @@ def test_of_two_ct_series_one_is_named(results, threshold_for_nnunet, patient, t
     assert "(--ct)" in said
     assert "CT contrast" in said
     assert threshold_for_nnunet == []
+    away = results.rename(
+        results.with_name("away")
+    )  # a choice that is open is told before the model is looked for
+    assert "2 CT series could serve" in refused(capsys, folder, tmp_path / "out")
+    away.rename(results)
     assert run(folder, tmp_path / "out", "--ct", "contrast") == 0
     assert series_drawn_on(tmp_path / "out") == {"1.2.3"}
     assert run(folder, tmp_path / "again", "--ct", f"uid:{first[-9:]}") == 0

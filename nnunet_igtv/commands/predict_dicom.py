@@ -65,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         outputs["seg"] = arguments.output / "SEG.dcm"
     for output in outputs.values():
         refuse_existing(output)
+    with quiet():
+        ct, pet = choose_series(arguments.folder, options, arguments.extend)
+    for modality, chosen in (("CT", ct), ("PET", pet)):
+        say(f"{modality}: {described(chosen.series)}; {chosen.why}")
     model = Model.find(
         arguments.dataset,
         arguments.trainer,
@@ -76,12 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     name = model.structure if arguments.name is None else arguments.name
     with quiet():
-        ct, pet = choose_series(arguments.folder, options, arguments.extend)
         series = ct.series
         drawn_on = series if arguments.anonymous is None else anonymised(series, arguments.anonymous)
         check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
-        for modality, chosen in (("CT", ct), ("PET", pet)):
-            say(f"{modality}: {described(chosen.series)}; {chosen.why}")
         found = predict_series(
             ct,
             pet,
