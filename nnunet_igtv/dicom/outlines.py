@@ -9,6 +9,7 @@ from skimage.draw import polygon
 Window = tuple[slice, slice]  # rows and columns of an image
 
 EDGE = 0.01  # pixels: an outline may run along the border of the image
+LINE = 1e-6  # of its length: how far the points of a line may be beside it
 SAMPLES = 64  # along the longer side of the smaller outline, to compare two on
 SAME = 0.1  # pixels: outlines that are nearer to each other on average are one outline
 TOUCHING = 0.02  # of the smaller outline: an overlap up to this is a common border
@@ -64,20 +65,34 @@ class Outline:
         return float(np.linalg.norm(self.points - np.roll(self.points, 1, axis=0), axis=1).sum())
 
     @property
+    def is_line(self) -> bool:
+        """Whether all its points are on a straight line, up to rounding."""
+        x, y = (self.points - self.points[0]).T
+        farthest = np.argmax(x**2 + y**2)
+        across = np.abs(x * y[farthest] - y * x[farthest]).max()
+        return bool(across <= LINE * (x[farthest] ** 2 + y[farthest] ** 2))
+
+    @property
     def rounding(self) -> float:
         """The most by which the number of pixels in a convex outline differs from its area (Nosarzewska,
         Colloquium Mathematicum 1, 1948): half its length, and one."""
         return self.length / 2 + 1
 
-    @property
-    def area(self) -> float:
-        """The area in the image, in pixels: by Green's formula, where that applies.
-
-        It does not where the border of the image cuts a part off, nor to a figure of eight, whose halves
-        have opposite signs: there the pixels are counted.
-        """
-        count = float(self.pixels.sum())
-        return count if self.is_cut or count - self.green > self.rounding else self.green
+    def loops(self) -> list[np.ndarray]:
+        """The outline cut where it comes back to one of its points: a keyhole into border and hole."""
+        found: list[list[tuple[float, ...]]] = []
+        path: list[tuple[float, ...]] = []
+        place: dict[tuple[float, ...], int] = {}
+        for point in map(tuple, np.round(self.points, 6).tolist()):
+            if point in place:
+                loop = path[place[point] :]
+                found.append(loop)
+                del path[-len(loop) :]
+                for passed in loop:
+                    del place[passed]
+            place[point] = len(path)
+            path.append(point)
+        return [np.array(loop) for loop in [*found, path] if len(loop) >= 3]
 
     def lies(self, larger: "Outline") -> Lie:
         """How this outline lies to one of the same or a larger area.
@@ -93,7 +108,7 @@ class Outline:
         x, y = (np.arange(a + step / 2, b, step) for a, b in zip(self.low, self.high, strict=True))
         own, others = self.sampled(x, y), larger.sampled(x, y)
         if not own.any():
-            return Lie.TOUCHING
+            return Lie.APART
         common = float((own & others).sum() / own.sum())
         if self.green + larger.green - 2 * common * self.green < SAME * self.length:
             return Lie.SAME
