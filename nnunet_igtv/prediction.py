@@ -160,7 +160,8 @@ def predict(
         model: a trained model, by `Model.find`.
         device: "cuda", "cpu" or "mps".
         mirroring: predict mirrored images too and average: slower, a little better.
-        options: which CT and PET, where several could serve; body weight; trust in the frames of reference.
+        options: which CT and PET, where several could serve; body weight; trust in the frames of reference:
+            `nnunet_igtv.dicom.choice.ReadingOptions(ct="phase:50")`.
 
     Raises:
         IGTVError: the study has no CT and PET that belong together, several could serve, their headers do

@@ -54,7 +54,7 @@ def _cells(series: Series) -> list[str]:
         str(series.number) if has_number(series) else "",
         traits.description(series),
         traits.day(series, with_time=True),
-        "" if percent is None else f"{percent:g} %",
+        "" if percent is None else f"{percent:g}",
         str(len(series.headers)),
         " x ".join(spacing) or "no regular stack",
     ]

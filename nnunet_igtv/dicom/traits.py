@@ -18,7 +18,10 @@ REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJ
 STATIC = {"STATIC", "WHOLE BODY"}
 ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
 
-_PHASE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%|\bphase[\s_-]*(\d{1,3}(?:\.\d+)?)|\bT(\d\d)\b", re.IGNORECASE)
+_PHASE = re.compile(
+    r"(\d{1,3}(?:\.\d+)?)\s*%|(?<![a-z])phase[\s_-]*(\d{1,3}(?:\.\d+)?)|(?<![a-z\d])T(\d0)(?!\d)",
+    re.IGNORECASE,
+)
 
 
 def patient(series: Series) -> str:

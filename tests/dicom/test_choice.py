@@ -20,6 +20,7 @@ from nnunet_igtv.dicom.parts import choose_parts
 from nnunet_igtv.dicom.series import group_series
 from nnunet_igtv.dicom.structures import structure_set
 from nnunet_igtv.dicom.studies import Study, group_studies, index_file
+from nnunet_igtv.dicom.traits import phase
 from nnunet_igtv.errors import IGTVError
 
 DERIVED = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -266,7 +267,8 @@ def test_two_ct_series_that_no_rule_separates(study, name):
         assert header.split() == ["no.", "description", "taken", "phase", "slices", "spacing", "mm", "uid"]
         assert [name in row for row in rows].count(True) == 1
         assert all("2020-01-02 11:00" in row and "2 x 2 x 3" in row for row in rows)
-        assert "50 %" in error.table or "%" not in name
+        phases = [row.split("11:00")[1].split()[0] for row in rows]  # the column after the time
+        assert ("50" in phases) == ("50%" in name)
 
 
 def test_early_and_delayed_pet(study):
@@ -443,6 +445,24 @@ def test_selectors(study, selector, taken):
     whole, end = others[1][0].SeriesInstanceUID, others[1][0].SeriesInstanceUID[-8:]
     for uid in (whole, f"uid:…{end}"):
         assert choose(study, *others, structure=False, ct=uid)[0] == "Gated, 50%"
+
+
+@pytest.mark.parametrize(
+    ("description", "percent"),
+    [
+        ("Gated, 40.0%A", 40),
+        ("CT 0 % exhale", 0),
+        ("4D_Phase_30", 30),
+        ("T90", 90),
+        ("thorax T12", None),
+        ("CT", None),
+    ],
+)
+def test_phases_in_descriptions(study, description, percent):
+    (series,) = group_series([(Path("0.dcm"), image) for image in twin(study.ct[:1], description)])
+    assert phase(series) == percent
+    series.headers[0].NominalPercentageOfRespiratoryPhase = 75
+    assert phase(series) == 75
 
 
 @pytest.mark.parametrize(

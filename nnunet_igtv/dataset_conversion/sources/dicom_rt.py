@@ -47,7 +47,7 @@ def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IG
     """The studies under a folder, and the errors of unreadable files that belong to none."""
     entries = index(list_files(folder), jobs)
     studies, loose = group_studies(entries)
-    patients = frozenset().union(*(study.patients for study in studies))
+    patients = {_patient(study) for study in studies}
     if options.weight_kg is not None and len(patients) > 1:
         raise IGTVError(
             f"one body weight was given for {len(patients)} patients",
@@ -61,10 +61,14 @@ def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IG
     for study in studies:
         secrets = frozenset().union(*(names[f] for f in study.files))
         path = Path(os.path.commonpath([f.parent for f in study.files]))
-        patient = next(iter(sorted(study.patients))) or study.key
-        yield Item(study.key, patient, path, partial(load_study, study, options, folder), secrets)
+        yield Item(study.key, _patient(study), path, partial(load_study, study, options, folder), secrets)
     for error in loose:
         yield error.but(file=_relative(Path(error.file or ""), folder))
+
+
+def _patient(study: StudyFiles) -> str:
+    """The patient's id; studies without one are each of a patient of their own."""
+    return min(study.patients) or study.key
 
 
 def index(files: Sequence[Path], jobs: int) -> list[Entry]:
