@@ -35,7 +35,7 @@ from tqdm import tqdm
 from nnunet_igtv.architectures import build_network, memory
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
+from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACTIONS
 from nnunet_igtv.ops import active_backend
 
 RESULTS = Path(__file__).parent / "results"
@@ -202,14 +202,14 @@ def fit(repeats: int, only: str | None = None) -> list[dict[str, Any]]:
     of the results file.
     """
     shapes = [(2, 3, 128, 192), (2, 3, 320, 320), (2, 3, 512, 512)]
+    small_shapes = [(1, 1, 128, 128), (2, 3, 96, 96), (1, 5, 192, 160), (4, 3, 256, 256)]
     cases = [
-        (name, checkpointing, only, shape)
+        (name, checkpointing, interaction, shape)
         for checkpointing in (False, True)
+        for interaction in ([only] if only else SLICE_INTERACTIONS)
         for name in PRESETS
-        for shape in shapes
+        for shape in [*shapes, *(small_shapes if interaction == DEFAULT and only is None else ())]
     ]
-    if only is None:
-        cases = [(*case[:2], kind, case[3]) for kind in SLICE_INTERACTIONS for case in cases]
     measured = {} if only is None else _measured_before(only)
     for name, checkpointing, interaction, shape in tqdm(cases):
         fields = PRESETS[name].kwargs() | {"checkpointing": checkpointing, "slice_interaction": interaction}

@@ -279,7 +279,7 @@ def test_with_nnunet_itself(study, nnunet_world, tmp_path, monkeypatch):
 
     plans = json.loads((nnunet_world.preprocessed(902) / "nnUNetPlans.json").read_text())
     plans["configurations"]["2d"]["spacing"] = [12.0, 12.0]  # the phantom's: few windows
-    plans = rewrite_plans(plans, "2d", "nano", True)
+    plans = rewrite_plans(plans, "2d", "nano", "before_head")
     manager = PlansManager(plans)
     torch.manual_seed(0)
     network = IGTVTransferTrainerNano.build_network_architecture(

@@ -1,15 +1,16 @@
 """Memory of a training step, by a formula fitted to measurements (no torch).
 
 A map of a stage with n pixels keeps a multiple of n * d elements for every scan block that works on it (d
-inner channels), the last upsampling a multiple of the full-size map, and each slice interaction declares its
-own (`slice_interactions/__init__.py`); weights count with their gradients, AdamW's two moments and
-temporaries. The multiples are fitted to
-the peaks of traced training steps in float32 (all presets, patches of 96x96 to 512x512, 1 to 15 slices;
-`benchmarks/network.py memory`, results/network-memory.csv): within 9.0 % of every one, 2.1 % on average
-(with checkpointing 9.5 and 3.7 %); the largest misses are nano's below 0.1 GB. A run on a CPU took 5 % more
-(nano) and 5 % less (tiny) than its trace; since then the CPU's scan, and no GPU's, keeps states for its
-backward pass, up to a tenth of the activations, which the formula leaves out. Autocast to 16 bit needs about
-a quarter less: the formula is then on the safe side by that much.
+inner channels), and the last upsampling a multiple of the full-size map. Each slice interaction declares its
+own term (`slice_interactions/__init__.py`). Weights count with their gradients, AdamW's two moments and
+temporaries.
+
+The multiples are fitted to the peaks of traced training steps in float32 (all presets, patches of 96x96 to
+512x512, 1 to 12 slices; `benchmarks/network.py memory`, results/network-memory.csv). The largest error is
+9.0 %, the root mean square 1.9 % (with checkpointing 9.5 and 3.4 %). The largest errors are those of nano
+below 0.1 GB. A run on a CPU took 5 % more (nano) and 5 % less (tiny) than its trace. Since then the CPU's
+scan, and no GPU's, keeps states for its backward pass, up to a tenth of the activations, which the formula
+leaves out. Autocast to 16 bit needs about a quarter less than the formula says.
 """
 
 from collections.abc import Mapping

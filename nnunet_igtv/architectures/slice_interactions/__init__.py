@@ -61,7 +61,7 @@ def _maps_before_the_heads(fields: Mapping[str, Any], *shape: int) -> float:
 
 
 SLICE_INTERACTIONS: dict[str, Entry] = {
-    "before_head": Entry("before_head", "BeforeHead", _maps_before_the_heads, 22.0, 22.0),
+    "before_head": Entry("before_head", "BeforeHead", _maps_before_the_heads, 9.7, 11.3),
     "stages": Entry("stages", "Stages", _maps_of_the_stages, 8.5, 9.1),
     "none": Entry("base", "SliceInteraction", _no_maps, 0.0, 0.0),
 }
