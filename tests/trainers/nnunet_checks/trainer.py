@@ -133,13 +133,13 @@ def _(lab):
 def _(lab):
     options = {"use_mask_for_norm": [False], "is_cascaded": False, "foreground_labels": [1]}
     transform = nnUNetTrainer.get_training_transforms(
-        (2, 16, 16), (-1, 1), None, (1, 2), True, regions=None, ignore_label=None, **options
+        (20, 16, 16), (-1, 1), None, (1, 2), True, regions=None, ignore_label=None, **options
     )
     found = transform(
-        image=torch.rand(2, 2, 30, 30), segmentation=torch.zeros(1, 2, 30, 30, dtype=torch.int16)
+        image=torch.rand(2, 20, 30, 30), segmentation=torch.zeros(1, 20, 30, 30, dtype=torch.int16)
     )
-    assert found["image"].shape == (2, 2, 16, 16)
-    assert found["segmentation"].shape == (1, 2, 16, 16)
+    assert found["image"].shape == (2, 20, 16, 16)
+    assert found["segmentation"].shape == (1, 20, 16, 16)
 
 
 @expected_of("nnUNetTrainer.get_validation_transforms")
