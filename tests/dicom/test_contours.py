@@ -1,6 +1,7 @@
 """What contour items mean: geometric types, offsets, damage; the right mask with a note, or a refusal."""
 
 import json
+import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -17,15 +18,18 @@ WHOLE = 4 * 6 * 5  # voxels of the study's structure
 
 @pytest.fixture
 def read(tmp_path, patient):
-    """read(change): the mask, and the notes, after `change(study)`."""
+    """read(change): the mask, and the warnings about the structure, after `change(study)`."""
 
     def read(change):
         study = patient()
         change(study)
         folder = study.write(tmp_path / "study")
         file = folder / "RT" / "000.dcm"
-        mask = sitk.GetArrayFromImage(read_structure(file, "IGTV", read_ct(folder)))
-        return mask, read_structure_set(file).select("IGTV")[0].drawn.notes
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mask = sitk.GetArrayFromImage(read_structure(file, "IGTV", read_ct(folder)))
+        said = [str(warning.message) for warning in caught]
+        return mask, [text.removeprefix("structure 'IGTV': ") for text in said if "'IGTV'" in text]
 
     return read
 
