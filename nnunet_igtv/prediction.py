@@ -19,13 +19,13 @@ import SimpleITK as sitk
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.dicom.series import Series, group_series, read_headers
-from nnunet_igtv.dicom.structures import read_structure_set, references
-from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
+from nnunet_igtv.structures.structure_sets import read_structure_set, references
+from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.images import ct_volume, pet_volume
 from nnunet_igtv.weights.trust import check_model, read_json
 
 _CASE = "STUDY"
@@ -161,7 +161,7 @@ def predict(
         device: "cuda", "cpu" or "mps".
         mirroring: predict mirrored images too and average: slower, a little better.
         options: which CT and PET, where several could serve; body weight; trust in the frames of reference:
-            `nnunet_igtv.dicom.choice.ReadingOptions(ct="phase:50")`.
+            `nnunet_igtv.studies.choice.ReadingOptions(ct="phase:50")`.
 
     Raises:
         IGTVError: the study has no CT and PET that belong together, several could serve, their headers do

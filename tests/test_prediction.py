@@ -14,10 +14,9 @@ import SimpleITK as sitk
 import torch
 from pydicom import dcmread
 
-from nnunet_igtv import prediction
+from nnunet_igtv import prediction, read_ct, read_pet, read_structure
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.resampling import onto
-from nnunet_igtv.dicom import read_ct, read_pet, read_structure
 from nnunet_igtv.environment import FOLDER
 from nnunet_igtv.phantom.cohort import write_cohort
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.options import add_options, options_of
-from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.studies.choice import ReadingOptions
 
 
 def parser() -> Parser:
@@ -24,8 +24,8 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 also where something cannot be used, as long as the folder can be read."""
-    from nnunet_igtv.dicom.inventory import inspect
     from nnunet_igtv.dicom.quiet import quiet
+    from nnunet_igtv.studies.inventory import inspect
 
     with quiet():
         found = inspect(arguments.path, options_of(arguments, ReadingOptions))

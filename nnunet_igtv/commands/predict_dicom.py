@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.options import add_options, options_of
-from nnunet_igtv.dicom.candidates import described
-from nnunet_igtv.dicom.choice import ReadingOptions
+from nnunet_igtv.studies.candidates import described
+from nnunet_igtv.studies.choice import ReadingOptions
 
 
 def parser() -> Parser:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from nnunet_igtv.dicom.choice import Known, ReadingOptions, choose_ct, refuse_several_patients
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import check_mask, onto_grid
+from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_ct, refuse_several_patients
 
 
 def reference_series(

@@ -9,10 +9,10 @@ from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import read_header
-from nnunet_igtv.dicom.structures import references
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.elements import elements_of
 from nnunet_igtv.export.text import structure_name
+from nnunet_igtv.structures.structure_sets import references
 
 STRUCTURES = ("StructureSetROISequence", "ROIContourSequence", "RTROIObservationsSequence")
 FRAMES = "ReferencedFrameOfReferenceSequence"

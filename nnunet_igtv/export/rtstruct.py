@@ -12,11 +12,9 @@ from pydicom.uid import RTStructureSetStorage
 
 from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.dicom.structures import references
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.contours import Contour, trace
@@ -27,6 +25,8 @@ from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import ReferencedImage, referenced_frame, referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
+from nnunet_igtv.structures.structure_sets import references
+from nnunet_igtv.studies.choice import ReadingOptions
 
 COLOUR = (255, 64, 64)
 
@@ -54,7 +54,7 @@ def write_rtstruct(
         colour: display colour, red, green, blue, 0 to 255.
         extend: an existing structure set of the same CT whose structures the new file carries as well.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
-        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.dicom.selectors`.
+        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
 
     Returns:

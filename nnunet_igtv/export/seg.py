@@ -12,7 +12,6 @@ from pydicom.valuerep import format_number_as_ds
 
 from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import attribute, text
-from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.quiet import quiet
@@ -25,6 +24,7 @@ from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
+from nnunet_igtv.studies.choice import ReadingOptions
 
 _IDENTIFIERS = (
     "StudyInstanceUID",
@@ -67,7 +67,7 @@ def write_seg(
         output: the file to write; must not exist.
         name: the segment's label, at most 64 characters of any script, no backslash.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
-        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.dicom.selectors`.
+        ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
 
     Raises:

@@ -18,10 +18,10 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
+from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.optimisation import TwoRateTrainer, new_parameters
-from nnunet_igtv.trainers.split import require_enough_cases
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
     LoadedTensors,

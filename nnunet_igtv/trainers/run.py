@@ -21,7 +21,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
 from nnunet_igtv.trainers.process_group import ProcessGroup
 from nnunet_igtv.trainers.variants import TRAINERS
-from nnunet_igtv.weights.strict import load_all_but_head
+from nnunet_igtv.weights.pretrained_flag import load_all_but_head
 
 
 @dataclass(frozen=True)

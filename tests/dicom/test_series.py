@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from nnunet_igtv.dicom import read_ct, read_pet
+from nnunet_igtv import read_ct, read_pet
 from nnunet_igtv.dicom.series import find_series, read_image
 from nnunet_igtv.errors import IGTVError
 

@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from nnunet_igtv.dicom import read_structure
+from nnunet_igtv import read_structure
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
 

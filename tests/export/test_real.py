@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_igtv.dicom import read_ct, read_structure
+from nnunet_igtv import read_ct, read_structure
 from nnunet_igtv.export import write_rtstruct, write_seg
 
 REAL = Path(__file__).parents[3] / "shared" / "real"

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+from nnunet_igtv import read_structure
 from nnunet_igtv.commands.main import main
-from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
 from nnunet_igtv.export.uids import ROOT
@@ -97,7 +97,7 @@ def test_round_trip_of_random_masks(seed, density, upright, write_ct, read_indep
 def test_round_trip_of_phantoms(kind, read_independently, tmp_path):
     (study,) = write_cohort(kind, 1, 4, 48, 24, tmp_path)
     _, _, scan = simulate(kind, 4, 0, 48, 24)
-    from nnunet_igtv.dicom import read_ct
+    from nnunet_igtv import read_ct
 
     ct = read_ct(study / "CT")
     read_back = read_structure(study / "RTSTRUCT" / "RTSTRUCT.dcm", kind.upper(), ct)

@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
+from nnunet_igtv import read_structure
 from nnunet_igtv.commands.main import main
-from nnunet_igtv.dicom import read_structure
 from nnunet_igtv.dicom.series import find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import check_export, write_rtstruct, write_seg

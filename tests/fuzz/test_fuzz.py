@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from small_study import make_patient
 
 from nnunet_igtv.dataset_conversion.sources import SOURCES
-from nnunet_igtv.dicom.inventory import inspect
 from nnunet_igtv.dicom.series import find_series, read_voxels
-from nnunet_igtv.dicom.structures import read_structure_set
-from nnunet_igtv.dicom.suv import suv_factors
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
 from nnunet_igtv.plans import rewrite_plans
+from nnunet_igtv.structures.structure_sets import read_structure_set
+from nnunet_igtv.studies.inventory import inspect
+from nnunet_igtv.suv import suv_factors
 from nnunet_igtv.weights.mapping import rename
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
 from nnunet_igtv.weights.trust import check_pickle

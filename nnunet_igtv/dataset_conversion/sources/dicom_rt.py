@@ -15,16 +15,16 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.candidates import described
-from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
-from nnunet_igtv.dicom.parts import choose_parts
-from nnunet_igtv.dicom.plausibility import remarks_on_structure
-from nnunet_igtv.dicom.rasterise import rasterise
-from nnunet_igtv.dicom.studies import Entry, StudyFiles, group_studies, index_file, read_study
-from nnunet_igtv.dicom.volumes import ct_volume, pet_volume
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+from nnunet_igtv.structures.rasterise import rasterise
+from nnunet_igtv.studies.candidates import described
+from nnunet_igtv.studies.case_parts import choose_parts
+from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.grouping import Entry, StudyFiles, group_studies, index_file, read_study
+from nnunet_igtv.studies.images import ct_volume, pet_volume
+from nnunet_igtv.studies.plausibility import remarks_on_structure
 
 AIR_HU = -1024.0
 STRUCTURE = (

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, nifti
-from nnunet_igtv.dicom.choice import ReadingOptions
 from nnunet_igtv.dicom.files import list_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+from nnunet_igtv.studies.choice import ReadingOptions
 
 WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
 

@@ -16,15 +16,15 @@ import SimpleITK as sitk
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
-from nnunet_igtv.dicom.plausibility import (
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
+from nnunet_igtv.settings import setting
+from nnunet_igtv.studies.plausibility import (
     refuse_no_suv,
     remarks_on_ct,
     remarks_on_pet,
     remarks_on_structure,
 )
-from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
-from nnunet_igtv.settings import setting
 
 AIR_HU = -1024.0
 

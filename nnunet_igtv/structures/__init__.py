@@ -1,0 +1,1 @@
+"""DICOM structure sets: what their contours mean, and which voxels of an image they enclose."""

@@ -1,0 +1,180 @@
+"""RTSTRUCT files: named contours in patient coordinates, and the series that they were drawn on.
+
+References to image instances are not followed: they are optional and often point elsewhere.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.dicom.files import read_header
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.structures.contours import Drawn, read_contours
+
+# where read_ct and read_pet leave the frame of reference, as SimpleITK's own reader does
+FRAME_KEY = "0020|0052"
+LISTED = 30  # names in one message
+
+
+@dataclass(frozen=True)
+class Roi:
+    """One structure: what was drawn for it, and the frame of reference that its coordinates are in."""
+
+    number: int
+    name: str
+    drawn: Drawn
+    frame_of_reference: str
+
+    @property
+    def contours(self) -> list[np.ndarray]:
+        """Its closed contours, each (points, 3) in mm."""
+        return self.drawn.outlines
+
+
+@dataclass(frozen=True)
+class StructureSet:
+    """The structures of an RTSTRUCT file, and the series it says it was drawn on."""
+
+    file: Path
+    rois: list[Roi]
+    series_uids: frozenset[str]
+    frames_of_reference: frozenset[str]
+    header: Dataset
+
+    @property
+    def names(self) -> list[str]:
+        return [roi.name for roi in self.rois]
+
+    def match(self, pattern: str) -> list[Roi]:
+        """The structures that a pattern means; see `matches`."""
+        exact = [roi for roi in self.rois if normalised(roi.name) == normalised(pattern)]
+        return exact or [roi for roi in self.rois if matches(pattern, roi.name)]
+
+    def select(self, pattern: str, union: bool = False) -> list[Roi]:
+        """The structure that a pattern means, or with `union` all of them; structures without contours are
+        passed over.
+
+        Raises IGTVError, listing the names that exist, if none matches or several do.
+        """
+        found = self.match(pattern)
+        if not found:
+            raise IGTVError(
+                f"no structure matches {pattern!r}; there are: {listed(self.names)}",
+                file=self.file,
+                remedy="name one of them (its name, or a regular expression for the whole name)",
+            )
+        drawn = [roi for roi in found if roi.contours]
+        if not drawn:
+            for roi in found:
+                if roi.drawn.fault:
+                    raise roi.drawn.fault
+            others = sorted({kind for roi in found for kind in roi.drawn.line_types})
+            notes = [note for roi in found for note in roi.drawn.notes]
+            notes += [f"contours of the geometric type {kind} are no outlines" for kind in others]
+            raise IGTVError(
+                f"structure {listed([roi.name for roi in found])} has no closed contours"
+                + (f" ({'; '.join(notes)})" if notes else ""),
+                file=self.file,
+            )
+        if len(drawn) > 1 and not union:
+            raise IGTVError(
+                f"{len(drawn)} structures match {pattern!r}: {listed([roi.name for roi in drawn])}",
+                file=self.file,
+                remedy="give a narrower pattern, or unite them",
+                settings=["structure", "union"],
+            )
+        return drawn
+
+
+def normalised(name: str) -> str:
+    """A structure name as compared: without case, blanks, '_', '-' and '.'."""
+    return re.sub(r"[\s_.\-]+", "", name).casefold()
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a pattern means a structure: the whole name normalised, or a regular expression for all of it.
+
+    Never a part of the name: "ITV" does not mean "IGTV", nor "GTV" "PTV-GTV".
+    """
+    if normalised(pattern) == normalised(name):
+        return True
+    try:
+        expression = re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise IGTVError(
+            f"{pattern!r} is not a regular expression ({error})",
+            remedy="correct the pattern",
+            settings=["structure"],
+        ) from error
+    return bool(expression.fullmatch(name.strip()) or expression.fullmatch(normalised(name)))
+
+
+def read_structure_set(file: str | Path) -> StructureSet:
+    """Read an RTSTRUCT file. Raises IGTVError if it is none, or damaged as a whole.
+
+    Contours that cannot be read are the `fault` of their structure: the others may be used.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise IGTVError("no such file", file=file)
+    header = read_header(file)
+    if header is None or text(header, "Modality") != "RTSTRUCT":
+        raise IGTVError("not an RTSTRUCT file", file=file)
+    return structure_set(file, header)
+
+
+def structure_set(file: Path, header: Dataset) -> StructureSet:
+    """The structure set in an RTSTRUCT's header (which is all of the file)."""
+    try:
+        return _structure_set(file, header)
+    except IGTVError:
+        raise
+    except Exception as error:  # pydicom decodes late, and raises whatever the damage leads to
+        raise IGTVError(f"the structure set is damaged ({type(error).__name__})", file=file) from error
+
+
+def _structure_set(file: Path, header: Dataset) -> StructureSet:
+    items: dict[int, list[Dataset]] = {}
+    for item in header.get("ROIContourSequence") or []:
+        items.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or [])
+    frames, series = references(header)
+    default = next(iter(frames)) if len(frames) == 1 else text(header, "FrameOfReferenceUID")
+    rois: list[Roi] = []
+    for item in header.get("StructureSetROISequence") or []:
+        number, name = int(item.ROINumber), text(item, "ROIName")
+        frame = text(item, "ReferencedFrameOfReferenceUID") or default
+        rois.append(Roi(number, name, read_contours(items.get(number, []), file), frame))
+    _refuse_shared_numbers(rois, file)
+    return StructureSet(file, rois, series, frames | {roi.frame_of_reference for roi in rois} - {""}, header)
+
+
+def _refuse_shared_numbers(rois: list[Roi], file: Path) -> None:
+    """Of structures with one number, nobody can say whose the contours are."""
+    counts = Counter(roi.number for roi in rois)
+    for roi in rois:
+        if counts[roi.number] > 1:
+            what = f"{counts[roi.number]} structures have the number {roi.number}"
+            roi.drawn.fault = IGTVError(what, file=file, remedy="give each a number of its own")
+
+
+def references(header: Dataset) -> tuple[frozenset[str], frozenset[str]]:
+    """The frames of reference and the series that a structure set says it was drawn in."""
+    frames, series = set(), set()
+    for item in attribute(header, "ReferencedFrameOfReferenceSequence") or []:
+        frames.add(text(item, "FrameOfReferenceUID"))
+        for study in attribute(item, "RTReferencedStudySequence") or []:
+            for reference in attribute(study, "RTReferencedSeriesSequence") or []:
+                series.add(text(reference, "SeriesInstanceUID"))
+    return frozenset(frames - {""}), frozenset(series - {""})
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a message shows them: some thirty, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:LISTED]) or "none"
+    return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -1,0 +1,110 @@
+"""The CT, the PET and the structure that a case is made of, out of one study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed
+from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.grouping import Study
+
+Drawn = tuple[StructureSet, list[Roi]]  # a structure set, and those of its structures that are meant
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a case. `structures` are several where a union was asked for."""
+
+    ct: Chosen
+    pet: Chosen
+    structures: list[Drawn]
+
+    @property
+    def rois(self) -> list[Roi]:
+        return [roi for _, rois in self.structures for roi in rois]
+
+
+def choose_parts(study: Study, pattern: str, options: ReadingOptions, union: bool = False) -> Parts:
+    """The structure that a pattern means, and the CT and PET that belong to it by the rules of `choice`.
+
+    Of several structure sets, those come first that were drawn on a CT that was asked for, or else on any CT
+    of the study.
+
+    Raises IGTVError if a part is missing, if several structures match and no union was asked for, or as
+    `choose_images` does.
+    """
+    structures = _structures(study, pattern, options, union) if study.of("CT") and study.of("PT") else []
+    return Parts(*choose_images(study.series, options, known_from(structures)), structures)
+
+
+def known_from(structures: Sequence[Drawn]) -> Known:
+    """What structures tell about the series that they were drawn on."""
+    rois = [roi for _, found in structures for roi in found]
+    contours = [points for roi in rois for points in roi.contours]
+    return Known(
+        series=frozenset().union(*(s.series_uids for s, _ in structures)),
+        images=cache(lambda: frozenset().union(*(_images(s, rois) for s, rois in structures))),
+        studies=frozenset(text(s.header, "StudyInstanceUID") for s, _ in structures),
+        frames=frozenset(roi.frame_of_reference for roi in rois) - {""},
+        points=np.concatenate(contours) if contours else np.empty((0, 3)),
+    )
+
+
+def _structures(study: Study, pattern: str, options: ReadingOptions, union: bool) -> list[Drawn]:
+    sets = study.structure_sets
+    if not sets:
+        raise IGTVError("no structure set (RTSTRUCT) in the study", remedy="add it, or leave the study out")
+    matching = [(s, [r for r in s.match(pattern) if r.contours]) for s in sets]
+    matching = [(s, found) for s, found in matching if found]
+    if not matching:
+        names = sorted({name for s in sets for name in s.names})
+        first = next((s for s in sets if s.match(pattern)), None)
+        if first:
+            first.select(pattern)  # matches, but holds no contours: says so
+        raise IGTVError(
+            f"no structure matches {pattern!r}; there are: {listed(names)}",
+            remedy="name one of them (its name, or a regular expression for the whole name)",
+            settings=["structure"],
+        )
+    cts = study.of("CT")
+    if selectors := options.selectors("study", "ct"):
+        for selector in selectors:
+            cts = selector.pick(cts)
+        matching = _naming(matching, cts) or _of_their_study(matching, cts) or matching
+    elif not union:
+        matching = _naming(matching, cts) or matching
+    if not union and (len(matching) > 1 or len(matching[0][1]) > 1):
+        names = [roi.name for _, found in matching for roi in found]
+        raise IGTVError(
+            f"{len(names)} structures in {len(matching)} structure set(s) match {pattern!r}: {listed(names)}",
+            remedy="give a narrower pattern, unite them, name the study or the CT that was drawn on, or keep "
+            "one structure set only",
+            settings=["structure", "union", "study", "ct"],
+        )
+    return matching
+
+
+def _naming(structures: Sequence[Drawn], cts: Sequence[Series]) -> list[Drawn]:
+    return [(s, rois) for s, rois in structures if s.series_uids & {ct.uid for ct in cts}]
+
+
+def _of_their_study(structures: Sequence[Drawn], cts: Sequence[Series]) -> list[Drawn]:
+    studies = {ct.study_uid for ct in cts}
+    return [(s, rois) for s, rois in structures if text(s.header, "StudyInstanceUID") in studies]
+
+
+def _images(structures: StructureSet, rois: Sequence[Roi]) -> frozenset[str]:
+    """The SOP Instance UIDs of the images that the contours of some structures refer to."""
+    numbers = {roi.number for roi in rois}
+    found = set()
+    for item in attribute(structures.header, "ROIContourSequence") or []:
+        if attribute(item, "ReferencedROINumber") in numbers:
+            for contour in attribute(item, "ContourSequence") or []:
+                for image in attribute(contour, "ContourImageSequence") or []:
+                    found.add(text(image, "ReferencedSOPInstanceUID"))
+    return frozenset(found - {""})

@@ -1,0 +1,213 @@
+"""What a folder of DICOM holds: series, geometry, SUV and structures, and which series would be chosen.
+
+The dictionary is a stable interface, described in docs/data.md; `format` counts up when it changes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from tqdm import tqdm
+
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.series import Series, group_series
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.structures.rasterise import rasterise
+from nnunet_igtv.structures.structure_sets import Roi, StructureSet, structure_set
+from nnunet_igtv.studies.candidates import NAMES
+from nnunet_igtv.studies.case_parts import known_from
+from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.grouping import Study, entry_of, group_studies
+from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.suv import suv_factors
+
+FORMAT = 1
+DEFAULTS = ReadingOptions()
+
+
+def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
+    """What a folder holds, as data that JSON can carry. Raises IGTVError if the folder does not exist.
+
+    Args:
+        path: a folder, searched to any depth, or a file.
+        options: how series are to be chosen, and the body weight where the PET headers have none.
+    """
+    root = Path(path)
+    headers, unreadable, others = [], [], 0
+    for file in tqdm(list_files(root), desc="reading headers", unit="file"):
+        try:
+            header = read_header(file)
+        except IGTVError as error:
+            unreadable.append({"file": _name(file, root), "reason": error.what})
+            continue
+        if header is None:
+            others += 1
+        else:
+            headers.append((file, header))
+    series = group_series(headers)
+    sets: list[StructureSet] = []
+    for file, header in headers:
+        if text(header, "Modality") == "RTSTRUCT":
+            try:
+                sets.append(structure_set(file, header))
+            except IGTVError as error:
+                unreadable.append({"file": _name(file, root), "reason": error.what})
+    studies, frames = _Numbers(), _Numbers()
+    ids = {id(s): number for number, s in enumerate(series, start=1)}
+    return {
+        "format": FORMAT,
+        "series": [
+            {"id": ids[id(s)], "study": studies[s.study_uid]}
+            | _series(s, root, frames[s.frame_of_reference], options.weight_kg)
+            for s in series
+        ],
+        "structure_sets": [
+            {"study": studies[text(s.header, "StudyInstanceUID")]}
+            | _structure_set(s, root, series, ids, frames)
+            for s in sets
+        ],
+        "choices": [
+            {
+                "studies": sorted({n for s in group.series if (n := studies[s.study_uid])}),
+                "structure_set": None if drawn is None else _name(drawn.file, root),
+            }
+            | _choice(group, drawn, ids, options)
+            for group in _studies(headers, series, sets)
+            for drawn in [*group.structure_sets, None]
+        ],
+        "unreadable": unreadable,
+        "other_files": others,
+    }
+
+
+def _studies(
+    headers: Sequence[tuple[Path, Dataset]], series: Sequence[Series], sets: Sequence[StructureSet]
+) -> list[Study]:
+    """The studies as a conversion finds them, in the order of their series; those without images left out."""
+    groups, _ = group_studies([entry_of(file, header) for file, header in headers])
+    found = []
+    for group in groups:
+        files = set(group.files)
+        mine = [s for s in series if s.files[0] in files and s.modality in NAMES]
+        if mine:
+            found.append(Study(mine, [s for s in sets if s.file in files]))
+    return sorted(found, key=lambda study: series.index(study.series[0]))
+
+
+def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], options: ReadingOptions) -> dict:
+    """The CT and PET that would be taken for a structure set, or without one, and why."""
+    found: dict = {"ct": None, "pet": None, "warnings": [], "refused": None}
+    if drawn is None:
+        known = Known(contoured=frozenset().union(*(s.series_uids for s in study.structure_sets)))
+    else:
+        known = known_from([(drawn, [roi for roi in drawn.rois if roi.contours])])
+    try:
+        ct, pet = choose_images(study.series, options, known)
+    except IGTVError as error:
+        refused = {"what": error.what, "remedy": error.remedy, "settings": list(error.settings)}
+        return found | {"refused": refused | {"table": error.table}}
+    for name, chosen in (("ct", ct), ("pet", pet)):
+        found[name] = {"series": ids[id(chosen.series)], "why": chosen.why}
+    return found | {"warnings": [*ct.warnings, *pet.warnings]}
+
+
+class _Numbers(dict):
+    """UIDs -> 1, 2, 3, … in order of appearance; an absent UID is None."""
+
+    def __missing__(self, uid: str) -> int | None:
+        self[uid] = len([v for v in self.values() if v]) + 1 if uid else None
+        return self[uid]
+
+
+def _series(series: Series, root: Path, frame: int | None, weight_kg: float | None) -> dict:
+    found: dict = {
+        "folder": _name(series.folder, root),
+        "modality": series.modality,
+        "description": series.description,
+        "series_number": series.number if series.number < 2**31 else None,
+        "slices": len(series.headers),
+        "size": None,
+        "spacing": None,
+        "origin": None,
+        "direction": None,
+        "orientation": None,
+        "frame_of_reference": frame,
+        "problem": series.fault.what if series.fault else None,
+        "notes": series.notes,
+    }
+    if not series.fault:
+        grid = series.grid
+        found |= {
+            "size": list(grid.size),
+            "spacing": [round(v, 6) for v in grid.spacing],
+            "origin": [round(v, 6) for v in grid.origin],
+            "direction": [round(v, 8) for v in grid.direction],
+            "orientation": orientation(grid.direction),
+        }
+    if series.modality == "PT":
+        try:
+            volume = None if series.fault else pet_volume(series, weight_kg)
+            suv = volume.suv if volume else suv_factors(series.headers, weight_kg)
+            found |= {
+                "suv_factor": suv.factor,
+                "suv_factor_range": [float(suv.factors.min()), float(suv.factors.max())],
+                "suv_rule": suv.rule,
+                "suv_warnings": list(volume.warnings if volume else suv.warnings),
+            }
+        except IGTVError as error:
+            found["suv_refused"] = error.what
+    return found
+
+
+def orientation(direction: Sequence[float]) -> str:
+    """Where columns, rows and slices grow to, by the largest component: "LPS" for the usual axial series;
+    with "oblique" if an axis is off by more than half a degree."""
+    axes = np.array(direction).reshape(3, 3).T
+    letters = "".join(
+        ("LPS" if axis[k] > 0 else "RAI")[k] for axis in axes for k in [int(np.abs(axis).argmax())]
+    )
+    return letters if np.abs(axes).max(1).min() > np.cos(np.radians(0.5)) else f"{letters} oblique"
+
+
+def _structure_set(
+    structures: StructureSet, root: Path, series: Sequence[Series], ids: dict[int, int], frames: _Numbers
+) -> dict:
+    named = [s for s in series if s.uid in structures.series_uids]
+    aligned = [s for s in series if s.frame_of_reference in structures.frames_of_reference]
+    belongs = named or aligned
+    grid = next((s for s in sorted(belongs, key=lambda s: s.modality != "CT") if not s.fault), None)
+    return {
+        "file": _name(structures.file, root),
+        "label": text(structures.header, "StructureSetLabel"),
+        "frames_of_reference": sorted(filter(None, (frames[uid] for uid in structures.frames_of_reference))),
+        "series": [ids[id(s)] for s in belongs],
+        "named_series_present": bool(named),
+        "structures": [_structure(roi, grid) for roi in structures.rois],
+    }
+
+
+def _structure(roi: Roi, grid: Series | None) -> dict:
+    """Name, number of contours, volume on the grid of the series it belongs to (None if it has none), and
+    what should be known about the contours.
+    """
+    found: dict = {"name": roi.name, "contours": len(roi.contours), "volume_ml": None, "problem": None}
+    found["notes"] = list(roi.drawn.notes)
+    if roi.drawn.fault or not roi.contours:
+        found["problem"] = roi.drawn.fault.what if roi.drawn.fault else "no closed contours"
+    elif grid is None:
+        found["problem"] = "the series it was drawn on is not in the folder"
+    else:
+        try:
+            drawn = rasterise([roi], grid.grid)
+            voxels = int(drawn.mask.sum())
+            found["volume_ml"] = round(voxels * float(np.prod(grid.grid.spacing)) / 1000, 3)
+            found["notes"] = drawn.notes
+        except IGTVError as error:
+            found["problem"] = error.what
+    return found
+
+
+def _name(file: Path, root: Path) -> str:
+    return str(file.relative_to(root)) if file != root else file.name
