@@ -1,4 +1,4 @@
-"""A small nnU-Net world for the tests that train: two raw data sets, planned and preprocessed once."""
+"""A small nnU-Net world for the tests that train: two raw data sets, planned and preprocessed."""
 
 import json
 import os
@@ -9,15 +9,17 @@ os.environ.update(nnUNet_def_n_proc="1", nnUNet_n_proc_DA="1")
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from filelock import FileLock
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from prepared_python import PreparedPython
 
 from nnunet_igtv.environment import FOLDER
 
@@ -25,6 +27,8 @@ pytest_plugins = ["small_study"]  # a tiny PET/CT study, for the tests of readin
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)  # 16.3 degrees about the patient's axis
 # the package's trainers, and those of a few steps that the tests need
 TRAINERS = os.pathsep.join([str(FOLDER), str(Path(__file__).parent / "end_to_end" / "trainers")])
+PLANNED = Path(__file__).parent / "data" / "toy"  # what nnUNetv2_plan_experiment wrote for such cases
+READ_AT_IMPORT = {"nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"}  # by nnU-Net
 SPLIT = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003"]}]
 LABELS = {"background": 0, "tumour": 1}
 
@@ -34,7 +38,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "e2e" not in item.keywords)
 
 
-@dataclass(frozen=True)
+@dataclass
 class NnunetWorld:
     """nnU-Net's folders with Dataset901_GTV and Dataset902_IGTV, and how to run its commands in them."""
 
@@ -50,42 +54,43 @@ class NnunetWorld:
         path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
         return os.environ | folders | one_each | path | {"nnUNet_extTrainer": TRAINERS}
 
-    def run(self, *command, environment=None, check=True, timeout=300):
+    def run(self, *command, environment=None, check=True):
         """The finished command, its two streams in one `stdout`."""
-        done = subprocess.run(
-            [str(part) for part in command],
-            env=self.environment | (environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
-        assert not check or done.returncode == 0, done.stdout[-4000:]
-        return done
+        return self.run_together(command, environment=environment, check=check)
+
+    def run_together(self, *commands, environment=None, check=True):
+        """Several of nnU-Net's commands, one after the other, in one process."""
+        commands = [[str(part) for part in command] for command in commands]
+        environment = environment or {}
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "output"
+            if READ_AT_IMPORT & environment.keys():
+                python = PreparedPython(self.environment | environment)
+                status = python.run(commands, {}, output)
+                python.close()
+            else:
+                status = self.python.run(commands, environment, output)
+            printed = output.read_text(errors="replace")
+        assert not check or status == 0, printed[-4000:]
+        return subprocess.CompletedProcess(commands, status, printed)
+
+    @cached_property
+    def python(self):
+        return PreparedPython(self.environment)
+
+    def close(self):
+        if "python" in vars(self):
+            self.python.close()
 
     @staticmethod
     def training(dataset, trainer, *extra, configuration="2d", fold=0):
         """The command that trains on the CPU."""
         return ["nnUNetv2_train", dataset, configuration, fold, "-tr", trainer, "-device", "cpu", *extra]
 
-    def run_together(self, *commands, environment=None):
-        """Several of nnU-Net's commands, one after the other, in one process: nnU-Net is imported once."""
-        program = (
-            "import json, sys\n"
-            "from importlib.metadata import entry_points\n"
-            "scripts = {script.name: script for script in entry_points(group='console_scripts')}\n"
-            "for sys.argv in json.loads(sys.argv[1]):\n"
-            "    print('$', *sys.argv, flush=True)\n"
-            "    scripts[sys.argv[0]].load()()\n"
-        )
-        lines = json.dumps([[str(part) for part in command] for command in commands])
-        return self.run(sys.executable, "-c", program, lines, environment=environment, timeout=1200)
-
     def add_dataset(
         self, name, cases, configurations=("2d",), labels=LABELS, seed=0, relabel=None, splits=SPLIT, **extra
     ):
-        """A raw data set that is preprocessed here and now with the plans of Dataset901_GTV.
+        """A raw data set that is preprocessed here and now, with the plans that nnU-Net made for such cases.
 
         Args:
             splits: the folds, or None to let nnU-Net make its own.
@@ -93,10 +98,9 @@ class NnunetWorld:
         """
         raw, preprocessed = self.folder("raw") / name, self.folder("preprocessed") / name
         write_dataset(raw, cases, labels, seed, relabel, **extra)
-        planned = self.preprocessed(901)
-        plans = json.loads((planned / "nnUNetPlans.json").read_text()) | {"dataset_name": name}
+        plans = json.loads((PLANNED / "nnUNetPlans.json").read_text()) | {"dataset_name": name}
         shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
-        shutil.copy(planned / "dataset_fingerprint.json", preprocessed)
+        shutil.copy(PLANNED / "dataset_fingerprint.json", preprocessed)
         shutil.copy(raw / "dataset.json", preprocessed)
         (preprocessed / "nnUNetPlans.json").write_text(json.dumps(plans))
         if splits is not None:
@@ -172,23 +176,11 @@ def oblique():
     return OBLIQUE
 
 
-def planned_world(root):
-    world = NnunetWorld(root)
-    write_dataset(world.folder("raw") / "Dataset901_GTV", cases=4)
-    plan = ["nnUNetv2_plan_and_preprocess", "--verify_dataset_integrity", "-npfp", 1, "-np", 1]
-    world.run(*plan, "-d", 901, "-c", "2d")
-    (world.preprocessed(901) / "splits_final.json").write_text(json.dumps(SPLIT))
-    world.add_dataset("Dataset902_IGTV", cases=4, configurations=("2d", "3d_fullres"), seed=100)
-
-
 @pytest.fixture(scope="session")
-def nnunet_world(tmp_path_factory, worker_id):
-    """A copy of the planned world for this process: pytest's processes plan it once among them."""
-    own = tmp_path_factory.getbasetemp()
-    common = own if worker_id == "master" else own.parent  # of all processes of this run
-    planned, part = common / "planned", common / "planned.part"
-    with FileLock(common / "planned.lock"):
-        if not planned.exists():
-            planned_world(part)
-            part.rename(planned)
-    return NnunetWorld(shutil.copytree(planned, own / "nnunet"))
+def nnunet_world(tmp_path_factory):
+    """Datasets 901 and 902, preprocessed."""
+    world = NnunetWorld(tmp_path_factory.mktemp("nnunet"))
+    world.add_dataset("Dataset901_GTV", cases=4)
+    world.add_dataset("Dataset902_IGTV", cases=4, configurations=("2d", "3d_fullres"), seed=100)
+    yield world
+    world.close()

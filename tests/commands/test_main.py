@@ -148,7 +148,13 @@ sys.exit(commands.main(["try"]))
 
 def start(body):
     command = [sys.executable, "-c", PROGRAM.format(body=body)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=obey_interrupts)
+
+
+def obey_interrupts():
+    """A shell's background jobs, such as these tests may be, ignore them, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_ends_the_process_with_130_and_no_traceback():

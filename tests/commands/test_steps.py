@@ -165,12 +165,19 @@ except KeyboardInterrupt:
 """
 
 
+def obey_interrupts():
+    """A shell's background jobs, such as these tests may be, ignore them, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_path):
     ids = tmp_path / "ids"
     long = "\n".join(line.format(file=ids) for line in ENDLESS)
     first = note(tmp_path, "first")
     programs = [first, long, note(tmp_path, "last")]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(programs=programs), tmp_path])
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(programs=programs), tmp_path], preexec_fn=obey_interrupts
+    )
     until(ids.exists)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
