@@ -67,8 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_existing(output)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
-    for modality, chosen in (("CT", ct), ("PET", pet)):
-        say(f"{modality}: {described(chosen.series)}; {chosen.why}")
     model = Model.find(
         arguments.dataset,
         arguments.trainer,
@@ -83,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         series = ct.series
         drawn_on = series if arguments.anonymous is None else anonymised(series, arguments.anonymous)
         check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
+        for modality, chosen in (("CT", ct), ("PET", pet)):
+            say(f"{modality}: {described(chosen.series)}; {chosen.why}")
         found = predict_series(
             ct,
             pet,

@@ -38,7 +38,7 @@ def users_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory, users_folders):
     output = tmp_path_factory.mktemp("demo")
-    size = ["--gtv-patients", 5, "--igtv-patients", 5, "--test-patients", 1, "--matrix", 32]
+    size = ["--gtv-patients", 5, "--igtv-patients", 5, "--test-patients", 1, "--matrix", 32, "--slices", 8]
     arguments = ["demo", "--output", output, *size, "--schedule", "_1epoch"]
     environment = os.environ | {name: str(folder) for name, folder in users_folders.items()}
     run = igtv(*arguments, env=environment)
