@@ -19,6 +19,7 @@ from nnunet_igtv.dicom.attributes import integer, text, values_of, vector
 from nnunet_igtv.dicom.files import list_files, read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.geometry import axes_of, grid_of
+from nnunet_igtv.dicom.phases import Moment, divided
 from nnunet_igtv.dicom.pixels import OUTSIDE, planes
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
@@ -37,6 +38,8 @@ class Series:
     `headers` (no pixels) and `files` run in step, one per slice; the frames of a multi-frame object are
     flattened to one header each, with `frames` their index in the file (None for single-frame files).
     `notes` says what was left out and why. `fault` is what makes the stack unusable, None if nothing does.
+    `moment` is set where a DICOM series holds volumes of several moments of the breath, and this is one of
+    them; `told_by` says which attribute tells them apart.
     """
 
     headers: list[Dataset]
@@ -44,6 +47,8 @@ class Series:
     frames: list[int | None]
     notes: list[str] = field(default_factory=list)
     fault: IGTVError | None = None
+    moment: Moment | None = None
+    told_by: str = ""
 
     @property
     def uid(self) -> str:
@@ -108,15 +113,19 @@ def read_headers(folder: str | Path) -> list[tuple[Path, Dataset]]:
 
 
 def group_series(headers: Iterable[tuple[Path, Dataset]]) -> list[Series]:
-    """Headers of any files -> image series, sorted by modality, number and UID."""
+    """Headers of any files -> image series, sorted by modality, number, UID and moment of the breath.
+
+    A DICOM series with volumes of several moments becomes one `Series` for each, if its headers tell them
+    apart.
+    """
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
     for path, header in headers:
         if _is_image(header):
             groups.setdefault(
                 (text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")), []
             ).append((path, header))
-    series = [_stack(group) for group in groups.values()]
-    return sorted(series, key=lambda s: (s.modality, s.number, s.uid))
+    series = [part for group in groups.values() for part in _parts(_stack(group))]
+    return sorted(series, key=lambda s: (s.modality, s.number, s.uid, s.moment.key if s.moment else ()))
 
 
 def read_voxels(series: Series) -> tuple[np.ndarray, list[str]]:
@@ -150,16 +159,54 @@ def _is_image(header: Dataset) -> bool:
 def _stack(group: Sequence[tuple[Path, Dataset]]) -> Series:
     """One SeriesInstanceUID -> one stack: without localizers and duplicates, sorted, checked."""
     notes: list[str] = []
-    slices: list[Slice] = [(path, None, header) for path, header in group]
     try:
-        slices = _slices(group, notes)
+        return _checked(_slices(group, notes), notes)
+    except IGTVError as error:
+        paths, headers = zip(*group, strict=True)
+        return Series(list(headers), list(paths), [None] * len(group), notes, error)
+
+
+def _checked(slices: list[Slice], notes: list[str]) -> Series:
+    """Slices -> one stack; what makes them none is its `fault`."""
+    fault = None
+    try:
         slices = _largest_group(slices, notes)
         slices = _sorted_without_duplicates(slices, notes)
         grid_of([s[2] for s in slices], [s[0] for s in slices])
-        fault = None
     except IGTVError as error:
         fault = error
     return Series([s[2] for s in slices], [s[0] for s in slices], [s[1] for s in slices], notes, fault)
+
+
+def _parts(whole: Series) -> list[Series]:
+    """The volumes of several moments of the breath in one series; itself where it has none."""
+    if not whole.fault:
+        return [whole]
+    try:
+        *_, normal = axes_of(whole.headers[0], whole.files[0])
+        heights = [
+            float(vector(header, "ImagePositionPatient", 3, file) @ normal)
+            for header, file in zip(whole.headers, whole.files, strict=True)
+        ]
+    except IGTVError:
+        return [whole]
+    found = divided(whole.headers, heights)
+    if found is None:
+        return [whole]
+    teller, moments = found
+    parts = []
+    for moment in dict.fromkeys(moments):
+        slices = [
+            item
+            for item, own in zip(
+                zip(whole.files, whole.frames, whole.headers, strict=True), moments, strict=True
+            )
+            if own == moment
+        ]
+        part = _checked(slices, list(whole.notes))
+        part.moment, part.told_by = moment, teller.name
+        parts.append(part)
+    return parts
 
 
 def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Slice]:

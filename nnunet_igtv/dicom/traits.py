@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, text, values_of, vector
+from nnunet_igtv.dicom.attributes import text, values_of, vector
 from nnunet_igtv.dicom.geometry import axes_of
 from nnunet_igtv.dicom.identity import redact, secrets_of
+from nnunet_igtv.dicom.phases import PERCENT, Moment, percent
 from nnunet_igtv.dicom.series import SECONDARY_CAPTURE, Series
 from nnunet_igtv.errors import IGTVError
 
@@ -17,11 +18,17 @@ AXIAL = np.cos(np.radians(45))
 REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJECTION IMAGE", "VRT", "SSD"}
 STATIC = {"STATIC", "WHOLE BODY"}
 ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
-
-_PHASE = re.compile(
-    r"(\d{1,3}(?:\.\d+)?)\s*%|(?<![a-z])phase[\s_-]*(\d{1,3}(?:\.\d+)?)|(?<![a-z\d])T(\d0)(?!\d)",
-    re.IGNORECASE,
-)
+_PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words of the description
+    "minimum": ({"MINIP", "MINIMUM"}, re.compile(r"(?<![a-z])min[\s-]?ip(?![a-z])", re.IGNORECASE)),
+    "average": (
+        {"AVERAGE", "AVG", "AVE", "AIP", "AVEIP", "MEAN"},
+        re.compile(r"(?<![a-z])(?:ave(?:rage)?|avg|mean|aip)(?:[\s_-]?ip)?(?![a-z])", re.IGNORECASE),
+    ),
+    "maximum": (
+        {"MIP", "MAXIP", "MAXIMUM"},
+        re.compile(r"(?<![a-z])(?:mip|max[\s_-]?ip|maximum)(?![a-z])", re.IGNORECASE),
+    ),
+}
 
 
 def patient(series: Series) -> str:
@@ -111,17 +118,29 @@ def one_visit(a: Series, b: Series) -> bool:
     return a.study_uid == b.study_uid or bool(same_day(a, b))
 
 
+def moment(series: Series) -> Moment | None:
+    """The moment of the breath that the series shows, as its headers tell it; None for an average or another
+    projection over the breath, and where nothing tells one."""
+    if series.moment is not None:
+        return series.moment
+    return None if projection(series) else percent(series.headers[0])
+
+
 def phase(series: Series) -> float | None:
-    """The breathing (or cardiac) phase in per cent, from the attributes for it or from the description:
-    "40 %", "phase 40", "T40"."""
-    header = series.headers[0]
-    for name in ("NominalPercentageOfRespiratoryPhase", "NominalPercentageOfCardiacPhase"):
-        try:
-            return float(attribute(header, name))
-        except (TypeError, ValueError):
-            pass
-    found = _PHASE.search(series.description)
-    return float(next(group for group in found.groups() if group)) if found else None
+    """The breathing (or cardiac) phase in per cent; None where it is not told in per cent."""
+    found = moment(series)
+    return found.value if found is not None and found.unit == PERCENT else None
+
+
+def projection(series: Series) -> str:
+    """ "average", "maximum" or "minimum" for a series made from all phases of a breath; else ""."""
+    if series.moment is not None:
+        return ""
+    types = set(image_type(series)[2:])
+    for name, (values, words) in _PROJECTIONS.items():
+        if types & values or words.search(series.description):
+            return name
+    return ""
 
 
 def image_type(series: Series) -> list[str]:

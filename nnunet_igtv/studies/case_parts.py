@@ -48,7 +48,7 @@ def known_from(structures: Sequence[Drawn]) -> Known:
     contours = [points for roi in rois for points in roi.contours]
     return Known(
         series=frozenset().union(*(s.series_uids for s, _ in structures)),
-        images=cache(lambda: frozenset().union(*(_images(s, rois) for s, rois in structures))),
+        images=cache(lambda: frozenset().union(*(images_of(s, rois) for s, rois in structures))),
         studies=frozenset(text(s.header, "StudyInstanceUID") for s, _ in structures),
         frames=frozenset(roi.frame_of_reference for roi in rois) - {""},
         points=np.concatenate(contours) if contours else np.empty((0, 3)),
@@ -98,7 +98,7 @@ def _of_their_study(structures: Sequence[Drawn], cts: Sequence[Series]) -> list[
     return [(s, rois) for s, rois in structures if text(s.header, "StudyInstanceUID") in studies]
 
 
-def _images(structures: StructureSet, rois: Sequence[Roi]) -> frozenset[str]:
+def images_of(structures: StructureSet, rois: Sequence[Roi]) -> frozenset[str]:
     """The SOP Instance UIDs of the images that the contours of some structures refer to."""
     numbers = {roi.number for roi in rois}
     found = set()

@@ -1,0 +1,199 @@
+"""The 4D-CT of a study: the CT series that are phases of one breath, and the projections made from them.
+
+How a header tells its phase is in `dicom.phases`; here it is asked which of the series belong together, in
+which order, and what is missing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nnunet_igtv.dicom import traits
+from nnunet_igtv.dicom.attributes import attribute
+from nnunet_igtv.dicom.phases import NUMBER, PERCENT, TELLERS, Moment, Teller
+from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import Grid, difference, same_grid
+from nnunet_igtv.studies.candidates import table
+
+STEP_TOLERANCE = 1.0  # per cent: 6 phases are 0, 17, 33, 50, 67, 83
+FEWEST = 2  # phases that make a 4D-CT: end-inhale and end-exhale
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a breath and the CT series that shows it."""
+
+    moment: Moment
+    series: Series
+
+    def __str__(self) -> str:
+        return str(self.moment)
+
+
+@dataclass(frozen=True)
+class FourD:
+    """The phases of one breath, in its order.
+
+    Attributes:
+        phases: each moment once.
+        told_by: what tells the phases apart.
+        twice: series of moments that several series show; none of them is in `phases`.
+        missing: moments that a complete breath would have, as far as the others tell.
+        averages, maxima: series that were made from all phases.
+    """
+
+    phases: tuple[Phase, ...]
+    told_by: str
+    twice: dict[Moment, list[Series]] = field(default_factory=dict)
+    missing: tuple[Moment, ...] = ()
+    averages: tuple[Series, ...] = ()
+    maxima: tuple[Series, ...] = ()
+
+    @property
+    def series(self) -> list[Series]:
+        """All series of phases, those that are there twice included."""
+        return [p.series for p in self.phases] + [s for found in self.twice.values() for s in found]
+
+    @property
+    def is_cycle(self) -> bool:
+        """Whether the last phase is followed by the first: no gap in the breath is known."""
+        return not self.missing and not self.twice
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of all phases. Raises IGTVError if they have several, or one is no regular stack."""
+        first, *others = self.phases
+        for phase in others:
+            if not same_grid(phase.series.grid, first.series.grid):
+                what = difference(phase.series.grid, first.series.grid)
+                raise IGTVError(
+                    f"the phases of the 4D-CT have different grids: phase {phase} has {what} (phase {first})",
+                    file=phase.series.folder,
+                    remedy="export the 4D-CT again, every phase with one matrix and slice spacing",
+                )
+        return first.series.grid
+
+
+def find_4d(series: Sequence[Series]) -> list[FourD]:
+    """The 4D-CTs among some series, at most one for each study."""
+    studies: dict[str, list[Series]] = {}
+    for s in series:
+        if s.modality == "CT" and traits.is_volume(s):
+            studies.setdefault(s.study_uid, []).append(s)
+    return [found for cts in studies.values() if (found := _of_study(cts)) is not None]
+
+
+def the_4d(series: Sequence[Series]) -> FourD:
+    """The one 4D-CT among some series. Raises IGTVError if there is none, or several."""
+    found = find_4d(series)
+    cts = [s for s in series if s.modality == "CT"]
+    if not found:
+        faults = [s.fault for s in cts if s.fault]
+        raise IGTVError(
+            "no 4D-CT in the study: no phases of the breath can be recognised"
+            + (f" ({faults[0].what})" if faults else ""),
+            file=faults[0].file if faults else None,
+            remedy="export the 4D-CT with the phase in Nominal Percentage of Respiratory Phase or in Series "
+            "Description; a CT that is none belongs to the source dicom-rt",
+            table=table(cts) if cts else "",
+        )
+    if len(found) > 1:
+        raise IGTVError(
+            f"{len(found)} 4D-CTs could serve",
+            remedy="name the study",
+            settings=["study"],
+            table=table([s for each in found for s in each.series]),
+        )
+    return found[0]
+
+
+def _of_study(cts: Sequence[Series]) -> FourD | None:
+    projections = {id(s): traits.projection(s) for s in cts}
+    plain = [s for s in cts if not projections[id(s)]]
+    split = [s for s in plain if s.moment is not None]
+    if split:
+        told, told_by = [(s.moment, s) for s in split if s.moment], split[0].told_by
+    else:
+        teller, moments = _told(plain)
+        if teller is None:
+            return None
+        told, told_by = moments, teller.name
+    shown: dict[Moment, list[Series]] = {}
+    for moment, s in told:
+        shown.setdefault(moment, []).append(s)
+    if len(shown) < FEWEST:
+        return None
+    order = sorted(shown, key=lambda moment: moment.key)
+    return FourD(
+        phases=tuple(Phase(moment, shown[moment][0]) for moment in order if len(shown[moment]) == 1),
+        told_by=told_by,
+        twice={moment: shown[moment] for moment in order if len(shown[moment]) > 1},
+        missing=_missing(order, told_by, told[0][1]),
+        averages=tuple(s for s in cts if projections[id(s)] == "average"),
+        maxima=tuple(s for s in cts if projections[id(s)] == "maximum"),
+    )
+
+
+def _told(series: Sequence[Series]) -> tuple[Teller | None, list[tuple[Moment, Series]]]:
+    """What tells the moments of series, and the moment of each that has one.
+
+    A number counts only among series that differ in nothing else: their description, frame and grid.
+    """
+    headers = [s.headers[0] for s in series]
+    for teller in TELLERS:
+        told = [
+            (moment, s) for moment, s in zip(teller.read(headers), series, strict=True) if moment is not None
+        ]
+        if not teller.is_percent:
+            told = _largest_alike(told)
+        if len({moment for moment, _ in told}) >= FEWEST:
+            return teller, told
+    return None, []
+
+
+def _largest_alike(told: Sequence[tuple[Moment, Series]]) -> list[tuple[Moment, Series]]:
+    groups: list[list[tuple[Moment, Series]]] = []
+    for moment, s in told:
+        if s.fault:
+            continue
+        for group in groups:
+            if _alike(group[0][1], s):
+                group.append((moment, s))
+                break
+        else:
+            groups.append([(moment, s)])
+    return max(groups, key=len, default=[])
+
+
+def _alike(a: Series, b: Series) -> bool:
+    """Whether two series differ in nothing but the moment."""
+    return (
+        a.description == b.description
+        and a.frame_of_reference == b.frame_of_reference
+        and traits.image_type(a) == traits.image_type(b)
+        and same_grid(a.grid, b.grid)
+    )
+
+
+def _missing(order: Sequence[Moment], told_by: str, series: Series) -> tuple[Moment, ...]:
+    """The moments that a whole breath in equal steps would have as well; none where that cannot be told."""
+    values, unit = np.array([moment.value for moment in order]), order[0].unit
+    wanted: np.ndarray
+    if unit == PERCENT and not any(moment.direction for moment in order) and values.max() < 100:
+        count = round(100 / float(np.diff(values).min()))
+        wanted, tolerance = np.arange(count) * 100 / count, STEP_TOLERANCE
+        if (np.abs(values[:, None] - wanted).min(1) > tolerance).any():
+            return ()
+    elif unit == NUMBER and told_by == "Temporal Position":
+        first = min(1, int(values.min()))
+        try:
+            count = int(attribute(series.headers[0], "NumberOfTemporalPositions"))
+        except (TypeError, ValueError):
+            count = int(values.max()) + 1 - first
+        wanted, tolerance = np.arange(first, first + count), 0.0
+    else:
+        return ()
+    absent = [value for value in wanted if np.abs(values - value).min() > tolerance]
+    return tuple(Moment("", float(f"{value:.3g}"), unit) for value in absent)
