@@ -15,10 +15,12 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--kind",
-        choices=("gtv", "igtv"),
+        choices=("gtv", "igtv", "4dct"),
         required=True,
-        help="gtv: gated scans, structure GTV; igtv: free-breathing averages, structure IGTV",
+        help="gtv: gated scans, structure GTV; igtv: free-breathing averages, structure IGTV; 4dct: ten "
+        "phases with a GTV each, their average with the IGTV, and a PET/CT in another frame of reference",
     )
+    parser.add_argument("--one-series", action="store_true", help="4dct: all phases in one series")
     parser.add_argument("--patients", type=_positive, required=True, metavar="N")
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="default: 0")
     parser.add_argument(
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.slices is None:
         # nnU-Net takes the axis of the largest spacing for the slices
         arguments.slices = max(8, arguments.matrix // 4)
+    if arguments.one_series and arguments.kind != "4dct":
+        raise UsageError("only a 4D-CT has phases that can be in one series")
     if arguments.matrix < 24 or arguments.slices < 8:
         raise UsageError("at least 24 pixels and 8 slices are needed to hold a tumour")
 
@@ -52,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.matrix,
         arguments.slices,
         arguments.output,
+        arguments.one_series,
     )
     for _ in tqdm(cohort, total=arguments.patients, desc=f"{arguments.kind} phantoms", unit="patient"):
         pass

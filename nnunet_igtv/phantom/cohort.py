@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +14,14 @@ from nnunet_igtv import __version__
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.anatomy import LENGTH, Patient
 from nnunet_igtv.phantom.dicom_writer import Administration, write_study
+from nnunet_igtv.phantom.four_d import BreathScan, acquire_4d
+from nnunet_igtv.phantom.four_d_writer import write_4d
 from nnunet_igtv.phantom.scanner import CT_FIELD, Acquisition, Kind, acquire
+from nnunet_igtv.phantom.shapes import Centres
 
+CohortKind = Kind | Literal["4dct"]
 PARAMETERS = "phantom.json"
-_STREAM = {"gtv": 1, "igtv": 2}  # the same seed gives different patients for the two kinds
+_STREAM = {"gtv": 1, "igtv": 2, "4dct": 3}  # the same seed gives different patients for each kind
 
 
 def simulate(
@@ -29,12 +33,28 @@ def simulate(
     return patient, administration, acquire(patient, kind, matrix, slices, rng)
 
 
+def simulate_4d(
+    seed: int, index: int, matrix: int, slices: int
+) -> tuple[Patient, Administration, BreathScan]:
+    """As `simulate`, with a 4D-CT."""
+    rng = np.random.default_rng([seed, _STREAM["4dct"], index])
+    patient, administration = Patient.random(rng), Administration.random(rng)
+    return patient, administration, acquire_4d(patient, matrix, slices, rng)
+
+
 def write_cohort(
-    kind: Kind, patients: int, seed: int, matrix: int, slices: int, output: str | Path
+    kind: CohortKind,
+    patients: int,
+    seed: int,
+    matrix: int,
+    slices: int,
+    output: str | Path,
+    one_series: bool = False,
 ) -> Iterator[Path]:
     """Write `patients` studies to output/<patient>/{CT,PET,RTSTRUCT}/*.dcm and yield each folder.
 
-    A patient whose folder exists is kept, so that an interrupted run continues where it stopped.
+    A patient whose folder exists is kept, so that an interrupted run continues where it stopped. Of the kind
+    `4dct` the folders are those of `write_4d`; with `one_series` all phases are in one series.
 
     Raises:
         IGTVError: a patient's folder exists and was made with other settings, or is not ours.
@@ -46,15 +66,22 @@ def write_cohort(
         folder, unfinished = output / name, output / f".{name}.partial"
         settings: dict[str, Any] = {"kind": kind, "seed": seed, "index": index}
         settings |= {"matrix": matrix, "slices": slices, "version": __version__}
+        settings |= {"one_series": one_series} if kind == "4dct" else {}
         if folder.exists():
             _check(folder, settings)
         else:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            patient, administration, acquisition = simulate(kind, seed, index, matrix, slices)
             key = "/".join(map(str, settings.values()))
-            write_study(acquisition, administration, name, key, unfinished)
-            parameters = {"settings": settings, **_parameters(patient, acquisition)}
+            if kind == "4dct":
+                patient, administration, scan = simulate_4d(seed, index, matrix, slices)
+                write_4d(scan, administration, name, key, unfinished, one_series)
+                truth = _truth_of_4d(scan)
+            else:
+                patient, administration, acquisition = simulate(kind, seed, index, matrix, slices)
+                write_study(acquisition, administration, name, key, unfinished)
+                truth = _truth(acquisition)
+            parameters = {"settings": settings, **truth, **_parameters(patient)}
             (unfinished / PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
             os.replace(unfinished, folder)
         yield folder
@@ -74,15 +101,40 @@ def _check(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _parameters(patient: Patient, acquisition: Acquisition) -> dict[str, Any]:
-    """The parameters of this patient, to explain why a model failed on it."""
-    breathing, tumour = asdict(patient.breathing), patient.tumour
-    grid = acquisition.ct_grid
-    voxel_ml = (CT_FIELD / grid.x.size) ** 2 * LENGTH / grid.z.size / 1000
+def _truth(acquisition: Acquisition) -> dict[str, Any]:
     return {
-        "structure_ml": round(float(acquisition.structure.sum() * voxel_ml), 3),
+        "structure_ml": _ml(acquisition.structure, acquisition.ct_grid),
         "phase": acquisition.phase,
         "pet_fwhm_mm": round(acquisition.fwhm, 3),
+    }
+
+
+def _truth_of_4d(scan: BreathScan) -> dict[str, Any]:
+    """Volumes, where the tumour is in each phase, and the matrix that takes the PET/CT onto the 4D-CT."""
+    return {
+        "structure_ml": _ml(scan.structure, scan.grid),
+        "phases": [
+            {
+                "percent": phase.percent,
+                "structure_ml": _ml(phase.structure, scan.grid),
+                "shift_mm": [round(float(value), 3) for value in phase.shift],
+            }
+            for phase in scan.phases
+        ],
+        "pet_ct_to_4dct": [[round(float(value), 10) for value in row] for row in scan.placed],
+        "pet_fwhm_mm": round(scan.pet_ct.fwhm, 3),
+    }
+
+
+def _ml(structure: np.ndarray, grid: Centres) -> float:
+    voxel = (CT_FIELD / grid.x.size) ** 2 * LENGTH / grid.z.size / 1000
+    return round(float(structure.sum() * voxel), 3)
+
+
+def _parameters(patient: Patient) -> dict[str, Any]:
+    """The parameters of this patient, to explain why a model failed on it."""
+    breathing, tumour = asdict(patient.breathing), patient.tumour
+    return {
         "breathing": {name: round(value, 3) for name, value in breathing.items()},
         "tumour": {
             "centre_mm": [round(value, 1) for value in tumour.centre],

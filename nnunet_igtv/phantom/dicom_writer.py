@@ -61,15 +61,15 @@ def write_study(
         folder: exists.
     """
     ct_headers = []
-    for number, image in enumerate(_ct_images(acquisition, administration, patient, key), 1):
+    for number, image in enumerate(ct_images(acquisition, administration, patient, key), 1):
         write_dicom(image, folder / "CT" / f"CT_{number:04d}.dcm")
         del image.PixelData
         ct_headers.append(image)
-    for number, image in enumerate(_pet_images(acquisition, administration, patient, key), 1):
+    for number, image in enumerate(pet_images(acquisition, administration, patient, key), 1):
         write_dicom(image, folder / "PET" / f"PET_{number:04d}.dcm")
     identifiers = (derived_uid(key, "RTSTRUCT", level) for level in ("instance", "series"))
     structures = structure_set(
-        _grid(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
+        grid_of(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
         ct_headers[0],
         [
             ReferencedImage.of(header) for header in reversed(ct_headers)
@@ -82,7 +82,7 @@ def write_study(
     write_dicom(structures, folder / "RTSTRUCT" / "RTSTRUCT.dcm")
 
 
-def _grid(coordinates: Centres) -> Grid:
+def grid_of(coordinates: Centres) -> Grid:
     x, y, z = (axis.ravel() for axis in coordinates)
     return Grid(
         size=(x.size, y.size, z.size),
@@ -92,7 +92,7 @@ def _grid(coordinates: Centres) -> Grid:
     )
 
 
-def _ct_images(
+def ct_images(
     acquisition: Acquisition, administration: Administration, patient: str, key: str
 ) -> Iterator[Dataset]:
     start = STUDY_START
@@ -112,7 +112,7 @@ def _ct_images(
         yield image
 
 
-def _pet_images(
+def pet_images(
     acquisition: Acquisition, administration: Administration, patient: str, key: str
 ) -> Iterator[Dataset]:
     start = STUDY_START + timedelta(minutes=2)
@@ -167,21 +167,21 @@ def _image(
     start: datetime,
 ) -> Dataset:
     """The attributes that CT and PET images share, for slice `k` of the grid."""
-    grid = _grid(coordinates)
+    grid = grid_of(coordinates)
     image = Dataset()
     image.SpecificCharacterSet = "ISO_IR 192"
     image.PatientName, image.PatientID = f"Phantom^{patient}", patient
     image.PatientBirthDate, image.PatientSex = "", ""
     image.PatientWeight = administration.weight
     image.StudyInstanceUID = derived_uid(key, "study")
-    image.StudyDate, image.StudyTime = _date_time(STUDY_START)
+    image.StudyDate, image.StudyTime = date_time(STUDY_START)
     image.StudyID, image.AccessionNumber, image.ReferringPhysicianName = "1", "", ""
     image.StudyDescription = "breathing thorax phantom"
     image.Modality = modality
     image.SeriesInstanceUID = derived_uid(key, modality)
-    image.SeriesDate, image.SeriesTime = _date_time(start)
-    image.AcquisitionDate, image.AcquisitionTime = _date_time(start)
-    image.ContentDate, image.ContentTime = _date_time(start)
+    image.SeriesDate, image.SeriesTime = date_time(start)
+    image.AcquisitionDate, image.AcquisitionTime = date_time(start)
+    image.ContentDate, image.ContentTime = date_time(start)
     image.BodyPartExamined = "CHEST"
     image.Manufacturer = "nnunet-igtv"
     image.ManufacturerModelName = "phantom"
@@ -207,8 +207,8 @@ def _radiopharmaceutical(administration: Administration, start: datetime) -> Dat
     injection = start - administration.uptake
     item = Dataset()
     item.Radiopharmaceutical = "Fluorodeoxyglucose"
-    item.RadiopharmaceuticalStartTime = _date_time(injection)[1]
-    item.RadiopharmaceuticalStartDateTime = "".join(_date_time(injection))
+    item.RadiopharmaceuticalStartTime = date_time(injection)[1]
+    item.RadiopharmaceuticalStartDateTime = "".join(date_time(injection))
     item.RadionuclideTotalDose = administration.dose
     item.RadionuclideHalfLife = HALF_LIFE
     item.RadionuclidePositronFraction = 0.967
@@ -224,7 +224,7 @@ def _code(value: str, scheme: str, meaning: str) -> DicomSequence:
     return DicomSequence([item])
 
 
-def _date_time(moment: datetime) -> tuple[str, str]:
+def date_time(moment: datetime) -> tuple[str, str]:
     return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
 
 

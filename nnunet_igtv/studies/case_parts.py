@@ -38,7 +38,7 @@ def choose_parts(study: Study, pattern: str, options: ReadingOptions, union: boo
     Raises IGTVError if a part is missing, if several structures match and no union was asked for, or as
     `choose_images` does.
     """
-    structures = _structures(study, pattern, options, union) if study.of("CT") and study.of("PT") else []
+    structures = structures_meant(study, pattern, options, union) if study.of("CT") and study.of("PT") else []
     return Parts(*choose_images(study.series, options, known_from(structures)), structures)
 
 
@@ -55,7 +55,8 @@ def known_from(structures: Sequence[Drawn]) -> Known:
     )
 
 
-def _structures(study: Study, pattern: str, options: ReadingOptions, union: bool) -> list[Drawn]:
+def structures_meant(study: Study, pattern: str, options: ReadingOptions, union: bool) -> list[Drawn]:
+    """The structures that a pattern means, by their structure sets; see `choose_parts`."""
     sets = study.structure_sets
     if not sets:
         raise IGTVError("no structure set (RTSTRUCT) in the study", remedy="add it, or leave the study out")

@@ -53,7 +53,7 @@ class SUVVolume(Volume):
 def ct_volume(series: Series) -> Volume:
     """A CT series in HU. Raises IGTVError if it is not one, or cannot be read."""
     voxels, notes = read_voxels(series)
-    image = _with_frame(series.grid.image(voxels), series)
+    image = with_frame(series.grid.image(voxels), series)
     return Volume(image, tuple(remarks_on_ct(voxels)), (*series.notes, *notes))
 
 
@@ -71,12 +71,12 @@ def pet_volume(series: Series, weight_kg: float | None = None) -> SUVVolume:
     voxels, notes = read_voxels(series)
     voxels *= suv.factors[:, None, None].astype("float32")
     refuse_no_suv(voxels, series.folder)
-    image = _with_frame(series.grid.image(voxels), series)
+    image = with_frame(series.grid.image(voxels), series)
     warnings = (*suv.warnings, *remarks_on_pet(voxels))
     return SUVVolume(image, warnings, (*series.notes, *notes), suv=suv)
 
 
-def _with_frame(image: sitk.Image, series: Series) -> sitk.Image:
+def with_frame(image: sitk.Image, series: Series) -> sitk.Image:
     if series.frame_of_reference:
         image.SetMetaData(FRAME_KEY, series.frame_of_reference)
     return image

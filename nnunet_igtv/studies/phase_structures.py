@@ -98,6 +98,12 @@ def phase_structures(
     return PhaseStructures(tuple(drawn), tuple(taken_from.values()), tuple(problems))
 
 
+def drawn_on_phases(study: Study, breath: FourD, pattern: str) -> list[Moment]:
+    """The phases on whose images structures were drawn that a pattern means."""
+    found, _ = _by_reference(study.structure_sets, breath, pattern, {s.uid for s in study.series})
+    return [phase.moment for phase in breath.phases if phase.moment in found]
+
+
 def _is_drawn(roi: Roi) -> bool:
     return bool(roi.contours) or roi.drawn.fault is not None
 

@@ -65,6 +65,9 @@ class FourD:
     def grid(self) -> Grid:
         """The grid of all phases. Raises IGTVError if they have several, or one is no regular stack."""
         first, *others = self.phases
+        for phase in self.phases:
+            if phase.series.fault:
+                raise phase.series.fault.but(what=f"phase {phase}: {phase.series.fault.what}")
         for phase in others:
             if not same_grid(phase.series.grid, first.series.grid):
                 what = difference(phase.series.grid, first.series.grid)
@@ -184,7 +187,7 @@ def _missing(order: Sequence[Moment], told_by: str, series: Series) -> tuple[Mom
     if unit == PERCENT and not any(moment.direction for moment in order) and values.max() < 100:
         count = round(100 / float(np.diff(values).min()))
         wanted, tolerance = np.arange(count) * 100 / count, STEP_TOLERANCE
-        if (np.abs(values[:, None] - wanted).min(1) > tolerance).any():
+        if (np.abs(values[:, None] - wanted).min(1) > tolerance).any() or 2 * len(values) < count:
             return ()
     elif unit == NUMBER and told_by == "Temporal Position":
         first = min(1, int(values.min()))

@@ -1,12 +1,13 @@
 """Source `dicom-rt`: any cohort of DICOM CT + PET + RTSTRUCT, found by reading headers."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +23,7 @@ from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import choose_parts
 from nnunet_igtv.studies.choice import ReadingOptions
-from nnunet_igtv.studies.grouping import Entry, StudyFiles, group_studies, index_file, read_study
+from nnunet_igtv.studies.grouping import Entry, Study, StudyFiles, group_studies, index_file, read_study
 from nnunet_igtv.studies.images import ct_volume, pet_volume
 from nnunet_igtv.studies.plausibility import remarks_on_structure
 
@@ -45,6 +46,13 @@ class Options(ReadingOptions):
 
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
+    return collect_studies(folder, options, jobs, case_of)
+
+
+def collect_studies(
+    folder: Path, options: Options, jobs: int, make: Callable[[Study, Any], Case]
+) -> Iterator[Item | IGTVError]:
+    """As `collect`, for any function (picklable) that makes a case of a study."""
     entries = index(list_files(folder), jobs)
     studies, loose = group_studies(entries)
     patients = {_patient(study) for study in studies}
@@ -61,7 +69,8 @@ def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IG
     for study in studies:
         secrets = frozenset().union(*(names[f] for f in study.files))
         path = Path(os.path.commonpath([f.parent for f in study.files]))
-        yield Item(study.key, _patient(study), path, partial(load_study, study, options, folder), secrets)
+        load = partial(load_study, study, options, folder, make)
+        yield Item(study.key, _patient(study), path, load, secrets)
     for error in loose:
         yield error.but(file=_relative(Path(error.file or ""), folder))
 
@@ -88,23 +97,23 @@ def index(files: Sequence[Path], jobs: int) -> list[Entry]:
     return found
 
 
-def load_study(files: StudyFiles, options: Options, root: Path) -> Case:
+def load_study(files: StudyFiles, options: Options, root: Path, make: Callable[[Study, Any], Case]) -> Case:
     """One study -> one case; file names in errors are relative to `root`."""
     try:
-        return _load(files, options)
+        if files.unreadable:
+            raise files.unreadable[0]
+        if len(files.patients) > 1:
+            raise IGTVError(
+                f"objects of {len(files.patients)} patients share a study or a series",
+                remedy="give each patient's objects UIDs of their own",
+            )
+        return make(read_study(files.files), options)
     except IGTVError as error:
         raise error.but(file=None if error.file is None else _relative(Path(error.file), root)) from error
 
 
-def _load(files: StudyFiles, options: Options) -> Case:
-    if files.unreadable:
-        raise files.unreadable[0]
-    if len(files.patients) > 1:
-        raise IGTVError(
-            f"objects of {len(files.patients)} patients share a study or a series",
-            remedy="give each patient's objects UIDs of their own",
-        )
-    study = read_study(files.files)
+def case_of(study: Study, options: Options) -> Case:
+    """The case of a study: its CT, its PET, and the structure."""
     parts = choose_parts(study, options.structure, options, options.union)
     ct_series, pet_series = parts.ct.series, parts.pet.series
     pet_read = pet_volume(pet_series, options.weight_kg)  # first: it is refused most often

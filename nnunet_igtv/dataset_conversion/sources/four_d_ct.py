@@ -1,0 +1,219 @@
+"""Source `4dct`: studies of a 4D-CT with contours, and a PET that belongs to it.
+
+The phases are found by their headers (studies/phases.py). The CT channel is their average, their maximum or
+one of them; the label an IGTV as it was drawn, or the union of the GTVs of all phases, each on its own phase.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.motion import motion_report, position
+from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.sources import dicom_rt
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import Grid
+from nnunet_igtv.settings import setting
+from nnunet_igtv.structures.rasterise import rasterise
+from nnunet_igtv.structures.structure_sets import Roi, StructureSet
+from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
+from nnunet_igtv.studies.candidates import described
+from nnunet_igtv.studies.case_parts import known_from, structures_meant
+from nnunet_igtv.studies.choice import Chosen, choose_pet, refuse_several_patients, selected
+from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.studies.phase_structures import PhaseStructures, drawn_on_phases, has_place, phase_structures
+from nnunet_igtv.studies.phases import FourD, the_4d
+from nnunet_igtv.studies.plausibility import remarks_on_structure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(dicom_rt.Options):
+    """How a study is converted."""
+
+    structure: str = setting(
+        help="structure to segment, drawn as IGTV; or with {phase} in the place of the phase, that of every "
+        "phase, to be united (GTV_{phase} is GTV_00, GTV_10, …). " + dicom_rt.STRUCTURE,
+        example="GTV_{phase}",
+    )
+    union: bool = setting(
+        False,
+        "unite the structures of all phases that match, each drawn on its own; with {phase}, also several "
+        "of one phase",
+    )
+    channel: str = setting(
+        AVERAGE, "what the CT channel shows: average, maximum, or a phase (50)", metavar="CHANNEL"
+    )
+    min_phases: int | None = setting(
+        None, "how many phases must have images and a structure (default: all)", metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label on the grid that it was drawn on, and what is known about it."""
+
+    grid: Grid
+    mask: np.ndarray
+    sets: list[StructureSet]
+    names: list[str]
+    notes: list[str]
+    motion: dict | None = None
+
+
+def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
+    """The studies under a folder, and the errors of unreadable files that belong to none."""
+    has_place(options.structure)
+    return dicom_rt.collect_studies(folder, options, jobs, case_of)
+
+
+def case_of(study: Study, options: Options) -> Case:
+    """The case of a study with a 4D-CT.
+
+    Raises IGTVError if no phases are recognised, if phases are missing or there twice that are needed, if
+    their grids differ, and as the source `dicom-rt` does.
+    """
+    refuse_several_patients(study.series)
+    breath = the_4d(selected(study.series, options, "study"))
+    drawn = _per_phase(study, breath, options)
+    ct = breath_ct(study.series, breath, options.channel, options, options.min_phases)
+    label = _union(drawn, breath, options) if drawn else _as_drawn(study, breath, ct, options)
+    known = replace(known_from([(s, []) for s in label.sets]), points=_extent(label))
+    pet_chosen = choose_pet(study.of("PT"), options, known, ct.series) if study.of("PT") else _no_pet()
+    pet_read = pet_volume(pet_chosen.series, options.weight_kg)
+    ct_read = ct.volume()
+    image, pet = ct_read.image, pet_read.image
+    mask = label.grid.image(label.mask)
+    share = check_overlap(image, pet, mask)
+    mask = onto(mask, image if options.grid == "ct" else pet, label=True)
+    if options.grid == "ct":
+        pet = onto(pet, image)
+    else:
+        image = onto(image, pet, outside=dicom_rt.AIR_HU)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise IGTVError("the structure covers no voxel of the grid of the case")
+    used = [s for phase in breath.phases for s in [phase.series]] + [ct.series, pet_chosen.series]
+    provenance: dict[str, object] = {
+        "structure": label.names,
+        "ct_channel": ct.shows,
+        "phases": [str(phase) for phase in breath.phases],
+        "phases_told_by": breath.told_by,
+        "suv_rule": pet_read.suv.rule,
+        "suv_factor": pet_read.suv.factor,
+        "warnings": [
+            *ct.warnings,
+            *pet_chosen.warnings,
+            *pet_read.warnings,
+            *ct_read.warnings,
+            *remarks_on_structure(label.mask),
+            *label.notes,
+            *(label.motion["flags"] if label.motion else ()),
+        ],
+        "notes": [*ct_read.notes, *pet_read.notes],
+        "chosen": {"ct": ct.why, "pet": pet_chosen.why},
+        "volume_ml": round(float(label.mask.sum()) * float(np.prod(label.grid.spacing)) / 1000, 3),
+        "ct_covered_by_pet": round(share, 3),
+        "grid": options.grid,
+        "left_out": [
+            {"modality": s.modality, "series_number": s.number, "slices": len(s.files)}
+            for s in study.series
+            if not any(s is other for other in used)
+        ],
+    }
+    return Case(
+        image,
+        pet,
+        mask,
+        provenance=provenance | ({"motion": label.motion} if label.motion else {}),
+        identity={
+            "ct_series": ct.series.uid,
+            "pet_series": pet_chosen.series.uid,
+            "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s in label.sets),
+        },
+        summary=(
+            f"CT: {ct.shows}; {ct.why}; grid of {described(ct.series)}",
+            f"phases: {', '.join(map(str, breath.phases))}, told by {breath.told_by}",
+            f"PET: {described(pet_chosen.series)}; {pet_chosen.why}",
+            f"structure: {', '.join(map(repr, label.names))}",
+        ),
+    )
+
+
+def _no_pet() -> Chosen:
+    raise IGTVError("no PET series in the study", remedy="add the PET series, or leave the study out")
+
+
+def _per_phase(study: Study, breath: FourD, options: Options) -> PhaseStructures | None:
+    """The structures of the phases, where the label is to be their union; else None."""
+    if not study.structure_sets:
+        raise IGTVError("no structure set (RTSTRUCT) in the study", remedy="add it, or leave the study out")
+    by_name = has_place(options.structure)
+    if not by_name and not (options.union and drawn_on_phases(study, breath, options.structure)):
+        return None
+    return phase_structures(study, breath, options.structure, options.min_phases, options.union and by_name)
+
+
+def _union(drawn: PhaseStructures, breath: FourD, options: Options) -> Label:
+    """Each phase's structures on that phase's grid, and all of them together."""
+    grid = breath.grid
+    union, notes, positions = grid.empty(), list(drawn.problems), []
+    for phase, rois in drawn.drawn:
+        _same_frame(rois, phase.series.frame_of_reference, options)
+        try:
+            found = rasterise(rois, phase.series.grid, options.interpolate)
+        except IGTVError as error:
+            raise error.but(what=f"phase {phase}: {error.what}") from error
+        union |= found.mask
+        notes += [f"phase {phase}: {note}" for note in found.notes]
+        positions.append(position(str(phase), found.mask, grid))
+    volume = float(union.sum()) * float(np.prod(grid.spacing)) / 1000
+    is_cycle = breath.is_cycle and len(positions) == len(breath.phases)
+    report = motion_report(positions, volume, is_cycle)
+    return Label(grid, union, list(drawn.sets), drawn.names, notes, report)
+
+
+def _as_drawn(study: Study, breath: FourD, ct: BreathCT, options: Options) -> Label:
+    """The structure as it was drawn, on the grid of the CT channel."""
+    structures = structures_meant(study, options.structure, options, options.union)
+    rois = [roi for _, found in structures for roi in found]
+    _same_frame(rois, ct.series.frame_of_reference, options)
+    found = rasterise(rois, ct.series.grid, options.interpolate)
+    on_one = drawn_on_phases(study, breath, options.structure)
+    notes = [f"the structure was drawn on phase {m}, and is taken for the IGTV as it is" for m in on_one]
+    sets = [s for s, _ in structures]
+    return Label(ct.series.grid, found.mask, sets, [roi.name for roi in rois], notes + found.notes)
+
+
+def _same_frame(rois: Sequence[Roi], frame: str, options: Options) -> None:
+    if options.trust_frames or all(roi.frame_of_reference in ("", frame) for roi in rois):
+        return
+    raise IGTVError(
+        "the structure and the 4D-CT have different frames of reference",
+        remedy="add the images that the structure was drawn on, or trust the frames if they are aligned",
+        settings=["trust_frames"],
+    )
+
+
+def _extent(label: Label) -> np.ndarray:
+    """The corners, (2, 3) mm, of the box around the label: what a PET must cover."""
+    index = np.argwhere(label.mask)[:, ::-1]
+    corners = np.stack([index.min(0), index.max(0)])
+    matrix = label.grid.matrix
+    return corners @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+SOURCE = Source(
+    name="4dct",
+    summary="4D-CT studies: the average of the phases, and an IGTV or the union of the GTVs of all phases",
+    description=__doc__,
+    options=Options,
+    collect=collect,
+    dataset="IGTV",
+    label="IGTV",
+)

@@ -1,0 +1,172 @@
+"""The source `4dct` on the phantom's 4D-CT: channel, label and motion are those of the truth."""
+
+import json
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from nnunet_igtv.dataset_conversion.convert import convert
+from nnunet_igtv.dataset_conversion.motion import motion_report, position
+from nnunet_igtv.grids import Grid
+from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
+from nnunet_igtv.phantom.four_d import SHIFT
+
+SEED, MATRIX, SLICES = 4, 32, 12
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return simulate_4d(SEED, 0, MATRIX, SLICES)[2]
+
+
+def write(output, one_series=False):
+    """The phantom with its PET moved into the 4D-CT's study and frame: no registration is needed."""
+    (folder,) = write_cohort("4dct", 1, SEED, MATRIX, SLICES, output, one_series)
+    target = pydicom.dcmread(next((folder / "AVERAGE").iterdir()))
+    for file in (folder / "PETCT" / "PET").iterdir():
+        image = pydicom.dcmread(file)
+        for name in ("StudyInstanceUID", "StudyDate", "FrameOfReferenceUID"):
+            setattr(image, name, target[name].value)
+        image.ImagePositionPatient = [v - s for v, s in zip(image.ImagePositionPatient, SHIFT, strict=True)]
+        image.save_as(file)
+    shutil.rmtree(folder / "PETCT" / "CT")
+    return output
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("4dct"))
+
+
+@pytest.fixture
+def study(written, tmp_path):
+    """A copy that a test may alter."""
+    return shutil.copytree(written, tmp_path / "studies") / f"4DCT-{SEED}-000"
+
+
+def converted(folder, raw, number=701, **options):
+    raw.mkdir(exist_ok=True)
+    done = convert("4dct", folder, number, name=f"D{number}", jobs=1, **options)
+    assert not done.failures, [str(f) for f in done.failures]
+    (case,) = done.converted
+    files = ("imagesTr", f"{case}_0000"), ("imagesTr", f"{case}_0001"), ("labelsTr", case)
+    arrays = [sitk.GetArrayFromImage(sitk.ReadImage(str(done.dataset / f / f"{n}.nii.gz"))) for f, n in files]
+    record = json.loads((done.dataset / "conversion.json").read_text())
+    return *arrays, record["cases"][case]
+
+
+def refused(folder, raw, **options):
+    raw.mkdir(exist_ok=True)
+    done = convert("4dct", folder, 702, jobs=1, **options)
+    assert not done.converted
+    (failure,) = done.failures
+    return str(failure)
+
+
+def test_union_average_and_motion_are_the_truth(written, raw, scan):
+    """The label equals the phantom's truth voxel for voxel."""
+    ct, pet, label, record = converted(written, raw, structure="GTV_{phase}")
+    assert (label == scan.structure).all()
+    assert (ct == scan.average).all()
+    assert pet.max() > 1
+    assert record["ct_channel"] == "average of the phases"
+    assert len(record["phases"]) == 10
+    assert record["motion"]["igtv_ml"] == record["volume_ml"]
+    assert record["motion"]["flags"] == []
+    as_drawn = converted(written, raw, 704, structure="IGTV")
+    assert (as_drawn[2] == scan.structure).all()
+    assert "motion" not in as_drawn[3]
+
+
+def test_all_phases_in_one_series_and_structures_by_reference(tmp_path, raw, scan):
+    by_reference = converted(write(tmp_path / "s", True), raw, structure="GTV.*", union=True)
+    assert (by_reference[2] == scan.structure).all()
+    assert by_reference[3]["phases_told_by"] == "Image Comments"
+
+
+def test_computed_average_maximum_and_a_phase(study, raw, scan):
+    shutil.rmtree(study / "AVERAGE")
+    (study / "RTSTRUCT" / "IGTV.dcm").unlink()
+    ct, _, label, record = converted(study, raw, structure="GTV_{phase}")
+    assert (ct == scan.average).all()
+    assert (label == scan.structure).all()
+    assert record["chosen"]["ct"] == "computed from the phases"
+    ct, _, label, _ = converted(study, raw, 705, structure="GTV_{phase}", channel="maximum")
+    assert (ct == np.max([phase.ct for phase in scan.phases], axis=0)).all()
+    ct, _, label, record = converted(study, raw, 706, structure="GTV_{phase}", channel="30")
+    assert (ct == scan.phases[3].ct).all()
+    assert (label == scan.structure).all()  # of all phases, not of this one
+    assert record["ct_channel"] == "phase 30 %"
+    assert "no phase '35'" in refused(study, raw, structure="GTV_{phase}", channel="35")
+
+
+def test_a_missing_phase_is_named_and_may_be_allowed(study, raw, scan):
+    for file in (study / "4DCT" / "20").iterdir():
+        file.unlink()
+    why = refused(study, raw, structure="GTV_{phase}")
+    assert "phase 20 % has no CT series" in why
+    *_, label, record = converted(study, raw, structure="GTV_{phase}", min_phases=9)
+    others = [phase.structure for phase in scan.phases if phase.percent != 20]
+    assert (label == np.logical_or.reduce(others)).all()
+    assert any("phase 20 % has no CT series" in w for w in record["warnings"])
+
+
+def test_a_foreign_average_is_noticed(study, raw):
+    for file in (study / "AVERAGE").iterdir():
+        image = pydicom.dcmread(file)
+        image.PixelData = (image.pixel_array + 100).astype("<u2").tobytes()
+        image.save_as(file)
+    *_, record = converted(study, raw, structure="GTV_{phase}")
+    assert any("differs from the average of the phases by 100 HU" in w for w in record["warnings"])
+
+
+# ------------------------------------------------------------------------------------------------ motion
+
+
+GRID = Grid((40, 40, 80), (1.0, 1.0, 1.0), (-20.0, 0.0, 5.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+def ball(centre, radius=8):
+    z, y, x = np.mgrid[:80, :40, :40]
+    return (x - 20 - centre[0]) ** 2 + (y - 20 - centre[1]) ** 2 + (z - 40 - centre[2]) ** 2 <= radius**2
+
+
+def report(centres, radii=None):
+    masks = [ball(c, r) for c, r in zip(centres, radii or [8] * len(centres), strict=True)]
+    positions = [position(f"{10 * k} %", mask, GRID) for k, mask in enumerate(masks)]
+    return motion_report(positions, float(np.logical_or.reduce(masks).sum()) / 1000)
+
+
+def breath(amplitude=20.0):
+    """End-inhale at 0 %."""
+    down = amplitude * np.sin(np.pi * (np.arange(10) / 10 + 0.5)) ** 6
+    return [(0.0, -0.2 * d, -d) for d in down]
+
+
+def test_displacements_along_the_axes_of_the_patient():
+    found = report(breath())
+    assert found["reference_phase"] == "50 %"
+    first = found["phases"][0]
+    assert first["displacement_mm"] == pytest.approx({"R-L": 0, "A-P": -4, "S-I": -20}, abs=0.2)
+    assert first["volume_ml"] == pytest.approx(4 / 3 * np.pi * 8**3 / 1000, rel=0.02)
+    assert found["peak_to_peak_mm"] == pytest.approx({"R-L": 0, "A-P": 4, "S-I": 20, "3D": 20.4}, abs=0.2)
+    largest = max(phase["volume_ml"] for phase in found["phases"])
+    assert found["igtv_over_largest_gtv"] == pytest.approx(found["igtv_ml"] / largest, abs=1e-3)
+    assert found["flags"] == []
+
+
+def test_a_large_smooth_motion_is_no_jump_and_one_bad_contour_is():
+    assert report(breath(28.0))["flags"] == []
+    centres = breath()
+    centres[6] = (0.0, 0.0, 16.0)
+    (flag,) = report(centres)["flags"]
+    assert flag.startswith("the centroid jumps at phase 60 %")
+
+
+def test_volumes_that_differ_by_a_factor_are_named():
+    assert report(breath(), [8] * 9 + [9])["flags"] == []
+    (flag,) = report(breath(), [8] * 9 + [11])["flags"]
+    assert "phase 90 % has" in flag

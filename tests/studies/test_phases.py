@@ -1,0 +1,259 @@
+"""Phases of a 4D-CT, however they are told, and the structures that belong to them."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from pydicom.uid import generate_uid
+
+from nnunet_igtv.dicom.phases import Moment, moments_in
+from nnunet_igtv.dicom.series import group_series
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.structures.structure_sets import structure_set
+from nnunet_igtv.studies.breath_ct import breath_ct, phase_meant
+from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.phase_structures import phase_structures
+from nnunet_igtv.studies.phases import find_4d, the_4d
+
+TENTHS = range(0, 100, 10)
+
+
+def breath(patient, told, one_series=False, counts=None):
+    """The CT of a small study once for each of some phases; `told` sets what tells a phase: (image, number,
+    percent). `counts`: how many images a phase has."""
+    images, common = [], generate_uid()
+    for number, percent in enumerate(counts or TENTHS):
+        uid = common if one_series else generate_uid()
+        for image in deepcopy(patient.ct):
+            image.SeriesInstanceUID, image.SOPInstanceUID = uid, generate_uid()
+            told(image, number, percent)
+            images.append(image)
+    return images
+
+
+def series_of(images):
+    return group_series((Path(f"{k}.dcm"), image) for k, image in enumerate(images))
+
+
+def attribute(name, value=lambda number, percent: percent):
+    return lambda image, number, percent: setattr(image, name, value(number, percent))
+
+
+def told_in(name, form="Gated, {:.1f}%B"):
+    return attribute(name, lambda number, percent: form.format(percent))
+
+
+PERCENT = [f"{p} %" for p in TENTHS]
+NUMBERS = [f"number {k}" for k in range(1, 11)]
+WAYS = {
+    "description": (told_in("SeriesDescription"), PERCENT),
+    "Philips": (told_in("SeriesDescription", "T={:.0f}%"), PERCENT),
+    "GE": (told_in("SeriesDescription", "CT T{:02.0f} iDose 40%"), PERCENT),
+    "comments": (told_in("ImageComments", "4D, {:.0f} %"), PERCENT),
+    "respiratory": (attribute("NominalPercentageOfRespiratoryPhase"), PERCENT),
+    "identifier": (attribute("TemporalPositionIdentifier", lambda k, p: k + 1), NUMBERS),
+    "index": (attribute("TemporalPositionIndex", lambda k, p: k + 1), NUMBERS),
+    "acquisition": (attribute("AcquisitionNumber", lambda k, p: k + 1), NUMBERS),
+    "trigger": (attribute("TriggerTime", lambda k, p: 400 * k), [f"{400 * k} ms" for k in range(10)]),
+}
+
+
+@pytest.mark.parametrize("one_series", [False, True], ids=["ten series", "one series"])
+@pytest.mark.parametrize("way", WAYS)
+def test_phases_are_found_however_they_are_told(patient, way, one_series):
+    told, expected = WAYS[way]
+    (found,) = find_4d(series_of(breath(patient(), told, one_series)))
+    assert [str(phase) for phase in found.phases] == expected
+    assert not found.twice
+    assert not found.missing
+    assert all(phase.series.fault is None and len(phase.series.headers) == 10 for phase in found.phases)
+    assert found.grid.size == (24, 20, 10)
+
+
+def test_amplitudes_go_in_and_out(patient):
+    bins = ("0% In", "50% In", "100% In", "50% Ex", "0% Ex")
+    told = attribute("SeriesDescription", lambda k, p: f"amplitude {bins[k]}")
+    (found,) = find_4d(series_of(breath(patient(), told, counts=range(5))))
+    expected = ["0 % In", "50 % In", "100 % In", "100 % Ex", "50 % Ex", "0 % Ex"]
+    assert [str(p) for p in found.phases] == [name for name in expected if name != "100 % Ex"]
+    assert not found.missing
+    assert str(phase_meant(found, "50 In")) == "50 % In"
+    with pytest.raises(IGTVError, match="no phase '50'"):  # of two
+        phase_meant(found, "50")
+
+
+@pytest.mark.parametrize(
+    ("percents", "missing"),
+    [
+        ((0, 17, 33, 50, 67, 83), ()),
+        ((0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5), ()),
+        ((0, 50), ()),
+        ((0, 10, 20, 40, 50, 60, 70, 80, 90), ("30 %",)),
+        ((0, 16, 33, 66, 83), ("50 %",)),
+        ((30, 40, 50, 60, 70), ("0 %", "10 %", "20 %", "80 %", "90 %")),
+        ((0, 7, 60), ()),  # no equal steps: nothing can be missed
+    ],
+)
+def test_partial_sets(patient, percents, missing):
+    images = breath(patient(), told_in("SeriesDescription", "{}%"), counts=percents)
+    (found,) = find_4d(series_of(images))
+    assert len(found.phases) == len(percents)
+    assert tuple(map(str, found.missing)) == missing
+
+
+def test_number_of_temporal_positions_tells_what_is_missing(patient):
+    def told(image, number, percent):
+        image.TemporalPositionIdentifier, image.NumberOfTemporalPositions = number + 1, 10
+
+    (found,) = find_4d(series_of(breath(patient(), told, counts=range(8))))
+    assert [str(m) for m in found.missing] == ["number 9", "number 10"]
+
+
+def test_projections_are_no_phases(patient):
+    """Also where their description holds percentages."""
+    study = patient()
+    images = breath(study, told_in("SeriesDescription"))
+    for name in ("AveIP 0-90%", "MIP 0% to 90%", "MinIP", "planning"):
+        images += breath(study, attribute("SeriesDescription", lambda k, p, n=name: n), counts=[0])
+    (found,) = find_4d(series_of(images))
+    assert len(found.phases) == 10
+    assert [s.description for s in found.averages] == ["AveIP 0-90%"]
+    assert [s.description for s in found.maxima] == ["MIP 0% to 90%"]
+
+
+def test_what_is_no_4d_ct(patient):
+    """Acquisitions, kernels and reconstructions have numbers and percentages too."""
+    study = patient()
+
+    def acquisition(image, number, percent):
+        image.AcquisitionNumber, image.SeriesDescription = (
+            number + 1,
+            f"thorax {('native', 'venous')[number]}",
+        )
+
+    for images in (
+        breath(study, acquisition, counts=range(2)),
+        breath(study, told_in("SeriesDescription", "lung iDose {:.0f}%"), counts=(30, 50)),
+        breath(study, told_in("SeriesDescription", "CT 40%"), counts=range(2)),
+        breath(study, told_in("SeriesDescription", "CT"), one_series=True),
+    ):
+        assert not find_4d(series_of(images))
+    with pytest.raises(IGTVError, match="no phases of the breath can be recognised"):
+        the_4d(series_of(images))
+
+
+def test_a_phase_twice_is_neither(patient):
+    """In series of their own, and in one series: there the numbers of acquisitions do not settle it."""
+    images = breath(patient(), told_in("SeriesDescription"), counts=[*TENTHS, 40])
+    (found,) = find_4d(series_of(images))
+    assert {str(m): len(s) for m, s in found.twice.items()} == {"40 %": 2}
+    assert len(found.phases) == 9
+    with pytest.raises(IGTVError, match="phase 40 % has 2 CT series"):
+        breath_ct(found.series, found, "average")
+
+    def told(image, number, percent):
+        image.SeriesDescription, image.AcquisitionNumber = f"{percent}%", number + 1
+
+    (found,) = find_4d(series_of(breath(patient(), told, True, counts=[*TENTHS, 40])))
+    (bad,) = [phase for phase in found.phases if phase.series.fault]
+    assert str(bad) == "40 %"
+    with pytest.raises(IGTVError, match="phase 40 %: "):
+        _ = found.grid
+
+
+def test_grids_that_differ_are_refused(patient):
+    def told(image, number, percent):
+        image.SeriesDescription = f"{percent}%"
+        if percent == 30:
+            image.PixelSpacing = [2.5, 2.5]
+
+    (found,) = find_4d(series_of(breath(patient(), told)))
+    with pytest.raises(IGTVError, match=r"phase 30 % has spacing \(2.5, 2.5, 3\)"):
+        _ = found.grid
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("P4^P100^S300^I00003, Gated, 40.0%B", Moment("", 40)),
+        ("EX 20%", Moment("Ex", 20)),
+        ("80In", Moment("In", 80)),
+        ("40 % inhale", Moment("In", 40)),
+        ("ASiR 50% T10", Moment("", 10)),
+        ("Ave 0-90%", None),
+        ("thorax 120 kV", None),
+        ("150%", None),
+        ("inter 30", None),
+    ],
+)
+def test_moments_in_words(text, moment):
+    assert moments_in([text]) == [moment]
+
+
+def test_of_several_numbers_those_that_differ_count():
+    assert [m.value for m in moments_in(["recon 80% at 0%", "recon 80% at 50%"])] == [0, 50]
+
+
+# ---------------------------------------------------------------------------------------------- structures
+
+
+def study_of(patient, dicom, names, counts=TENTHS, drawn_on=None):
+    """Phases, and one structure set with structures of these names, drawn on the series of a phase."""
+    own = patient()
+    series = series_of(breath(own, told_in("SeriesDescription"), counts=counts))
+    rt = own.rt[0]
+    rt.StructureSetROISequence, contours = [], rt.ROIContourSequence[0].ContourSequence
+    rt.ROIContourSequence = []
+    for contour in contours:
+        del contour.ContourImageSequence
+    for name in names:
+        dicom.add_roi(rt, name, contours)
+    reference = rt.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = (
+        series[drawn_on].uid if drawn_on is not None else "1.9"
+    )
+    study = Study(series, [structure_set(Path("rt.dcm"), rt)])
+    return study, the_4d(series)
+
+
+def test_structures_by_their_names(patient, dicom):
+    names = [f"Tumor_c{p:02d}" for p in TENTHS]
+    found = phase_structures(*study_of(patient, dicom, ["Lung_c40", *names]), "tumor-c{phase}")
+    assert found.names == names
+    assert [str(phase) for phase, _ in found.drawn] == PERCENT
+
+
+@pytest.mark.parametrize(
+    ("names", "counts", "what"),
+    [
+        ([f"GTV_{p}" for p in TENTHS if p != 30], TENTHS, "phase 30 % has no structure"),
+        ([f"GTV_{p}" for p in (*TENTHS, 30)], TENTHS, "phase 30 % has 2 structures"),
+        ([f"GTV_{p}" for p in TENTHS], [p for p in TENTHS if p != 30], "phase 30 % has no CT series"),
+        ([f"GTV_{p}" for p in TENTHS], [*TENTHS, 30], "phase 30 % has 2 CT series"),
+        ([f"GTV_{p}" for p in (*TENTHS, 95)], TENTHS, "structure 'GTV_95' is of no phase that is there"),
+    ],
+)
+def test_every_phase_that_is_missing_or_twice_is_named(patient, dicom, names, counts, what):
+    study, found = study_of(patient, dicom, names, counts)
+    with pytest.raises(IGTVError, match=what) as caught:
+        phase_structures(study, found, "GTV_{phase}")
+    assert "min_phases" in caught.value.settings
+    enough = phase_structures(study, found, "GTV_{phase}", needed=9)
+    assert len(enough.drawn) >= 9
+    assert any(what in problem for problem in enough.problems)
+
+
+def test_numbers_of_tumours_are_no_phases(patient, dicom):
+    study, found = study_of(patient, dicom, [*(f"GTV{p}" for p in TENTHS), "GTV1"])
+    assert len(phase_structures(study, found, "GTV{phase}").drawn) == 10
+
+
+def test_without_a_name_the_series_tells(patient, dicom):
+    study, found = study_of(patient, dicom, ["GTV"], drawn_on=4)
+    with pytest.raises(IGTVError, match=r"1 of 10 phases .*phase 0 % has no structure"):
+        phase_structures(study, found, "GTV")
+    study, found = study_of(patient, dicom, ["GTV"])
+    with pytest.raises(IGTVError, match="structure 'GTV' is of no phase that is there"):
+        phase_structures(study, found, "GTV")
+    with pytest.raises(IGTVError, match=r"no structure of a phase matches 'ITV'; there are: 'GTV'"):
+        phase_structures(study, found, "ITV")
