@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "dicom": {"errors", "grids"},
     "suv": {"dicom", "errors"},
     "structures": {"dicom", "errors", "grids"},
-    "studies": {"dicom", "errors", "settings", "structures", "suv"},
+    "studies": {"dicom", "errors", "grids", "settings", "structures", "suv"},
     "export": {"atomic", "dicom", "errors", "grids", "structures", "studies"},
     "phantom": {"errors", "export", "grids"},
     "dataset_conversion": {
