@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
@@ -26,6 +27,7 @@ from nnunet_igtv.grids import read_image
 from nnunet_igtv.structures.structure_sets import read_structure_set, references
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.images import ct_volume, pet_volume
+from nnunet_igtv.studies.registration import find_registrations
 from nnunet_igtv.weights.trust import check_model, read_json
 
 _CASE = "STUDY"
@@ -199,7 +201,10 @@ def predict_series(
         tell: called with each of the notes before nnU-Net is.
     """
     with _private_folder(workspace) as folder:
-        notes = write_input(ct.series, pet.series, folder / "input", model.file_ending, options.weight_kg)
+        moved = pet.joined.matrix if pet.joined else None
+        notes = write_input(
+            ct.series, pet.series, folder / "input", model.file_ending, options.weight_kg, moved
+        )
         notes = (*ct.warnings, *pet.warnings, *notes)
         for note in notes:
             tell(note)
@@ -247,6 +252,7 @@ def choose_series(
         known = Known(
             series=read_structure_set(extend).series_uids if extend else frozenset(),
             contoured=frozenset().union(*(references(header)[1] for header in sets)),
+            registrations=tuple(find_registrations(headers)),
         )
         return choose_images(group_series(headers), options, known)
     except IGTVError as error:
@@ -254,19 +260,27 @@ def choose_series(
 
 
 def write_input(
-    ct_series: Series, pet_series: Series, folder: Path, ending: str, weight_kg: float | None = None
+    ct_series: Series,
+    pet_series: Series,
+    folder: Path,
+    ending: str,
+    weight_kg: float | None = None,
+    moved: np.ndarray | None = None,
 ) -> tuple[str, ...]:
     """CT in HU and PET in SUV on the CT's grid, named as nnU-Net expects.
+
+    Args:
+        moved: (4, 4) matrix that takes a point of the PET to the CT; None where both share a space.
 
     Returns:
         What a person should know about them.
     """
     pet_read, ct_read = pet_volume(pet_series, weight_kg), ct_volume(ct_series)
     ct, pet = ct_read.image, pet_read.image
-    share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
+    share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8), moved)
     folder.mkdir(parents=True)
     sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
-    sitk.WriteImage(onto(pet, ct), str(folder / f"{_CASE}_0001{ending}"))
+    sitk.WriteImage(onto(pet, ct, moved=moved), str(folder / f"{_CASE}_0001{ending}"))
     partly = f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0"
     said = (*pet_read.warnings, *ct_read.warnings, *ct_read.notes, *pet_read.notes)
     return (*said, *([partly] if share < 0.995 else []))

@@ -55,6 +55,10 @@ def _text(found: dict, spelled: Callable[[str], str | None]) -> str:
                 f"    {roi['name']:<24} {roi['contours']:>4} contours  {volume}{roi['problem'] or ''}"
             )
             lines += [f"        {note}" for note in roi["notes"]]
+    for r in found["registrations"]:
+        joined = " and ".join(map(str, r["frames_of_reference"])) or "none"
+        lines.append(f"registration {r['file']}: joins the frames of reference {joined}")
+        lines += [f"    {r['problem']}"] if r["problem"] else []
     for choice in found["choices"]:
         lines += _choice(choice, spelled)
     lines += [f"unreadable: {u['file']}: {u['reason']}" for u in found["unreadable"]]

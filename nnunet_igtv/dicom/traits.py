@@ -107,10 +107,14 @@ def same_day(a: Series, b: Series) -> bool | None:
 
 def apart(a: Series, b: Series) -> str:
     """How far apart two series were acquired, without naming a date."""
+    days = days_apart(a, b)
+    return "a date is missing" if days is None else f"{days} days apart"
+
+
+def days_apart(a: Series, b: Series) -> int | None:
+    """The days between two acquisitions; None if a date is missing."""
     first, second = (_date(taken(s)) for s in (a, b))
-    if first is None or second is None:
-        return "a date is missing"
-    return f"{abs((first.date() - second.date()).days)} days apart"
+    return None if first is None or second is None else abs((first.date() - second.date()).days)
 
 
 def one_visit(a: Series, b: Series) -> bool:

@@ -1,7 +1,7 @@
 """The CT, the PET and the structure that a case is made of, out of one study."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -39,7 +39,8 @@ def choose_parts(study: Study, pattern: str, options: ReadingOptions, union: boo
     `choose_images` does.
     """
     structures = structures_meant(study, pattern, options, union) if study.of("CT") and study.of("PT") else []
-    return Parts(*choose_images(study.series, options, known_from(structures)), structures)
+    known = replace(known_from(structures), registrations=tuple(study.registrations))
+    return Parts(*choose_images(study.series, options, known), structures)
 
 
 def known_from(structures: Sequence[Drawn]) -> Known:

@@ -6,69 +6,17 @@ each rule.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.candidates import NAMES, table
-from nnunet_igtv.studies.selectors import Selector, anonymous
+from nnunet_igtv.studies.frames import aligned_pets, cts_in_frame, moved, unused_registrations
+from nnunet_igtv.studies.known import Known, ReadingOptions
+from nnunet_igtv.studies.registration import Joined, joined_frames
 
-
-def _selector(name: str, help: str) -> Any:
-    recorded = partial(anonymous, setting=name)
-    return setting(None, help, metavar="SELECTOR", recorded=recorded)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """Which series of a study are read, and how."""
-
-    study: str | None = _selector(
-        "study", "the study to read where there are several: description, date or UID"
-    )
-    ct: str | None = _selector(
-        "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
-    )
-    pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
-    trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
-    weight_kg: float | None = setting(None, "body weight where the PET headers have none")
-
-    def __post_init__(self) -> None:
-        """Raises IGTVError for a selector that cannot mean anything."""
-        self.selectors("study", "ct", "pet")
-
-    def selectors(self, *names: str) -> list[Selector]:
-        """What was given for some of `study`, `ct` and `pet`."""
-        return [Selector.parse(given, name) for name in names if (given := getattr(self, name)) is not None]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a structure set, or a chosen CT, tells about the series that is looked for.
-
-    Attributes:
-        series: UIDs of the series that the structure was drawn on.
-        images: gives the SOP Instance UIDs of the images that its contours refer to.
-        studies: UIDs of the studies that its structure sets belong to.
-        frames: frames of reference that it lives in.
-        points: (n, 3) mm, points of its contours.
-        ct: the CT, where a PET is looked for.
-        contoured: UIDs of the series that other structure sets were drawn on.
-    """
-
-    series: frozenset[str] = frozenset()
-    images: Callable[[], frozenset[str]] = frozenset
-    studies: frozenset[str] = frozenset()
-    frames: frozenset[str] = frozenset()
-    points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
-    ct: Series | None = None
-    contoured: frozenset[str] = frozenset()
+PLANNING_DAYS = 90  # from the PET/CT to the planning CT that it is registered to, at most
 
 
 @dataclass(frozen=True)
@@ -99,6 +47,7 @@ CT_BELONGS = (
     IMAGES,
     Rule("of the structure set's study", lambda s, k: s.study_uid in k.studies),
     COVERS,
+    Rule("the one that the PET is registered to", lambda s, k: s.frame_of_reference in k.registered),
 )
 CONTOURED = Rule("the one that a structure set was drawn on", lambda s, k: s.uid in k.contoured)
 CT_KIND = (CONTOURED, AXIAL, NO_REFORMAT, ORIGINAL, PRIMARY)
@@ -122,11 +71,15 @@ PET_KIND = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """A series, why it was taken, and what a person should know about that."""
+    """A series, why it was taken, and what a person should know about that.
+
+    `joined`: how its frame of reference is joined with that of the CT, where it is another one.
+    """
 
     series: Series
     why: str
     warnings: tuple[str, ...] = ()
+    joined: Joined | None = None
 
 
 def choose_images(
@@ -183,7 +136,10 @@ def choose_ct(
     table, if several could serve.
     """
     known = known or Known()
-    found = _in_frame(selected(series, options, "study", "ct"), pets, options, known)
+    if pets is not None and not known.frames:
+        own = {s.frame_of_reference for s in pets} - {""}
+        known = replace(known, registered=joined_frames((r.frames for r in known.registrations), own) - own)
+    found = cts_in_frame(selected(series, options, "study", "ct"), pets, options, known)
     kept, why = _apply(CT_BELONGS, found, known)
     _refuse_several_visits(kept, options, "ct")
     absent = absent and not any(_holds_an_image(s, known) for s in kept)
@@ -208,24 +164,27 @@ def choose_pet(
 ) -> Chosen:
     """One of some PET series, to go with a CT where there is one.
 
-    Raises IGTVError if none shares the CT's frame of reference, if it is of another examination and nobody
-    named it, and, with a table, if several could serve.
+    Raises IGTVError if none shares the CT's frame of reference or is joined to it by a registration, if it is
+    of another examination and nobody named it, and, with a table, if several could serve.
     """
     known = replace(known or Known(), ct=ct)
     found = selected(series, options, "pet")
+    joined: dict[str, Joined] = {}
     if ct is not None:
-        frame = ct.frame_of_reference
-        aligned = [s for s in found if frame and s.frame_of_reference == frame]
-        if not aligned and not options.trust_frames:
-            raise _no_frame_in_common()
-        found = aligned or found
+        found, joined = aligned_pets(found, ct, options, known)
+        known = replace(known, points=moved(known.points, found, joined))
     kept, why = _apply(PET_BELONGS, found, known)
     _refuse_several_visits(kept, options, "pet")
     kept, kind = _apply(PET_KIND, kept, known)
     if len(kept) > 1:
         raise _ambiguous(kept, "", "name one, or take the others out of the folder", ["pet"])
-    warnings = _of_another_visit(kept[0], ct, options) if ct is not None else ()
-    return Chosen(kept[0], _because(series, [*why, *kind], options.pet), warnings)
+    way = joined.get(kept[0].uid)
+    reason = _because(series, [*why, *kind], options.pet)
+    warnings: tuple[str, ...] = ()
+    if ct is not None:
+        warnings = _of_another_visit(kept[0], ct, options, way)
+        warnings += unused_registrations(kept[0], ct, known) if way is None else way.notes
+    return Chosen(kept[0], f"{reason}; joined to the CT: {way.how}" if way else reason, warnings, way)
 
 
 def refuse_several_patients(series: Sequence[Series]) -> None:
@@ -279,36 +238,6 @@ def selected(series: Sequence[Series], options: ReadingOptions, *names: str) -> 
     return kept
 
 
-def _in_frame(
-    cts: list[Series], pets: Sequence[Series] | None, options: ReadingOptions, known: Known
-) -> list[Series]:
-    """The CT series in the structure's frame of reference, and those that it was drawn on; without a
-    structure, those that share a frame with a PET, if there is to be one."""
-    if known.frames:
-        refusal = IGTVError(
-            "the structure and the CT have no frame of reference in common",
-            remedy="add the CT that the structure was drawn on, or trust the frames if they are aligned",
-            settings=["trust_frames"],
-        )
-        frames = known.frames
-    elif pets is not None:
-        refusal, frames = _no_frame_in_common(), frozenset(s.frame_of_reference for s in pets) - {""}
-    else:
-        return cts
-    found = [s for s in cts if s.frame_of_reference in frames or s.uid in known.series]
-    if not found and not options.trust_frames:
-        raise refusal
-    return found or cts
-
-
-def _no_frame_in_common() -> IGTVError:
-    return IGTVError(
-        "CT and PET have no frame of reference in common",
-        remedy="register the PET to the CT first, or trust the frames if they are aligned",
-        settings=["trust_frames"],
-    )
-
-
 def _refuse_several_visits(series: Sequence[Series], options: ReadingOptions, name: str) -> None:
     """No rule about kinds of images chooses between examinations, nor between places in the scanner."""
     frames = {s.frame_of_reference for s in series}
@@ -321,8 +250,11 @@ def _refuse_several_visits(series: Sequence[Series], options: ReadingOptions, na
     raise _ambiguous(series, f", in {where}", "name one, or give the folder of one study", settings)
 
 
-def _of_another_visit(pet: Series, ct: Series, options: ReadingOptions) -> tuple[str, ...]:
-    """What is to be said of a PET that was not taken with the CT; refused where nobody named it."""
+def _of_another_visit(
+    pet: Series, ct: Series, options: ReadingOptions, joined: Joined | None
+) -> tuple[str, ...]:
+    """What is to be said of a PET that was not taken with the CT; refused where nobody named it, nor joined
+    it to the CT within the weeks that planning takes."""
     one_study, one_day = pet.study_uid == ct.study_uid, traits.same_day(pet, ct)
     if one_study and one_day is not False:
         return ()
@@ -331,6 +263,9 @@ def _of_another_visit(pet: Series, ct: Series, options: ReadingOptions) -> tuple
         return (f"the PET is of another day than the CT ({apart})",)
     if one_day:
         return ("the PET is of another study than the CT, of the same day",)
+    days = traits.days_apart(pet, ct)
+    if joined and (days is None or days <= PLANNING_DAYS):
+        return (f"the PET is of another study than the CT ({apart}), joined to it by a registration",)
     if options.pet is None:
         raise IGTVError(
             f"the PET that fits the CT is of another study and not known to be of its day ({apart})",

@@ -1,7 +1,8 @@
 """From loose files to studies, by what their headers say.
 
 Folder and file names are not looked at. Objects belong together that share a Study Instance UID, or a frame
-of reference and a patient id, or that refer to each other's series.
+of reference and a patient id, or that refer to each other's series. A study without a PET takes that of the
+PET/CT that a registration object joins to it.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,25 @@ from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import StructureSet, references, structure_set
+from nnunet_igtv.studies.registration import (
+    Registration,
+    find_registrations,
+    frames_named,
+    is_registration,
+    joined_frames,
+    series_named,
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file says about where it belongs and whose it is (`secrets`: the patient's name and id);
-    `error` if it cannot be read (then nothing else is known)."""
+    """What a file says about where it belongs and whose it is.
+
+    Attributes:
+        secrets: the patient's name and id.
+        joins: the frames of reference and the series that it joins, if it is a registration object.
+        error: why it cannot be read, None if it can; then nothing else is known.
+    """
 
     path: Path
     patient: str = ""
@@ -32,7 +46,13 @@ class Entry:
     series: str = ""
     links: tuple[tuple[str, ...], ...] = ()
     secrets: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
     error: IGTVError | None = None
+
+    @property
+    def frames(self) -> set[str]:
+        """The frames of reference that it lives in."""
+        return {link[-1] for link in self.links if link[0] == "frame"}
 
 
 @dataclass
@@ -47,10 +67,11 @@ class StudyFiles:
 
 @dataclass
 class Study:
-    """The series and structure sets of one study."""
+    """The series, structure sets and registration objects of one study."""
 
     series: list[Series]
     structure_sets: list[StructureSet]
+    registrations: list[Registration] = field(default_factory=list)
 
     def of(self, modality: str) -> list[Series]:
         return [s for s in self.series if s.modality == modality]
@@ -81,15 +102,16 @@ def entry_of(path: Path, header: Dataset) -> Entry:
         links += [("series", uid) for uid in sorted(drawn_on)]
     links += [("frame", patient, uid) for uid in sorted(frames - {""})]
     modality = text(header, "Modality")
-    return Entry(path, patient, study, modality, series, tuple(links), secrets_of(header))
+    joins = frames_named(header) | series_named(header) if is_registration(header) else frozenset()
+    return Entry(path, patient, study, modality, series, tuple(links), secrets_of(header), joins)
 
 
 def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTVError]]:
     """Entries -> studies, and the errors of unreadable files that lie in no study's folder.
 
     Studies that share a frame of reference are one, unless each of them is complete by itself (two visits of
-    a patient whose tables were at the same place). The order is fixed but says nothing: UIDs often begin with
-    a date.
+    a patient whose tables were at the same place). One without a PET takes that of the PET/CT that it is
+    registered to. The order is fixed but says nothing: UIDs often begin with a date.
     An unreadable file belongs to every study that has files in the same folder.
     """
     parent: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -107,14 +129,14 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in readable:
         groups.setdefault(root(entry.links[0]), []).append(entry)
+    parts = [part for together in groups.values() for part in _apart(together)]
     studies = [
         StudyFiles(
-            key="|".join(sorted({e.study or e.links[0][-1] for e in group})),
-            patients=frozenset(e.patient for e in group),
-            files=sorted(e.path for e in group),
+            key="|".join(sorted({e.study or e.links[0][-1] for e in part})),
+            patients=frozenset(e.patient for e in part),
+            files=sorted(e.path for e in [*part, *more]),
         )
-        for together in groups.values()
-        for group in _apart(together)
+        for part, more in _with_registered(parts)
     ]
     loose = []
     for entry in entries:
@@ -127,12 +149,58 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
     return sorted(studies, key=lambda s: sha256(s.key.encode()).digest()), loose
 
 
+def _with_registered(parts: list[list[Entry]]) -> list[tuple[list[Entry], list[Entry]]]:
+    """Each study, and what registration objects add to it: themselves and, where it has a CT and no PET, the
+    CT and PET of the PET/CT that they join to it.
+
+    A PET/CT without structure sets is no study of its own where another one took it; nor is a registration.
+    """
+    frames_of: dict[str, set[str]] = {}
+    for entry in (e for part in parts for e in part if not e.joins):
+        frames_of.setdefault(entry.series, set()).update(entry.frames)
+    registrations = [
+        (e, frozenset().union(*(frames_of.get(uid, {uid}) for uid in e.joins)))
+        for part in parts
+        for e in part
+        if e.joins
+    ]
+    if not registrations:
+        return [(part, []) for part in parts]
+    found: list[tuple[list[Entry], list[Entry]]] = []
+    taken: set[int] = set()
+    for part in parts:
+        patients, present = {e.patient for e in part}, {id(e) for e in part}
+        own = [(e, joins) for e, joins in registrations if e.patient in patients]
+        frames = {frame for e in part if not e.joins for frame in e.frames}
+        near = joined_frames([joins for _, joins in own], frames, 1)
+        reached = joined_frames([joins for _, joins in own], frames)
+        more = [e for e, joins in own if joins & near and id(e) not in present]
+        kinds = {e.modality for e in part}
+        if "CT" in kinds and "PT" not in kinds:
+            for other in parts:
+                pets = [e for e in other if e.modality == "PT" and e.patient in patients]
+                if any(e.frames & reached for e in pets):
+                    more += [e for e in other if e.modality in ("CT", "PT")]
+                    taken.add(id(other))
+        found.append((part, more))
+    attached = {id(e) for _, more in found for e in more}
+    taken |= {id(part) for part in parts if {id(e) for e in part} <= attached}
+    return [
+        (part, more)
+        for part, more in found
+        if id(part) not in taken or any(e.modality == "RTSTRUCT" for e in part)
+    ]
+
+
 def _apart(entries: list[Entry]) -> list[list[Entry]]:
     """Linked objects, split by study if every study has a CT, a PET and structure sets drawn on its own
-    series."""
+    series. Registration objects in a study of their own say nothing about that, and are set apart."""
+    with_images = {entry.study for entry in entries if not entry.joins}
+    loose = [entry for entry in entries if entry.study not in with_images]
     studies: dict[str, list[Entry]] = {}
     for entry in entries:
-        studies.setdefault(entry.study, []).append(entry)
+        if entry.study in with_images:
+            studies.setdefault(entry.study, []).append(entry)
     owner = {entry.series: entry.study for entry in entries if entry.series}
     for study, members in studies.items():
         sets = [entry for entry in members if entry.modality == "RTSTRUCT"]
@@ -140,7 +208,7 @@ def _apart(entries: list[Entry]) -> list[list[Entry]]:
         complete = {"CT", "PT", "RTSTRUCT"} <= {entry.modality for entry in members}
         if not study or not complete or {owner.get(uid, study) for uid in drawn_on} != {study}:
             return [entries]
-    return list(studies.values())
+    return [*studies.values(), *([loose] if loose else [])]
 
 
 def read_study(files: Sequence[Path]) -> Study:
@@ -150,4 +218,4 @@ def read_study(files: Sequence[Path]) -> Study:
     unique = {
         text(s.header, "SOPInstanceUID") or str(s.file): s for s in sets
     }  # copies of one file count once
-    return Study(group_series(headers), list(unique.values()))
+    return Study(group_series(headers), list(unique.values()), find_registrations(headers))

@@ -4,6 +4,7 @@ The dictionary is a stable interface, described in docs/data.md; `format` counts
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from nnunet_igtv.studies.case_parts import known_from
 from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.grouping import Study, entry_of, group_studies
 from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.studies.registration import Registration, find_registrations
 from nnunet_igtv.suv import suv_factors
 
 FORMAT = 1
@@ -54,6 +56,7 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
                 sets.append(structure_set(file, header))
             except IGTVError as error:
                 unreadable.append({"file": _name(file, root), "reason": error.what})
+    registrations = find_registrations(headers)
     studies, frames = _Numbers(), _Numbers()
     ids = {id(s): number for number, s in enumerate(series, start=1)}
     return {
@@ -68,13 +71,14 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
             | _structure_set(s, root, series, ids, frames)
             for s in sets
         ],
+        "registrations": [_registration(r, root, frames) for r in registrations],
         "choices": [
             {
                 "studies": sorted({n for s in group.series if (n := studies[s.study_uid])}),
                 "structure_set": None if drawn is None else _name(drawn.file, root),
             }
             | _choice(group, drawn, ids, options)
-            for group in _studies(headers, series, sets)
+            for group in _studies(headers, series, sets, registrations)
             for drawn in [*group.structure_sets, None]
         ],
         "unreadable": unreadable,
@@ -83,7 +87,10 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
 
 
 def _studies(
-    headers: Sequence[tuple[Path, Dataset]], series: Sequence[Series], sets: Sequence[StructureSet]
+    headers: Sequence[tuple[Path, Dataset]],
+    series: Sequence[Series],
+    sets: Sequence[StructureSet],
+    registrations: Sequence[Registration],
 ) -> list[Study]:
     """The studies as a conversion finds them, in the order of their series; those without images left out."""
     groups, _ = group_studies([entry_of(file, header) for file, header in headers])
@@ -92,7 +99,8 @@ def _studies(
         files = set(group.files)
         mine = [s for s in series if s.files[0] in files and s.modality in NAMES]
         if mine:
-            found.append(Study(mine, [s for s in sets if s.file in files]))
+            joining = [r for r in registrations if r.file in files]
+            found.append(Study(mine, [s for s in sets if s.file in files], joining))
     return sorted(found, key=lambda study: series.index(study.series[0]))
 
 
@@ -103,6 +111,7 @@ def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], optio
         known = Known(contoured=frozenset().union(*(s.series_uids for s in study.structure_sets)))
     else:
         known = known_from([(drawn, [roi for roi in drawn.rois if roi.contours])])
+    known = replace(known, registrations=tuple(study.registrations))
     try:
         ct, pet = choose_images(study.series, options, known)
     except IGTVError as error:
@@ -169,6 +178,18 @@ def orientation(direction: Sequence[float]) -> str:
         ("LPS" if axis[k] > 0 else "RAI")[k] for axis in axes for k in [int(np.abs(axis).argmax())]
     )
     return letters if np.abs(axes).max(1).min() > np.cos(np.radians(0.5)) else f"{letters} oblique"
+
+
+def _registration(registration: Registration, root: Path, frames: _Numbers) -> dict:
+    """The frames of reference that an object joins, the types of its matrices, and what is wrong with it."""
+    sources = registration.sources
+    faults = [registration.fault, *(source.fault for source in sources.values())]
+    return {
+        "file": _name(registration.file, root),
+        "frames_of_reference": sorted(filter(None, (frames[uid] for uid in sorted(registration.frames)))),
+        "types": sorted({source.type for source in sources.values()}),
+        "problem": next((fault.what for fault in faults if fault), None),
+    }
 
 
 def _structure_set(

@@ -33,7 +33,8 @@ def test_json(tmp_path, patient, dicom, capsys):
     (tmp_path / "CT" / "bad.dcm").write_bytes(b"")
     assert main(["inspect", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"format", "series", "structure_sets", "choices", "unreadable", "other_files"}
+    lists = {"series", "structure_sets", "registrations", "choices", "unreadable"}
+    assert set(found) == {"format", "other_files"} | lists
     ct, pet = found["series"]
     assert set(ct) == SERIES_KEYS
     assert ct["size"] == [24, 20, 10]

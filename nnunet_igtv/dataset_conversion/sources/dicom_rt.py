@@ -121,9 +121,14 @@ def case_of(study: Study, options: Options) -> Case:
     ct_read = ct_volume(ct_series)
     ct, pet = ct_read.image, pet_read.image
     mask = ct_series.grid.image(structure.mask)
-    share = check_overlap(ct, pet, mask)
+    joined = parts.pet.joined
+    moved = joined.matrix if joined else None
+    share = check_overlap(ct, pet, mask, moved)
     if options.grid == "ct":
-        pet = onto(pet, ct)
+        pet = onto(pet, ct, moved=moved)
+    elif moved is not None:  # contours that are turned do not lie in the slices of the PET
+        back = np.linalg.inv(moved)
+        ct, mask = onto(ct, pet, outside=AIR_HU, moved=back), onto(mask, pet, label=True, moved=back)
     else:
         on_pet = rasterise(parts.rois, pet_series.grid, options.interpolate)
         structure.notes += [note for note in on_pet.notes if note not in structure.notes]
@@ -146,6 +151,7 @@ def case_of(study: Study, options: Options) -> Case:
             ],
             "notes": [*ct_read.notes, *pet_read.notes],
             "chosen": {"ct": parts.ct.why, "pet": parts.pet.why},
+            **({"registration": joined.recorded} if joined else {}),
             "volume_ml": round(
                 float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3
             ),

@@ -84,18 +84,24 @@ def case_of(study: Study, options: Options) -> Case:
     drawn = _per_phase(study, breath, options)
     ct = breath_ct(study.series, breath, options.channel, options, options.min_phases)
     label = _union(drawn, breath, options) if drawn else _as_drawn(study, breath, ct, options)
-    known = replace(known_from([(s, []) for s in label.sets]), points=_extent(label))
+    known = replace(
+        known_from([(s, []) for s in label.sets]),
+        points=_extent(label),
+        registrations=tuple(study.registrations),
+    )
     pet_chosen = choose_pet(study.of("PT"), options, known, ct.series) if study.of("PT") else _no_pet()
     pet_read = pet_volume(pet_chosen.series, options.weight_kg)
     ct_read = ct.volume()
     image, pet = ct_read.image, pet_read.image
     mask = label.grid.image(label.mask)
-    share = check_overlap(image, pet, mask)
-    mask = onto(mask, image if options.grid == "ct" else pet, label=True)
+    joined = pet_chosen.joined
+    moved = joined.matrix if joined else None
+    share = check_overlap(image, pet, mask, moved)
     if options.grid == "ct":
-        pet = onto(pet, image)
+        pet, mask = onto(pet, image, moved=moved), onto(mask, image, label=True)
     else:
-        image = onto(image, pet, outside=dicom_rt.AIR_HU)
+        back = None if moved is None else np.linalg.inv(moved)
+        image, mask = onto(image, pet, outside=dicom_rt.AIR_HU, moved=back), onto(mask, pet, True, moved=back)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError("the structure covers no voxel of the grid of the case")
     used = [s for phase in breath.phases for s in [phase.series]] + [ct.series, pet_chosen.series]
@@ -117,6 +123,7 @@ def case_of(study: Study, options: Options) -> Case:
         ],
         "notes": [*ct_read.notes, *pet_read.notes],
         "chosen": {"ct": ct.why, "pet": pet_chosen.why},
+        **({"registration": joined.recorded} if joined else {}),
         "volume_ml": round(float(label.mask.sum()) * float(np.prod(label.grid.spacing)) / 1000, 3),
         "ct_covered_by_pet": round(share, 3),
         "grid": options.grid,

@@ -1,0 +1,69 @@
+"""What decides about the series of a study apart from the series themselves: what a person said, and what
+structure sets and registration objects tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.settings import setting
+from nnunet_igtv.studies.registration import Registration
+from nnunet_igtv.studies.selectors import Selector, anonymous
+
+
+def _selector(name: str, help: str) -> Any:
+    recorded = partial(anonymous, setting=name)
+    return setting(None, help, metavar="SELECTOR", recorded=recorded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """Which series of a study are read, and how."""
+
+    study: str | None = _selector(
+        "study", "the study to read where there are several: description, date or UID"
+    )
+    ct: str | None = _selector(
+        "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
+    )
+    pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
+    trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
+    weight_kg: float | None = setting(None, "body weight where the PET headers have none")
+
+    def __post_init__(self) -> None:
+        """Raises IGTVError for a selector that cannot mean anything."""
+        self.selectors("study", "ct", "pet")
+
+    def selectors(self, *names: str) -> list[Selector]:
+        """What was given for some of `study`, `ct` and `pet`."""
+        return [Selector.parse(given, name) for name in names if (given := getattr(self, name)) is not None]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What structure sets, registrations or a chosen CT tell about the series that is looked for.
+
+    Attributes:
+        series: UIDs of the series that the structure was drawn on.
+        images: gives the SOP Instance UIDs of the images that its contours refer to.
+        studies: UIDs of the studies that its structure sets belong to.
+        frames: frames of reference that it lives in.
+        points: (n, 3) mm, points of its contours.
+        ct: the CT, where a PET is looked for.
+        contoured: UIDs of the series that other structure sets were drawn on.
+        registrations: the registration objects of the study.
+        registered: frames of reference that they join with a PET's, where a CT is looked for.
+    """
+
+    series: frozenset[str] = frozenset()
+    images: Callable[[], frozenset[str]] = frozenset
+    studies: frozenset[str] = frozenset()
+    frames: frozenset[str] = frozenset()
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    ct: Series | None = None
+    contoured: frozenset[str] = frozenset()
+    registrations: tuple[Registration, ...] = ()
+    registered: frozenset[str] = frozenset()
