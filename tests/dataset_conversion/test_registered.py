@@ -89,7 +89,7 @@ def test_prediction_reads_the_same(planned, raw, read, tmp_path):
 
 
 def test_the_phantoms_pet_ct_is_brought_to_its_4d_ct(raw, tmp_path):
-    """By the phantom's own object, to its known placement: no point of the CT is off by half a voxel (4 mm)."""
+    """By the phantom's own object, to its known placement; half a voxel is 4 mm."""
     list(write_cohort("4dct", 1, 4, 32, 12, tmp_path / "in"))
     raw.mkdir()
     done = convert_from_python("4dct", tmp_path / "in", 3, structure="GTV_{phase}", jobs=1)
