@@ -11,7 +11,10 @@ import pytest
 from nnunet_igtv import __version__
 
 ROOT = Path(__file__).parents[1]
-DATA = {"__init__.pyi", "py.typed", "evaluation/report.css", "evaluation/report.html.jinja"}
+REPORT = {
+    f"evaluation/{name}" for name in ("report.css", "report.js", "report.html.jinja", "plots.html.jinja")
+}
+DATA = {"__init__.pyi", "py.typed"} | REPORT
 
 
 @pytest.fixture(scope="module")

@@ -1,71 +1,101 @@
 """Finding the cases of an evaluation, and reading their masks and images."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.evaluation.consensus import consensus
 from nnunet_igtv.evaluation.ignore_label import ignore_label
 from nnunet_igtv.grids import IMAGE_ENDINGS, Grid, difference, read_image, read_mask, same_grid
 
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case."""
+    """The files of one case.
+
+    Attributes:
+        name: of the case.
+        truths: observer -> mask; one entry where there is one truth.
+        predictions: model -> (number of the run, mask), of the runs that predicted this case.
+        images: CT and, where there is one, PET.
+        ignore: value of voxels of the truth that do not count.
+    """
 
     name: str
-    truth: Path
-    predictions: dict[str, Path]
-    images: tuple[Path, ...]  # CT and, where there is one, PET
-    ignore: int | None = None  # value of voxels of the truth that do not count
+    truths: dict[str, Path]
+    predictions: dict[str, list[tuple[int, Path]]]
+    images: tuple[Path, ...]
+    ignore: int | None = None
+
+    def masks(self) -> Iterator[tuple[str, Path]]:
+        """Every mask of the case and what it is called."""
+        yield from self.truths.items()
+        for model, runs in self.predictions.items():
+            yield from ((f"{model}/{run}", path) for run, path in runs)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The truth of a case: its grid, the structure, and the voxels that count, bool (S, H, W) each."""
+    """The truth of a case, bool (S, H, W) each.
+
+    Attributes:
+        grid: the voxels.
+        structure: the truth; of several observers their consensus.
+        counts: the voxels that count.
+        observers: each observer's structure; empty where there is one truth.
+    """
 
     grid: sitk.Image
     structure: np.ndarray
     counts: np.ndarray
+    observers: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """mm along (S, H, W)."""
+        x, y, z = self.grid.GetSpacing()
+        return z, y, x
 
 
-def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None) -> list[Case]:
-    """One case per truth file.
+def find_cases(
+    truths: Mapping[str, Path], predictions: Mapping[str, Sequence[Path]], images: Path | None
+) -> list[Case]:
+    """One case per file of the first truth folder.
+
+    Args:
+        truths: observer -> folder.
+        predictions: model -> folders, one per run.
+        images: folder of CT and PET.
 
     Raises:
-        IGTVError: no cases, or a prediction or CT is missing, before anything is computed.
+        IGTVError: no cases; or a truth, a prediction or a CT is missing, before anything is computed.
     """
-    for folder in (truth, *predictions.values(), *([images] if images else [])):
+    folders = [folder for runs in predictions.values() for folder in runs]
+    for folder in (*truths.values(), *folders, *([images] if images else [])):
         if not folder.is_dir():
             raise IGTVError("no such folder", file=folder)
-    ignore = ignore_label(truth, predictions.values())
-    found = {case: path for path in sorted(truth.iterdir()) if (case := _case(path)) is not None}
+    ignore = ignore_label(truths.values(), folders)
+    first = next(iter(truths.values()))
+    found = {case: path for path in sorted(first.iterdir()) if (case := _case(path)) is not None}
     if not found:
-        raise IGTVError("no masks", file=truth, remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files")
+        raise IGTVError("no masks", file=first, remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files")
+    masks = {model: _runs(model, runs, list(found)) for model, runs in predictions.items()}
     cases = []
     for name, path in found.items():
         if not path.is_file():
             raise IGTVError("not a file", case=name, file=path)
-        masks = {model: _existing(folder, name) for model, folder in predictions.items()}
-        missing = [model for model, mask in masks.items() if mask is None]
-        if missing:
-            raise IGTVError(
-                f"no prediction by {', '.join(missing)}",
-                case=name,
-                file=predictions[missing[0]],
-                remedy="predict this case too, or take it out of the truth folder",
-            )
         channels = [_existing(images, f"{name}_000{channel}") for channel in (0, 1)] if images else []
         if images and channels[0] is None:
             raise IGTVError("no CT", case=name, file=images / f"{name}_0000{IMAGE_ENDINGS[0]}")
         cases.append(
             Case(
                 name,
-                path,
-                {model: mask for model, mask in masks.items() if mask},
+                _truths(name, truths),
+                {model: by_case[name] for model, by_case in masks.items()},
                 tuple(channel for channel in channels if channel),
                 ignore,
             )
@@ -73,23 +103,74 @@ def find_cases(truth: Path, predictions: Mapping[str, Path], images: Path | None
     return cases
 
 
+def _truths(case: str, truths: Mapping[str, Path]) -> dict[str, Path]:
+    found = {observer: _existing(folder, case) for observer, folder in truths.items()}
+    for observer, path in found.items():
+        if path is None:
+            raise IGTVError(
+                f"no contour by {observer}",
+                case=case,
+                file=truths[observer],
+                remedy="leave out this case for all observers, or this observer",
+            )
+    return {observer: path for observer, path in found.items() if path}
+
+
+def _runs(model: str, folders: Sequence[Path], cases: Sequence[str]) -> dict[str, list[tuple[int, Path]]]:
+    """Case -> its predictions. Every case has as many as every other: all runs predicted it, or one fold."""
+    found = {
+        case: [(i, path) for i, folder in enumerate(folders) if (path := _existing(folder, case))]
+        for case in cases
+    }
+    most = max(map(len, found.values()))
+    for case, paths in found.items():
+        if not paths:
+            raise IGTVError(
+                f"no prediction by {model}",
+                case=case,
+                file=folders[0],
+                remedy="predict this case too, or take it out of the truth folder",
+            )
+        if len(paths) < most:
+            raise IGTVError(
+                f"{len(paths)} of the {len(folders)} runs of {model} predicted this case, and {most} another",
+                case=case,
+                file=next(folder for folder in folders if _existing(folder, case) is None),
+                remedy="let each run predict all cases, or each fold its own",
+            )
+    used = {i for paths in found.values() for i, _ in paths}
+    unused = [folder for i, folder in enumerate(folders) if i not in used]
+    if unused:
+        raise IGTVError(f"a run of {model} predicted none of the cases", file=unused[0])
+    return found
+
+
 def read_truth(case: Case) -> Truth:
-    """The truth of a case. Raises IGTVError if it cannot be read or is no mask."""
-    grid = _read(read_mask, case.truth, case)
-    voxels = sitk.GetArrayFromImage(grid)
-    counts = np.ones(voxels.shape, bool) if case.ignore is None else voxels != case.ignore
-    return Truth(grid, (voxels != 0) & counts, counts)
-
-
-def read_predictions(case: Case, truth: Truth) -> Iterator[tuple[str, np.ndarray]]:
-    """Each model and the voxels that it predicts, of those that count; bool (S, H, W).
+    """The truth of a case.
 
     Raises:
-        IGTVError: a prediction cannot be read, is no mask, or has another grid than the truth.
+        IGTVError: a mask cannot be read or is no mask, or two observers have different grids.
     """
-    for model, path in case.predictions.items():
-        voxels = _on_grid(_read(read_mask, path, case), path, case, truth.grid)
-        yield model, (voxels != 0) & truth.counts
+    masks = {observer: _read(read_mask, path, case) for observer, path in case.truths.items()}
+    grid = next(iter(masks.values()))
+    voxels = {o: _on_grid(mask, case.truths[o], case, grid) for o, mask in masks.items()}
+    counts = np.ones(next(iter(voxels.values())).shape, bool)
+    if case.ignore is not None:
+        for values in voxels.values():
+            counts &= values != case.ignore
+    observers = {observer: (values != 0) & counts for observer, values in voxels.items()}
+    if len(observers) == 1:
+        return Truth(grid, next(iter(observers.values())), counts)
+    return Truth(grid, consensus(list(observers.values())), counts, observers)
+
+
+def read_prediction(case: Case, path: Path, truth: Truth) -> np.ndarray:
+    """The voxels that a run predicts, of those that count; bool (S, H, W).
+
+    Raises:
+        IGTVError: the prediction cannot be read, is no mask, or has another grid than the truth.
+    """
+    return (_on_grid(_read(read_mask, path, case), path, case, truth.grid) != 0) & truth.counts
 
 
 def read_images(case: Case, truth: Truth) -> list[np.ndarray]:

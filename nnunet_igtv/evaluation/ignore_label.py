@@ -11,14 +11,14 @@ from pathlib import Path
 from nnunet_igtv.errors import IGTVError
 
 
-def ignore_label(truth: Path, predictions: Iterable[Path]) -> int | None:
-    """The value of ignored voxels, by the dataset.json of the truth and of the predictions; None without one.
+def ignore_label(truths: Iterable[Path], predictions: Iterable[Path]) -> int | None:
+    """The value of ignored voxels, by the dataset.json of truths and predictions; None without one.
 
     Raises:
         IGTVError: a dataset.json is damaged, or two of them name different values.
     """
     found: dict[int, Path] = {}
-    for folder in (truth, truth.absolute().parent, *predictions):
+    for folder in (*(place for truth in truths for place in (truth, truth.absolute().parent)), *predictions):
         file = folder / "dataset.json"
         if file.is_file() and (value := _ignored(file)) is not None:
             found.setdefault(value, file)

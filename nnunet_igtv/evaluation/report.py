@@ -1,26 +1,45 @@
-"""The evaluation as one self-contained HTML file: no script, no font, nothing fetched.
+"""The evaluation as one self-contained HTML file, which fetches nothing.
 
-`report.html.jinja` is the page, `report.css` its style; here are the values that the page shows.
+`report.html.jinja` is the page and `plots.html.jinja` its drawings, `report.css` the style, `report.js` the
+viewer of the cases. Here are the values that the page shows.
 """
 
 import math
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import colormaps
 from tqdm import tqdm
 
 from nnunet_igtv import __version__
-from nnunet_igtv.evaluation.by_position import BINS
+from nnunet_igtv.evaluation import charts, colours
 from nnunet_igtv.evaluation.cases import Case
+from nnunet_igtv.evaluation.comparison import Difference
 from nnunet_igtv.evaluation.metrics import METRICS
-from nnunet_igtv.evaluation.pictures import MODEL_COLOURS, TRUTH_COLOUR, pictures
-from nnunet_igtv.evaluation.results import Results, shown
+from nnunet_igtv.evaluation.observers import PAIRED
+from nnunet_igtv.evaluation.pictures import picture
+from nnunet_igtv.evaluation.results import Results
+from nnunet_igtv.evaluation.statistics import Interval
+from nnunet_igtv.evaluation.texts import INTERVALS, raters_of, shown, shown_interval, shown_p
+from nnunet_igtv.evaluation.volumes import CT_LEVELS, volume
 
-PICTURED = 16  # cases; of more, as many from the worst to the best
+PICTURED = 24  # cases; of more, as many from the worst to the best
+# metrics of the first table, of the table of cases, and of the comparisons
+SHORT = (
+    *("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "added_path_mm"),
+    *("coverage_3mm", "difference_ml"),
+)
+BY_CASE = (*SHORT[:-1], "truth_ml", "difference_ml", "missed_lesions", "false_lesions")
+COMPARED = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "difference_ml")
 IGNORED = "Voxels with the ignore label of the truth count neither way: they are taken out of both masks."
 EMPTY_MASKS = (
     "Where truth and prediction are both empty, overlaps and distances are undefined (n/a) and left out of "
-    "the means; where one of them is empty, overlaps are 0 and distances undefined."
+    "the means; where one of them is empty, overlaps are 0 and distances undefined. Coverage is undefined "
+    "where the truth is empty."
+)
+BEST = (
+    "A value is marked as best only where the interval of the paired difference to every other model is on "
+    "its side of 0."
 )
 
 
@@ -33,94 +52,184 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pictured = tqdm(_choose(results, cases), desc="pictures", unit="case", disable=not cases[0].images)
+    ranked = _worst_first(results, cases)
+    chosen = _choose(ranked) if cases[0].images else []
+    shown_cases = tqdm(chosen, desc="pictures", unit="case", disable=not chosen)
+    pictured = [{"name": case.name, "still": picture(case), "volume": volume(case)} for case in shown_cases]
+    models = [{"name": m, "colour": colours.of_model(i)} for i, m in enumerate(results.models)]
+    observers = [
+        {"name": o, "colour": colours.of_observer(i)}
+        for i, o in enumerate(cases[0].truths if len(cases[0].truths) > 1 else [])
+    ]
     return environment.get_template("report.html.jinja").render(
         title=title,
         version=__version__,
-        metrics=METRICS.values(),
-        models=[
-            {"name": model, "colour": _colour(i), "means": _means(results, model)}
-            for i, model in enumerate(results.models)
-        ],
-        cases=[{"name": case.name, "rows": _rows(results, case.name)} for case in cases],
-        chart=_chart(results),
-        has_images=bool(cases[0].images),
-        truth_colour=TRUTH_COLOUR,
-        pictured=[_pictured(results, case) for case in pictured],
-        definitions=[
-            *((m.label + (f", {m.unit}" if m.unit else ""), m.definition) for m in METRICS.values()),
-            ("Empty masks", EMPTY_MASKS),
-            *([("Ignored voxels", IGNORED)] if results.ignore_label is not None else []),
-            ("±", "Standard deviation over the cases."),
-        ],
+        lead=_lead(results),
+        notes=results.notes + _notes(results),
+        metrics=METRICS,
+        groups=list(dict.fromkeys(m.group for m in METRICS.values())),
+        models=models,
+        observers=observers,
+        truth_colour=colours.TRUTH,
+        short=SHORT,
+        by_case=BY_CASE,
+        open={entry["name"]: i for i, entry in enumerate(pictured)},
+        summary={model: _summary(results, model) for model in results.models},
+        detection={model: _detection(results, model) for model in results.models},
+        compared=COMPARED,
+        comparisons=_comparisons(results),
+        raters=[_rater(rater) for rater in raters_of(results)],
+        paired=PAIRED,
+        boxes=charts.boxes(results),
+        along=charts.along_target(results),
+        volumes=charts.volumes(results),
+        agreements=[charts.bland_altman(results, model) for model in results.models],
+        reliability=charts.reliability(results) if results.calibration else None,
+        calibration={
+            model: {"error": f"{r.error:.3f}", "brier": f"{r.brier:.3f}", "masks": r.masks}
+            for model, r in results.calibration.items()
+        },
+        cases=[{"name": case.name, "rows": _rows(results, case.name)} for case in ranked],
+        pictured=pictured,
+        has_pet=any(entry["volume"]["pet"] for entry in pictured),
+        viewer={
+            "ct_levels": [round(float(level), 1) for level in CT_LEVELS],
+            "inferno": [[round(255 * c) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
+            "colours": {entry["name"]: entry["colour"] for entry in [*models, *observers]}
+            | {"truth": colours.TRUTH},
+            "observers": [entry["name"] for entry in observers],
+        },
+        definitions=_definitions(results),
     )
 
 
-def _colour(model_index: int) -> str:
-    return MODEL_COLOURS[model_index % len(MODEL_COLOURS)]
+def _lead(results: Results) -> str:
+    counts = [(len(results.cases), "case"), (len(set(results.patients.values())), "patient")]
+    if counts[0][0] == counts[1][0]:
+        del counts[1]
+    counts.append((len(results.models), "model"))
+    return ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counts)
 
 
-def _means(results: Results, model: str) -> list[dict[str, Any]]:
-    """One cell per metric: mean, standard deviation, and whether it is the best."""
-    cells = []
-    for metric, mean in results.mean(model).items():
-        values = results.values(model, metric)
-        spread = f"{values.std(ddof=1):.{METRICS[metric].digits}f}" if len(values) > 1 else ""
-        best = model in results.best(metric)
-        cells.append({"text": shown(mean, metric), "spread": spread, "best": best})
-    return cells
+def _notes(results: Results) -> list[str]:
+    """What the numbers are over, where that is not plain."""
+    notes = []
+    if results.patients_from:
+        notes.append(f"Which case is of which patient is known from {results.patients_from}.")
+    for model, runs in results.runs.items():
+        if len(runs) > 1:
+            spread = results.spread_of_runs(model, "dice")
+            said = "" if spread is None else f"; the standard deviation of their mean Dice is {spread:.3f}"
+            kind = "folds" if spread is None else "runs on all cases"
+            notes.append(f"{model} is {len(runs)} {kind}{said}. Pictures show the first.")
+    return notes
+
+
+def _summary(results: Results, model: str) -> dict[str, dict[str, Any]]:
+    return {
+        metric: {
+            "mean": shown(s.mean, metric),
+            "interval": shown_interval(s.mean_interval, metric),
+            "median": shown(s.median, metric),
+            "median_interval": shown_interval(s.median_interval, metric),
+            "patients": s.patients,
+            "some": s.patients < len(set(results.patients.values())),
+            "best": model in results.best(metric),
+        }
+        for metric, s in results.summaries[model].items()
+    }
+
+
+def _detection(results: Results, model: str) -> dict[str, Any]:
+    found = results.detection(model)
+
+    def cell(value: float, interval: Interval | None) -> dict[str, str]:
+        return {
+            "text": f"{value:.2f}" if math.isfinite(value) else "n/a",
+            "interval": f"{interval.low:.2f} to {interval.high:.2f}" if interval else "",
+        }
+
+    return {
+        "found": f"{found.found:.3g} of {found.lesions:.3g}",
+        "sensitivity": cell(found.sensitivity, found.sensitivity_interval),
+        "false_per_case": cell(found.false_per_case, found.false_per_case_interval),
+        "f1": cell(found.f1, found.f1_interval),
+    }
+
+
+def _comparisons(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "pair": f"{second} minus {first}",
+            "cells": [_difference(rows[metric], metric) for metric in COMPARED],
+        }
+        for (first, second), rows in results.comparisons.items()
+    ]
+
+
+def _difference(row: Difference, metric: str) -> dict[str, Any]:
+    return {
+        "mean": shown(row.mean, metric, sign=True),
+        "interval": shown_interval(row.interval, metric, sign=True),
+        "p": shown_p(row.p_holm),
+        "clear": row.interval is not None and row.interval.low * row.interval.high > 0,
+    }
+
+
+def _rater(rater: Any) -> dict[str, Any]:
+    return {
+        "name": rater.name,
+        "is_model": rater.is_model,
+        "cells": [
+            {
+                "mean": shown(rater.summaries[m].mean, m),
+                "interval": shown_interval(rater.summaries[m].mean_interval, m),
+                "minus": shown(rater.minus_observers[m][0], m, sign=True),
+                "minus_interval": shown_interval(rater.minus_observers[m][1], m, sign=True),
+            }
+            for m in PAIRED
+        ],
+    }
 
 
 def _rows(results: Results, case: str) -> list[dict[str, Any]]:
     """One row per model."""
     return [
-        {"model": model, "cells": [shown(v, metric) for metric, v in results.scores[model][case].items()]}
+        {
+            "model": model,
+            "cells": {metric: shown(v, metric) for metric, v in results.scores[model][case].items()},
+        }
         for model in results.models
     ]
 
 
-def _chart(results: Results) -> dict[str, Any]:
-    """Mean Dice by position, one line per model, in the coordinates of the drawing."""
-    width, height, left, right, top, bottom = 1080, 300, 40, 1068, 14, 266
+def _worst_first(results: Results, cases: list[Case]) -> list[Case]:
+    """By the lowest Dice of any model's; cases without a Dice last."""
 
-    def x(b: float) -> float:
-        return round(left + (right - left) * (b + 0.5) / BINS, 1)
+    def worst(case: Case) -> float:
+        dices = [results.scores[model][case.name]["dice"] for model in results.models]
+        return min((d for d in dices if math.isfinite(d)), default=math.inf)
 
-    def y(value: float) -> float:
-        return round(bottom - (bottom - top) * value, 1)
-
-    lines = []
-    for i, model in enumerate(results.models):
-        profile = enumerate(results.mean_profile(model))
-        points = [(x(b), y(value)) for b, value in profile if math.isfinite(value)]
-        lines.append({"colour": _colour(i), "points": points})
-    thirds = ("outer third", "central third", "outer third")
-    return {
-        **{"width": width, "height": height, "left": left, "right": right, "top": top, "bottom": bottom},
-        "ticks": [{"y": y(tick), "text": f"{tick:g}"} for tick in (0, 0.25, 0.5, 0.75, 1)],
-        "edges": [x(BINS / 3 - 0.5), x(2 * BINS / 3 - 0.5)],
-        "parts": [{"x": x((2 * i + 1) * BINS / 6 - 0.5), "text": text} for i, text in enumerate(thirds)],
-        "lines": lines,
-    }
+    return sorted(cases, key=worst)
 
 
-def _choose(results: Results, cases: list[Case]) -> list[Case]:
-    """The cases to picture: all, or the last model's worst, best and some between."""
-    if len(cases) <= PICTURED:
-        return cases
-    scores = results.scores[results.models[-1]]
-    ranked = sorted(
-        cases, key=lambda case: (math.isnan(scores[case.name]["dice"]), scores[case.name]["dice"])
-    )
+def _choose(ranked: list[Case]) -> list[Case]:
+    """The cases to picture: all, or from the worst to the best."""
+    if len(ranked) <= PICTURED:
+        return ranked
     return [ranked[round(i * (len(ranked) - 1) / (PICTURED - 1))] for i in range(PICTURED)]
 
 
-def _pictured(results: Results, case: Case) -> dict[str, Any]:
-    rows = pictures(case)
-    return {
-        "name": case.name,
-        "truth_ml": shown(results.scores[results.models[0]][case.name]["truth_ml"], "truth_ml"),
-        "dices": [(m, shown(results.scores[m][case.name]["dice"], "dice")) for m in results.models],
-        "columns": list(rows[0].panels) if rows else [],
-        "rows": rows,
-    }
+def _definitions(results: Results) -> list[tuple[str, str]]:
+    return [
+        *((m.label + (f", {m.unit}" if m.unit else ""), m.definition) for m in METRICS.values()),
+        ("Empty masks", EMPTY_MASKS),
+        *([("Ignored voxels", IGNORED)] if results.ignore_label is not None else []),
+        ("Intervals", INTERVALS + ". Values of several cases of a patient are averaged first."),
+        ("p", "Wilcoxon's signed-rank test on patients, adjusted by Holm over the comparisons of a metric."),
+        ("Best", BEST),
+        (
+            "Limits of agreement",
+            "Bias ± 1.96 standard deviations of the differences (Bland and Altman 1986).",
+        ),
+    ]

@@ -1,143 +1,184 @@
-"""Scores of one or several models on the same cases, and their means."""
+"""Scores of one or several models on the same cases, and what they say over patients."""
 
-import csv
-import io
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from nnunet_igtv.evaluation.calibration import Reliability
+from nnunet_igtv.evaluation.comparison import Detection, Difference, Summary, compare, detection, summarise
 from nnunet_igtv.evaluation.metrics import METRICS
+from nnunet_igtv.evaluation.observers import PairScores
+from nnunet_igtv.evaluation.statistics import Agreement, agreement, holm
 
-_IN_TABLE = ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "hd95_mm", "difference_ml")
+CaseScores = dict[str, dict[str, float]]  # case -> metric -> value
 
 
 @dataclass(frozen=True)
 class Results:
-    """`scores[model][case][metric]`, NaN where undefined; `profiles[model][case]`: Dice along the target.
+    """What an evaluation found. A value that is not defined is NaN.
 
-    `ignore_label` is the value of the truth's voxels that did not count, None if all of them did; `inputs` is
-    a SHA-256 over the names and contents of all masks.
+    Attributes:
+        runs: `runs[model][run][case][metric]`; a run is a seed or a fold of the model.
+        profiles: `profiles[model][case]`: Dice along the target, mean of the runs.
+        patients: case -> number of its patient.
+        patients_from: where the patients are known from; "" if each case counts as a patient of its own.
+        reference: the model that all others are compared with; None if each is compared with each.
+        observers: `observers[(a, b)][case][metric]` of an observer or model a against an observer b.
+        calibration: model -> reliability of its probabilities, where they were written.
+        notes: what a reader must know and what was left out.
+        ignore_label: value of the truth's voxels that did not count; None if all of them did.
+        inputs: a SHA-256 over the names and contents of all masks.
     """
 
-    scores: dict[str, dict[str, dict[str, float]]]
+    runs: dict[str, list[CaseScores]]
     profiles: dict[str, dict[str, np.ndarray]]
+    patients: dict[str, int]
+    patients_from: str = ""
+    reference: str | None = None
+    observers: dict[tuple[str, str], PairScores] = field(default_factory=dict)
+    calibration: dict[str, Reliability] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     ignore_label: int | None = None
     inputs: str = ""
 
     @property
     def models(self) -> list[str]:
-        return list(self.scores)
+        return list(self.runs)
 
     @property
     def cases(self) -> list[str]:
-        return list(next(iter(self.scores.values())))
+        return list(self.patients)
+
+    @cached_property
+    def scores(self) -> dict[str, CaseScores]:
+        """`scores[model][case][metric]`: mean of the runs that predicted the case and define the metric."""
+        return {
+            model: {
+                case: {
+                    metric: _mean([run[case][metric] for run in runs if case in run]) for metric in METRICS
+                }
+                for case in self.cases
+            }
+            for model, runs in self.runs.items()
+        }
 
     def values(self, model: str, metric: str) -> np.ndarray:
         """One value per case for which the metric is defined."""
         values = np.array([case[metric] for case in self.scores[model].values()])
         return values[np.isfinite(values)]
 
+    def by_patient(self, model: str, metric: str) -> dict[int, float]:
+        """Patient -> mean of the patient's cases, of those for which the metric is defined."""
+        found: dict[int, list[float]] = {}
+        for case, patient in self.patients.items():
+            value = self.scores[model][case][metric]
+            if math.isfinite(value):
+                found.setdefault(patient, []).append(value)
+        return {patient: float(np.mean(values)) for patient, values in found.items()}
+
+    @cached_property
+    def summaries(self) -> dict[str, dict[str, Summary]]:
+        """Mean and median over patients with their intervals, per model and metric."""
+        return {
+            model: {metric: summarise(self.by_patient(model, metric)) for metric in METRICS}
+            for model in self.models
+        }
+
     def mean(self, model: str) -> dict[str, float]:
-        """Mean over the cases for which a metric is defined; NaN where it is for none."""
-        return {metric: _mean(self.values(model, metric)) for metric in METRICS}
+        """Mean over the patients for which a metric is defined; NaN where it is for none."""
+        return {metric: summary.mean for metric, summary in self.summaries[model].items()}
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
         """Mean per model and metric."""
         return {model: self.mean(model) for model in self.models}
 
+    def run_means(self, model: str) -> list[dict[str, float]]:
+        """Mean over the cases of each run."""
+        return [
+            {metric: _mean([case[metric] for case in run.values()]) for metric in METRICS}
+            for run in self.runs[model]
+        ]
+
+    def spread_of_runs(self, model: str, metric: str) -> float | None:
+        """Standard deviation of the means of runs that all predicted all cases; None of folds or one run."""
+        if len(self.runs[model]) < 2 or any(len(run) < len(self.cases) for run in self.runs[model]):
+            return None
+        return float(np.std([mean[metric] for mean in self.run_means(model)], ddof=1))
+
     def mean_profile(self, model: str) -> list[float]:
         """Mean Dice along the target, from its first slice to its last."""
-        return [
-            _mean(column[np.isfinite(column)]) for column in np.array(list(self.profiles[model].values())).T
-        ]
+        return [_mean(list(column)) for column in np.array(list(self.profiles[model].values())).T]
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str], dict[str, Difference]]:
+        """Every pair of models, in the order of the models, without adjusted p values."""
+        pairs = [(a, b) for i, a in enumerate(self.models) for b in self.models[i + 1 :]]
+        return {
+            (a, b): {
+                metric: compare(self.by_patient(a, metric), self.by_patient(b, metric), METRICS[metric].best)
+                for metric in METRICS
+                if METRICS[metric].best
+            }
+            for a, b in pairs
+        }
+
+    @cached_property
+    def comparisons(self) -> dict[tuple[str, str], dict[str, Difference]]:
+        """(a, b) -> metric -> b minus a in the same patients; p adjusted over all pairs of a metric."""
+        pairs = [pair for pair in self._differences if self.reference is None or self.reference in pair]
+        found: dict[tuple[str, str], dict[str, Difference]] = {pair: {} for pair in pairs}
+        for metric in [m for m in METRICS if METRICS[m].best]:
+            rows = [
+                self._differences[pair][metric].reversed()
+                if pair[1] == self.reference
+                else self._differences[pair][metric]
+                for pair in pairs
+            ]
+            for pair, row, p in zip(pairs, rows, holm([row.p for row in rows]), strict=True):
+                found[pair][metric] = row._replace(p_holm=p)
+        return {(pair[::-1] if pair[1] == self.reference else pair): rows for pair, rows in found.items()}
 
     def best(self, metric: str) -> set[str]:
-        """The models with the best mean, as shown; empty where the metric has no better, or all are alike."""
-        better, digits = METRICS[metric].best, METRICS[metric].digits
-        shown = {model: round(mean[metric], digits) for model, mean in self.means.items()}
-        shown = {model: value for model, value in shown.items() if math.isfinite(value)}
-        if not better or not shown:
+        """The model that is better than each other one by more than chance, if there is one: the interval of
+        each difference lies on its side of 0. Empty for metrics of which no value is better.
+        """
+        better = {"high": 1, "low": -1, "zero": -1}.get(METRICS[metric].best)
+        if better is None or len(self.models) < 2:
             return set()
-        key = {"high": lambda v: -v, "low": lambda v: v, "zero": abs}[better]
-        top = min(map(key, shown.values()))
-        winners = {model for model, value in shown.items() if key(value) == top}
-        return winners if len(winners) < len(self.models) else set()
+
+        def wins(model: str, other: str) -> bool:
+            pair, sign = ((other, model), 1) if (other, model) in self._differences else ((model, other), -1)
+            interval = self._differences[pair][metric].interval
+            return interval is not None and min(sign * better * bound for bound in interval) > 0
+
+        return {m for m in self.models if all(wins(m, other) for other in self.models if other != m)}
+
+    def agreement(self, model: str) -> Agreement:
+        """Bland and Altman's agreement of the predicted volumes with the truth's, in ml, over patients."""
+        return agreement(np.array(list(self.by_patient(model, "difference_ml").values())))
+
+    def detection(self, model: str) -> Detection:
+        """Lesion-wise detection over all cases."""
+        return detection(self.scores[model], self.patients)
 
     def table(self) -> str:
-        """Means per model as text."""
-        head = ["model", *(f"{METRICS[m].label} {METRICS[m].unit}".strip() for m in _IN_TABLE)]
-        rows = [
-            [model, *(shown(mean[metric], metric) for metric in _IN_TABLE)]
-            for model, mean in self.means.items()
-        ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in [head, *rows]
-        ]
-        cases = len(self.cases)
-        return "\n".join(
-            [lines[0], "-" * len(lines[0]), *lines[1:], f"means over {cases} case{'s' * (cases != 1)}"]
-        )
+        """Means per model and paired differences as text."""
+        from nnunet_igtv.evaluation.texts import table
+
+        return table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, NaN as None, ready for JSON."""
-        return {
-            "definitions": {
-                name: {"label": m.label, "unit": m.unit, "definition": m.definition}
-                for name, m in METRICS.items()
-            },
-            "ignore_label": self.ignore_label,
-            "inputs": self.inputs,
-            "models": {
-                model: {
-                    "mean": _without_nan(self.mean(model)),
-                    "cases_with_value": {metric: len(self.values(model, metric)) for metric in METRICS},
-                    "dice_along_target": [_none(value) for value in self.mean_profile(model)],
-                    "cases": {case: _without_nan(values) for case, values in self.scores[model].items()},
-                }
-                for model in self.models
-            },
-        }
+        from nnunet_igtv.evaluation.texts import to_dict
 
-    def json_text(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    def csv_text(self) -> str:
-        """One row per model and case; empty where a metric is undefined."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["model", "case", *METRICS])
-        for model in self.models:
-            for case, values in self.scores[model].items():
-                cells = [f"{v:.6g}" if math.isfinite(v) else "" for v in values.values()]
-                writer.writerow([model, case, *cells])
-        return text.getvalue()
+        return to_dict(self)
 
 
-def shown(value: float, metric: str) -> str:
-    """A value as people read it."""
-    if not math.isfinite(value):
-        return "n/a"
-    sign = "+" if METRICS[metric].best == "zero" else ""
-    return f"{value:{sign}.{METRICS[metric].digits}f}"
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def _none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: _none(value) for name, value in values.items()}
+def _mean(values: list[float]) -> float:
+    """Mean of the values that are defined; NaN of none."""
+    defined = [value for value in values if math.isfinite(value)]
+    return float(np.mean(defined)) if defined else float("nan")

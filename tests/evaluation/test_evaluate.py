@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_evaluate(cohort):
     dices = [results.scores["transferred"][case]["dice"] for case in results.cases]
     assert results.means["transferred"]["dice"] == pytest.approx(np.mean(dices))
     assert results.means["transferred"]["dice"] > 0.85 > results.means["from scratch"]["dice"]
-    assert results.best("dice") == {"transferred"}
+    assert results.best("dice") == set()  # of three patients there is no interval
     assert results.best("truth_ml") == set()
 
     written = json.loads((cohort / "out" / "metrics.json").read_text())
@@ -34,6 +35,7 @@ def test_evaluate(cohort):
     assert float(rows[4]["dice"]) == pytest.approx(dices[1], rel=1e-5)
     table = results.table()
     assert "transferred" in table
+    assert "no interval of fewer than 6 patients" in table
     assert f"{np.mean(dices):.3f}" in table
 
 
@@ -41,9 +43,12 @@ def test_report_stands_alone(cohort):
     models = {"a <b>&": cohort / "poor", "transferred": cohort / "good"}
     evaluate(cohort / "truth", models, cohort / "images", cohort / "out", title="A & B")
     page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 3 * 3 * 4  # cases, slices; CT, PET and two models
     assert page.startswith("<!DOCTYPE html>\n")
-    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    assert not re.search(r"https?://|<link|@import|url\(|src=\"(?!data:)|fetch\(|XMLHttp|WebSocket", page)
+    assert "content=\"default-src 'none';" in page  # the browser refuses every request
+    still = page[page.index("<noscript>") : page.index("</noscript>")]
+    assert still.count("data:image/jpeg;base64,") == 3
+    assert page.count('class="volume"') == 3
     assert "{{" not in page
     assert "{%" not in page
     assert "A &amp; B" in page
@@ -62,15 +67,121 @@ def test_case_names_are_escaped_in_the_report(cohort):
     evaluate(cohort / "truth", {"m": cohort / "good"}, cohort / "images", cohort / "out")
     page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
     assert "<i>&" not in page
-    assert page.count("&lt;i&gt;&amp;&#39;&#34;{{ 7 }}") >= 2 + 9  # tables and pictures
+    assert page.count("&lt;i&gt;&amp;&#39;&#34;{{ 7 }}") >= 2 + 4  # tables, pictures and plots
 
 
 def test_of_many_cases_some_are_pictured_from_worst_to_best(cohort, write_image, ball, monkeypatch):
     monkeypatch.setattr("nnunet_igtv.evaluation.report.PICTURED", 2)
     evaluate(cohort / "truth", {"m": cohort / "poor"}, cohort / "images", cohort / "out")
     page = (cohort / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 2 * 3 * 3
+    assert page.count("data:image/jpeg;base64,") == page.count('class="volume"') == 2
     assert "2 of 3 cases, from worst to best" in page
+    assert page.count('<tbody data-case="') == 2
+
+
+# ------------------------------------------------------------------------------- runs, patients, comparisons
+
+
+@pytest.fixture
+def eight(tmp_path, write_image, ball):
+    """Eight cases; `near` is always closer to the truth than `off`."""
+    for i in range(8):
+        name = f"CASE_{i}.nii.gz"
+        write_image(tmp_path / "truth" / name, ball(radius=6))
+        write_image(tmp_path / "near" / name, ball(radius=6.5 + 0.1 * (i % 3)))
+        write_image(tmp_path / "off" / name, ball((10, 16, 18), 6 + 0.2 * (i % 2)))
+    return tmp_path
+
+
+def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight):
+    models = {"off": eight / "off", "near": eight / "near", "same": eight / "copy"}
+    shutil.copytree(eight / "near", eight / "copy")
+    results = evaluate(eight / "truth", {m: models[m] for m in ("off", "near")}, None, eight / "out")
+    assert results.best("dice") == {"near"}
+    row = results.comparisons["off", "near"]["dice"]
+    assert row.interval.low > 0
+    assert row.p == row.p_holm == pytest.approx(2 / 2**8)
+    assert 'class="best"' in (eight / "out" / "report.html").read_text()
+    results = evaluate(eight / "truth", models, None, eight / "three")
+    assert results.best("dice") == set()  # two are the same
+    assert results.comparisons["off", "near"]["dice"].p_holm == pytest.approx(3 * 2 / 2**8)
+    assert results.comparisons["near", "same"]["dice"].p_holm == 1
+    results = evaluate(eight / "truth", models, None, eight / "reference", reference="near")
+    assert list(results.comparisons) == [("near", "off"), ("near", "same")]
+    assert results.comparisons["near", "off"]["dice"].mean == pytest.approx(-row.mean)
+    with pytest.raises(IGTVError, match="no model is named 'x'"):
+        evaluate(eight / "truth", models, None, eight / "x", reference="x")
+
+
+def test_seeds_are_one_row_and_their_mean(eight):
+    runs = {"m": [eight / "near", eight / "off"]}
+    results = evaluate(eight / "truth", runs, None, eight / "out")
+    first, second = (run["CASE_3"]["dice"] for run in results.runs["m"])
+    assert results.scores["m"]["CASE_3"]["dice"] == pytest.approx((first + second) / 2)
+    means = [m["dice"] for m in results.run_means("m")]
+    assert results.spread_of_runs("m", "dice") == pytest.approx(np.std(means, ddof=1))
+    written = json.loads((eight / "out" / "metrics.json").read_text())["models"]["m"]
+    assert [m["dice"] for m in written["runs"]["means"]] == pytest.approx(means)
+    assert written["summary"]["dice"]["mean_interval"]["low"] < written["mean"]["dice"]
+
+
+def test_folds_are_one_row(eight):
+    for i in range(8):
+        shutil.move(eight / ("off" if i % 2 else "near") / f"CASE_{i}.nii.gz", eight / "moved.nii.gz")
+        (eight / "moved.nii.gz").unlink()
+    results = evaluate(eight / "truth", {"m": [eight / "near", eight / "off"]}, None, eight / "out")
+    assert len(results.values("m", "dice")) == 8
+    assert results.spread_of_runs("m", "dice") is None
+    with open(eight / "out" / "metrics.csv") as file:
+        assert {row["runs"] for row in csv.DictReader(file)} == {"1"}
+    (eight / "near" / "CASE_1.nii.gz").unlink()
+    with pytest.raises(IGTVError, match="CASE_1: no prediction by m"):
+        evaluate(eight / "truth", {"m": [eight / "near", eight / "off"]}, None, eight / "x")
+
+
+def test_a_seed_that_lacks_a_case_is_named(eight):
+    (eight / "off" / "CASE_5.nii.gz").unlink()
+    with pytest.raises(IGTVError, match="CASE_5: 1 of the 2 runs of m predicted this case") as error:
+        evaluate(eight / "truth", {"m": [eight / "near", eight / "off"]}, None, eight / "out")
+    assert error.value.file == eight / "off"
+    with pytest.raises(IGTVError, match="two runs of m are the same folder"):
+        evaluate(eight / "truth", {"m": [eight / "near", eight / "near"]}, None, eight / "out")
+
+
+def test_patients_and_not_cases_are_counted(eight):
+    """Eight cases of two patients say as little as two patients."""
+    rows = [f"CASE_{i},{'DOE^JOHN' if i < 6 else 'DOE^JANE'}" for i in range(8)]
+    (eight / "patients.csv").write_text("\n".join(["case,patient", *rows]))
+    models = {"off": eight / "off", "near": eight / "near"}
+    results = evaluate(eight / "truth", models, None, eight / "out", patients=eight / "patients.csv")
+    assert set(results.patients.values()) == {1, 2}
+    cases = [results.scores["near"][f"CASE_{i}"]["dice"] for i in range(8)]
+    assert results.means["near"]["dice"] == pytest.approx((np.mean(cases[:6]) + np.mean(cases[6:])) / 2)
+    assert results.summaries["near"]["dice"].mean_interval is None
+    assert results.best("dice") == set()
+    assert "8 cases of 2 patients" in results.table()
+    assert not any("DOE" in path.read_text() for path in (eight / "out").iterdir())
+    (eight / "patients.csv").write_text("\n".join(["case,patient", *rows[:-1]]))
+    with pytest.raises(IGTVError, match="CASE_7: the table of patients does not name this case"):
+        evaluate(eight / "truth", models, None, eight / "x", patients=eight / "patients.csv")
+    (eight / "patients.csv").write_text("\n".join(["case", *rows]))
+    with pytest.raises(IGTVError, match="has no column 'patient'"):
+        evaluate(eight / "truth", models, None, eight / "x", patients=eight / "patients.csv")
+
+
+def test_the_manifest_of_the_dataset_says_who_is_who(eight):
+    dataset = eight / "Dataset702_IGTV"
+    shutil.copytree(eight / "truth", dataset / "labelsTs")
+    rows = [f"CASE_{i},test,{i // 2}" for i in range(8)]
+    manifest = eight / "Dataset702_IGTV_manifest.csv"
+    manifest.write_text("\n".join(["case,split,patient", *rows]))
+    results = evaluate(dataset / "labelsTs", {"m": eight / "near"}, None, eight / "out")
+    assert len(set(results.patients.values())) == 4
+    assert "known from the manifest" in (eight / "out" / "report.html").read_text()
+    manifest.write_text("\n".join(["case,split,patient", *rows[1:]]))
+    results = evaluate(dataset / "labelsTs", {"m": eight / "near"}, None, eight / "out")
+    assert len(set(results.patients.values())) == 8
+    assert "manifest of the dataset was not used" in results.table()
 
 
 # --------------------------------------------------------------------------------------- the ignore label
@@ -287,7 +398,6 @@ def test_command(cohort, capsys):
     assert "means over 3 cases" in printed
     assert "report.html" in printed
     for wrong, message in (
-        ([models[0], models[0]], "two predictions are named 'poor'"),
         (["=folder"], "--prediction takes NAME=DIR, not '=folder'"),
         (["name="], "--prediction takes NAME=DIR, not 'name='"),
     ):
@@ -299,3 +409,19 @@ def test_command(cohort, capsys):
         "choose another folder, or overwrite what is there (--output, --overwrite)" in capsys.readouterr().err
     )
     assert main([*arguments, "--prediction", models[1], "--overwrite"]) == 0
+    seeds = [f"m={cohort / name}" for name in ("good", "poor")]
+    observers = [f"a={cohort / 'truth'}", f"b={cohort / 'good'}"]
+    more = [
+        "--prediction",
+        *seeds,
+        f"n={cohort / 'poor'}",
+        "--reference",
+        "m",
+        "--output",
+        str(cohort / "runs"),
+    ]
+    assert main(["evaluate", "--truth", *observers, *more]) == 0
+    assert "n minus m: Dice" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--truth", observers[0], str(cohort / "good"), *more])
+    assert "--truth takes NAME=DIR" in capsys.readouterr().err

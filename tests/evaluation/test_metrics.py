@@ -21,8 +21,9 @@ def box(*ranges, shape=(20, 32, 32)):
 def test_perfect_prediction(ball):
     values = score(ball(), ball(), SPACING)
     assert values.keys() == METRICS.keys()
-    for name in ("dice", "dice_central", "dice_peripheral", "surface_dice_2mm", "surface_dice_3mm"):
+    for name in ("dice", "dice_central", "dice_peripheral", "surface_dice_1mm", "surface_dice_3mm"):
         assert values[name] == 1
+    assert values["coverage"] == values["lesion_f1"] == 1
     for name in (
         "hd95_mm",
         "difference_ml",
@@ -77,6 +78,54 @@ def test_false_and_missed_lesions(ball):
     assert score(truth, ball((5, 9, 8), 3), SPACING)["false_lesions"] == 0
 
 
+def test_lesion_f1_counts_lesions(ball):
+    truth = ball((5, 8, 8), 3) | ball((14, 24, 24), 3)
+    values = score(truth, ball((5, 9, 8), 3) | box((10, 12), (2, 4), (26, 28)), SPACING)
+    assert values["lesions"] == 2
+    assert values["lesion_f1"] == pytest.approx(2 / (2 + 1 + 1))
+    joined = score(truth, np.ones_like(truth), SPACING)  # one part that joins both finds both
+    assert (joined["missed_lesions"], joined["false_lesions"], joined["lesion_f1"]) == (0, 0, 1)
+
+
+def test_coverage_with_margins_by_hand():
+    """A truth of 10 slices, 3 mm each, and a prediction of its first six."""
+    truth, prediction = box((5, 15), (8, 20), (8, 20)), box((5, 11), (8, 20), (8, 20))
+    values = score(truth, prediction, SPACING)
+    assert [values[f"coverage{m}"] for m in ("", "_3mm", "_5mm")] == pytest.approx([0.6, 0.7, 0.7])
+    shorter = box((5, 15), (8, 20), (8, 18))  # 2 columns of 2 mm less
+    values = score(truth, shorter, SPACING)
+    assert [values[f"coverage{m}"] for m in ("", "_3mm", "_5mm")] == pytest.approx([10 / 12, 11 / 12, 1])
+    values = score(truth, box((0, 20), (0, 32), (0, 32)), SPACING)
+    assert values["coverage"] == 1
+
+
+def test_added_path_by_hand():
+    """A square of 12 x 12 pixels has 44 on its contour; one side moved out by a pixel adds that side."""
+    truth = box((5, 7), (8, 20), (8, 20))
+    assert score(truth, truth, SPACING)["added_path_mm"] == 0
+    assert score(truth, box((5, 6), (8, 20), (8, 20)), SPACING)["added_path_mm"] == 44 * 2
+    # of the side that was missing all 12 pixels; the rest of the contour is the prediction's too
+    assert score(truth, box((5, 7), (8, 20), (8, 19)), SPACING)["added_path_mm"] == 2 * 12 * 2
+    # what is to be erased is not counted, but the truth's side there is not on the prediction's contour
+    assert score(truth, box((5, 7), (8, 20), (8, 21)), SPACING)["added_path_mm"] == 2 * 10 * 2
+    at_the_edge = box((5, 7), (20, 32), (20, 32))
+    nothing = np.zeros_like(truth)
+    assert score(at_the_edge, nothing, SPACING)["added_path_mm"] == 2 * 44 * 2
+    assert score(nothing, truth, SPACING)["added_path_mm"] == 0
+
+
+def test_surface_dice_grows_with_the_tolerance():
+    truth, prediction = box((5, 15), (8, 20), (8, 20)), box((5, 15), (8, 20), (9, 21))
+    values = [score(truth, prediction, SPACING)[f"surface_dice_{mm}mm"] for mm in (1, 2, 3)]
+    assert values[0] < values[1] <= values[2] == 1
+
+
+def test_a_mask_at_the_border_of_the_image_scores_as_anywhere():
+    inside = score(box((5, 9), (8, 20), (8, 20)), box((5, 9), (8, 20), (8, 18)), SPACING)
+    border = score(box((0, 4), (0, 12), (0, 12)), box((0, 4), (0, 12), (0, 10)), SPACING)
+    assert border == pytest.approx(inside)
+
+
 def test_volume_beyond_the_target():
     truth, prediction = box((5, 15), (8, 20), (8, 20)), box((3, 16), (8, 20), (8, 20))
     assert score(truth, prediction, SPACING)["beyond_ml"] == pytest.approx(3 * 144 * 0.012)
@@ -91,6 +140,10 @@ def test_empty_masks(truth, prediction, overlap, ball):
     for name in ("dice", "surface_dice_2mm", "surface_dice_3mm"):
         assert math.isnan(values[name]) if overlap is None else values[name] == overlap
     assert math.isnan(values["hd95_mm"])
+    assert math.isnan(values["lesion_f1"]) if overlap is None else values["lesion_f1"] == 0
+    for name in ("coverage", "coverage_3mm", "coverage_5mm"):
+        assert values[name] == 0 if truth else math.isnan(values[name])
+    assert (values["added_path_mm"] > 0) == truth
     assert values["truth_ml"] == pytest.approx(ball().sum() * 0.012 if truth else 0)
     assert values["missed_lesions"] == int(truth)
     assert values["false_lesions"] == int(prediction)

@@ -1,0 +1,113 @@
+"""One model over patients, and two models on the same patients."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from nnunet_igtv.evaluation.lesions import f1
+from nnunet_igtv.evaluation.statistics import Interval, bootstrap, interval_of, resampled, wilcoxon
+
+NAN = float("nan")
+
+
+class Summary(NamedTuple):
+    """A metric of one model; NaN where no patient has a value, intervals None of too few patients."""
+
+    patients: int  # with a value
+    mean: float
+    mean_interval: Interval | None
+    median: float
+    median_interval: Interval | None
+
+
+class Difference(NamedTuple):
+    """The second model minus the first, patient by patient.
+
+    Of metrics whose best value is 0 (the difference of volumes) it is the difference of the absolute values.
+    """
+
+    patients: int  # with a value of both models
+    mean: float
+    interval: Interval | None
+    p: float | None
+    p_holm: float | None = None
+
+    def reversed(self) -> "Difference":
+        """The first minus the second."""
+        turned = None if self.interval is None else Interval(-self.interval.high, -self.interval.low)
+        return self._replace(mean=-self.mean, interval=turned)
+
+
+class Detection(NamedTuple):
+    """Lesion-wise detection over all cases; see lesions.py for what is found and what is false."""
+
+    lesions: float
+    found: float
+    false: float
+    sensitivity: float
+    sensitivity_interval: Interval | None
+    false_per_case: float
+    false_per_case_interval: Interval | None
+    f1: float
+    f1_interval: Interval | None
+
+
+def summarise(by_patient: Mapping[int, float]) -> Summary:
+    """Mean and median of one value per patient."""
+    values = np.array(list(by_patient.values()))
+    if not len(values):
+        return Summary(0, NAN, None, NAN, None)
+    return Summary(
+        len(values),
+        float(values.mean()),
+        bootstrap(values),
+        float(np.median(values)),
+        bootstrap(values, np.median),
+    )
+
+
+def compare(first: Mapping[int, float], second: Mapping[int, float], best: str) -> Difference:
+    """The paired difference of a metric over the patients that have a value of both models.
+
+    Args:
+        best: "high", "low" or "zero", as in `Metric`.
+    """
+    size = abs if best == "zero" else float
+    differences = np.array([size(second[p]) - size(first[p]) for p in first if p in second])
+    if not len(differences):
+        return Difference(0, NAN, None, None)
+    return Difference(
+        len(differences), float(differences.mean()), bootstrap(differences), wilcoxon(differences)
+    )
+
+
+def detection(scores: Mapping[str, Mapping[str, float]], patients: Mapping[str, int]) -> Detection:
+    """Counts over all cases; the intervals resample patients with all their cases."""
+    rows = sorted(set(patients.values()))
+    counts = np.zeros((len(rows), 4))  # lesions, missed, false, cases
+    for case, patient in patients.items():
+        values = scores[case]
+        counts[rows.index(patient)] += (
+            values["lesions"],
+            values["missed_lesions"],
+            values["false_lesions"],
+            1,
+        )
+    lesions, missed, false, cases = counts.sum(0)
+    drawn = counts[resampled(len(rows))].sum(1)  # (resamples, 4)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a lesion
+        sensitivity = 1 - drawn[:, 1] / drawn[:, 0]
+        found = drawn[:, 0] - drawn[:, 1]
+        f1s = 2 * found / (2 * found + drawn[:, 1] + drawn[:, 2])
+    return Detection(
+        lesions,
+        lesions - missed,
+        false,
+        1 - missed / lesions if lesions else NAN,
+        interval_of(sensitivity, len(rows)),
+        false / cases,
+        interval_of(drawn[:, 2] / drawn[:, 3], len(rows)),
+        f1(lesions - missed, false, missed),
+        interval_of(f1s, len(rows)),
+    )

@@ -1,0 +1,95 @@
+"""Several observers: how far they agree with each other, and where a model stands among them.
+
+A model is compared with each observer, as each observer is with the others. The consensus of the observers
+is the truth of all other tables; an observer's own score against it is too good, as the contour is part of
+it.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from nnunet_igtv.evaluation.boxes import box_of
+from nnunet_igtv.evaluation.by_position import dice
+from nnunet_igtv.evaluation.comparison import Summary, summarise
+from nnunet_igtv.evaluation.statistics import Interval, bootstrap
+from nnunet_igtv.evaluation.surfaces import surface_metrics
+
+PairScores = dict[str, dict[str, float]]  # case -> metric -> value
+PAIRED = ("dice", "surface_dice_2mm", "hd95_mm")  # all of them alike in both directions
+
+
+def agreement_of(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
+    """The metrics of `PAIRED` of two masks, bool (S, H, W), spacing in mm."""
+    box = box_of(a | b, (1, 1, 1))
+    values = {"dice": dice(a[box], b[box]), **surface_metrics(a[box], b[box], spacing)}
+    return {metric: values[metric] for metric in PAIRED}
+
+
+class Rater(NamedTuple):
+    """An observer against the other observers, or a model against all of them: the mean of each case's pairs.
+
+    `minus_observers` is the rater's value minus that of the pairs of observers in the same patients: near 0,
+    a model agrees with observers as they do with each other.
+    """
+
+    name: str
+    is_model: bool
+    summaries: dict[str, Summary]
+    minus_observers: dict[str, tuple[float, Interval | None]]
+
+
+def raters(
+    scores: Mapping[tuple[str, str], PairScores], observers: list[str], patients: Mapping[str, int]
+) -> list[Rater]:
+    """First the pairs of observers as a whole, named "observers", then each observer, then each model.
+
+    Args:
+        scores: (a, b) -> case -> metric -> value, with an observer b.
+        observers: their names.
+        patients: case -> patient.
+    """
+    human = list(combinations(observers, 2))
+    models = list(dict.fromkeys(a for a, _ in scores if a not in observers))
+    pairs: dict[str | None, list[tuple[str, str]]] = {
+        None: human,
+        **{o: [pair for pair in human if o in pair] for o in observers},
+        **{model: [(model, o) for o in observers] for model in models},
+    }
+    found = []
+    for name, own in pairs.items():
+        values = {metric: _by_patient(scores, own, metric, patients) for metric in PAIRED}
+        among = {metric: _by_patient(scores, human, metric, patients) for metric in PAIRED}
+        differences = {
+            metric: np.array([v - among[metric][p] for p, v in values[metric].items() if p in among[metric]])
+            for metric in PAIRED
+        }
+        found.append(
+            Rater(
+                name or "observers among themselves",
+                name in models,
+                {metric: summarise(v) for metric, v in values.items()},
+                {
+                    m: (float(d.mean()) if len(d) else float("nan"), bootstrap(d))
+                    for m, d in differences.items()
+                },
+            )
+        )
+    return found
+
+
+def _by_patient(
+    scores: Mapping[tuple[str, str], PairScores],
+    pairs: list[tuple[str, str]],
+    metric: str,
+    patients: Mapping[str, int],
+) -> dict[int, float]:
+    """Mean over all pairs and cases of a patient, of those that are defined."""
+    found: dict[int, list[float]] = {}
+    for pair in pairs:
+        for case, values in scores[pair].items():
+            if np.isfinite(values[metric]):
+                found.setdefault(patients[case], []).append(values[metric])
+    return {patient: float(np.mean(values)) for patient, values in found.items()}

@@ -1,0 +1,141 @@
+"""What the report's viewer shows of a case: voxels around the target and masks, small enough for a web page.
+
+Images are cut to the box of all contours and a margin, turned so that their axes run to the patient's left,
+back and head, and kept as one byte per voxel: an index into a table of levels that are dense where people
+look (HU of soft tissue, low SUV). Bytes are stored as differences along a row and compressed by zlib; masks
+are bits. `report.js` is the reader.
+"""
+
+import base64
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_igtv.evaluation.boxes import box_of, voxels
+from nnunet_igtv.evaluation.by_position import dice
+from nnunet_igtv.evaluation.cases import Case, read_images, read_prediction, read_truth
+from nnunet_igtv.grids import Grid
+
+MARGIN = 30.0  # mm around all contours
+MOST_VOXELS = 2_000_000  # of a case; larger ones are shown with fewer pixels
+CT_LEVELS = np.concatenate(  # HU: steps of 12 in lung, 3 in soft tissue, 150 in bone
+    [np.linspace(-1024, -200, 70, False), np.linspace(-200, 300, 168, False), np.linspace(300, 3000, 18)]
+)
+_PET_TOP = 5.0  # SUV: the colours of a faint PET reach at least so far
+
+
+def volume(case: Case) -> dict[str, Any]:
+    """The case for the viewer, ready for JSON; of several runs of a model, the first that predicted the case.
+
+    Returns:
+        - "shape": (S, H, W), and "spacing" in mm along these;
+        - "every": of how many pixels one is kept, along rows and columns;
+        - "ct", "pet": voxels; "pet" is None without one;
+        - "pet_levels": SUV of each byte; "pet_top": SUV of the brightest colour at first;
+        - "layers": names of the masks, the truth first; "masks": bits of all layers;
+        - "start": index of the slice, row and column to begin with;
+        - "zoom": how much larger than the whole it is shown at first, so that the truth fills the view;
+        - "dice": model -> Dice in each slice, None where both masks are empty.
+
+    Raises:
+        IGTVError: as `read_truth`, `read_prediction` and `read_images`.
+    """
+    truth = read_truth(case)
+    models = {model: read_prediction(case, runs[0][1], truth) for model, runs in case.predictions.items()}
+    layers = {"truth": truth.structure, **models, **truth.observers}
+    union = np.logical_or.reduce(list(layers.values()))
+    box = box_of(union, voxels(MARGIN, truth.spacing)) if union.any() else _middle(union.shape, truth.spacing)
+    turned = _Turned(truth.grid, box)
+    size = math.prod(part.stop - part.start for part in box)
+    every = max(1, math.ceil(math.sqrt(size / MOST_VOXELS)))
+    thin = np.s_[:, ::every, ::every]
+    images = [turned(image)[thin] for image in read_images(case, truth)]
+    masks = {name: turned(mask.astype(np.uint8))[thin] != 0 for name, mask in layers.items()}
+    spacing = (turned.spacing[0], turned.spacing[1] * every, turned.spacing[2] * every)
+    pet = images[1] if len(images) > 1 else None
+    top = _pet_top(pet, masks["truth"])
+    levels = None if pet is None else max(float(pet.max()), top) * np.linspace(0, 1, 256) ** 2
+    return {
+        "shape": list(images[0].shape),
+        "spacing": list(spacing),
+        "every": every,
+        "ct": _packed(_nearest(images[0], CT_LEVELS)),
+        "pet": None if pet is None or levels is None else _packed(_nearest(pet, levels)),
+        "pet_levels": None if levels is None else [round(float(level), 3) for level in levels],
+        "pet_top": round(top),
+        "layers": list(masks),
+        "masks": _compressed(np.packbits(np.stack(list(masks.values())))),
+        "start": _start(masks),
+        "zoom": _zoom(masks["truth"], spacing),
+        "dice": {model: _by_slice(masks["truth"], masks[model]) for model in models},
+    }
+
+
+class _Turned:
+    """Cuts arrays on a grid to a box, and turns them to axes towards head, back and left."""
+
+    def __init__(self, grid: sitk.Image, box: tuple[slice, ...]) -> None:
+        self._grid, self._box = Grid.of(grid), box
+        x, y, z = self._turn(np.zeros([part.stop - part.start for part in box], np.uint8)).GetSpacing()
+        self.spacing = (z, y, x)
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        return sitk.GetArrayFromImage(self._turn(np.ascontiguousarray(array[self._box])))
+
+    def _turn(self, array: np.ndarray) -> sitk.Image:
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(self._grid.spacing)
+        image.SetDirection(self._grid.direction)
+        return sitk.DICOMOrient(image, "LPS")
+
+
+def _middle(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[slice, ...]:
+    """The middle of an image without contours."""
+    half = voxels(2 * MARGIN, spacing)
+    return tuple(slice(max(0, n // 2 - h), min(n, n // 2 + h + 1)) for n, h in zip(shape, half, strict=True))
+
+
+def _nearest(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, image).astype(np.uint8)
+
+
+def _packed(codes: np.ndarray) -> str:
+    """Differences along a row, modulo 256, compressed."""
+    differences = np.diff(codes, axis=2, prepend=np.uint8(0))
+    return _compressed(differences)
+
+
+def _compressed(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _pet_top(pet: np.ndarray | None, truth: np.ndarray) -> float:
+    if pet is None or not truth.any():
+        return _PET_TOP
+    return max(_PET_TOP, float(np.percentile(pet[truth], 99)))
+
+
+def _start(masks: dict[str, np.ndarray]) -> list[int]:
+    """The middle of the truth, else of the first mask that has voxels, else of the image."""
+    mask = next((mask for mask in masks.values() if mask.any()), None)
+    if mask is None:
+        return [n // 2 for n in next(iter(masks.values())).shape]
+    return [int(np.median(index)) for index in np.nonzero(mask)]
+
+
+def _zoom(truth: np.ndarray, spacing: tuple[float, float, float]) -> float:
+    """So that the truth and half the margin on each side are seen, in steps of a half up to 4."""
+    if not truth.any():
+        return 1.0
+    box = box_of(truth, (0, 0, 0))
+    wanted = max((part.stop - part.start) * step for part, step in zip(box, spacing, strict=True)) + MARGIN
+    whole = max(n * step for n, step in zip(truth.shape, spacing, strict=True))
+    return float(np.clip(math.floor(2 * whole / wanted) / 2, 1, 4))
+
+
+def _by_slice(truth: np.ndarray, prediction: np.ndarray) -> list[float | None]:
+    values = [dice(t, p) for t, p in zip(truth, prediction, strict=True)]
+    return [round(value, 3) if math.isfinite(value) else None for value in values]
