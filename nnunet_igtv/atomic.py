@@ -27,11 +27,16 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str, mode: int = 0o644) -> None:
-    """A text file in UTF-8; it never has wider permissions than `mode`."""
+    """A text file of `encoded(text)`; it never has wider permissions than `mode`."""
     with written_whole(path) as unfinished:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with open(descriptor, "wb") as stream:
+            stream.write(encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    r"""UTF-8; a byte of a file's name that is not UTF-8, such as 0xE9, as `\udce9`."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def replace(unfinished: Path, path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import stat
 
 import pytest
@@ -36,3 +37,8 @@ def test_what_a_killed_run_left_is_gone_with_the_next_also_where_its_permissions
     write_text(path, "räume\r\n", mode=0o600)
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ["räume\r\n".encode()]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path):
+    write_text(tmp_path / "table.csv", os.fsdecode(b"Andr\xe9"))
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == r"Andr\udce9"

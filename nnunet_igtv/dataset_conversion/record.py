@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nnunet_igtv.atomic import write_text
+from nnunet_igtv.atomic import encoded, write_text
 from nnunet_igtv.errors import IGTVError
 
 SCHEMA = """
@@ -122,7 +122,7 @@ class Record:
         written = self.values.get("written", {})
         # a kill leaves the old content in place or the new one: both are ours
         old = [_digest(path)] if path.is_file() and self.wrote(path) else []
-        new = sha256(text.encode()).hexdigest()
+        new = sha256(encoded(text)).hexdigest()
         self.set("written", written | {path.name: [*old, new]})
         write_text(path, text, mode)
 
