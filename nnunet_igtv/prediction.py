@@ -4,7 +4,9 @@ The readers of the converters turn CT and PET into the model's input, `nnUNetv2_
 mask comes back on the grid of the CT, ready to be exported. Nothing of the patient's identity is printed.
 """
 
+import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,8 +85,14 @@ class Model:
                 run code when it is loaded.
         """
         dataset = str(dataset)
+        if not re.fullmatch(r"[0-9]{1,6}|Dataset[0-9]{3,6}_[^/\\]+", dataset):
+            raise IGTVError(
+                f"no number or name of a dataset: {dataset[:40]!r}",
+                remedy="name it as nnU-Net does: 502 or Dataset502_LungIGTV",
+                settings=["dataset"],
+            )
         results = nnunet_folder("nnUNet_results")
-        pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else dataset
+        pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else glob.escape(dataset)
         trained = f"{trainer}__{plans}__{configuration}"
         found = sorted(results.glob(f"{pattern}/{trained}/dataset.json"))
         if len(found) != 1:
@@ -297,13 +305,33 @@ def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring:
         *("-f", *model.folds, "-chk", model.checkpoint, "-device", device, "-npp", "1", "-nps", "1"),
         *([] if mirroring else ["--disable_tta"]),
     ]
-    status = subprocess.run(command, env={**os.environ, VARIABLE: extended_trainer_path()}).returncode
+    status, reason = follow(command, {**os.environ, VARIABLE: extended_trainer_path()})
     if status:
         raise IGTVError(
-            f"nnUNetv2_predict failed with status {status}; its own message stands above",
+            f"nnUNetv2_predict failed with status {status}{reason and ': '}{reason}",
             remedy="check the folds, the checkpoint and the device",
             settings=["folds", "checkpoint", "device"],
         )
+
+
+def follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Exit status of a command whose progress is shown, and the errors that its tracebacks end with."""
+    held = b""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while part := os.read(process.stderr.fileno(), 65536):
+            held += part
+            shown = held.find(b"Traceback (most recent")
+            if shown < 0:  # whole lines; a progress bar's end with a carriage return
+                shown = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+            os.write(2, held[:shown])
+            held = held[shown:]
+    errors = re.findall(
+        r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", held.decode(errors="replace"), re.MULTILINE
+    )
+    if not (process.returncode and errors):
+        os.write(2, held)
+    return process.returncode, "; ".join(dict.fromkeys(errors))
 
 
 def _read_prediction(path: Path, name: str) -> sitk.Image:

@@ -18,6 +18,7 @@ from nnunet_igtv import prediction, read_ct, read_pet, read_structure
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.environment import FOLDER
+from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.cohort import write_cohort
 
 TRAINER = "IGTVTransferTrainerNano"
@@ -61,9 +62,9 @@ def threshold_for_nnunet(monkeypatch):
         output.mkdir()
         sitk.WriteImage(pet > 2.5, str(output / ct_file.name.replace("_0000", "")))
         calls.append((sitk.ReadImage(str(ct_file)), pet))
-        return subprocess.CompletedProcess(command, 0)
+        return 0, ""
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(prediction, "follow", run)
     return calls
 
 
@@ -108,9 +109,9 @@ def test_nothing_found_is_said(study, results, tmp_path, monkeypatch, capsys):
         ct = sitk.ReadImage(str(images / "STUDY_0000.nii.gz"))
         output.mkdir()
         sitk.WriteImage(ct > 1e6, str(output / "STUDY.nii.gz"))
-        return subprocess.CompletedProcess(command, 0)
+        return 0, ""
 
-    monkeypatch.setattr(subprocess, "run", run_empty)
+    monkeypatch.setattr(prediction, "follow", run_empty)
     assert run(study, tmp_path / "out") == 1
     assert "found no IGTV" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -160,6 +161,28 @@ def test_refusals_before_any_work(study, results, threshold_for_nnunet, tmp_path
     monkeypatch.delenv("nnUNet_results")
     assert "nnUNet_results is not set" in refused(capsys, study, out)
     assert threshold_for_nnunet == []
+
+
+@pytest.mark.parametrize("dataset", ["", "²", "1²", "-1", "+1", "*", "../..", "9" * 5000, "Dataset902_*"])
+def test_what_is_no_dataset_is_refused(dataset, results):
+    with pytest.raises(IGTVError, match=r"no number or name of a dataset|no trained model"):
+        prediction.Model.find(dataset, TRAINER)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_traceback_of_nnunet_is_shown_only_where_it_is_not_the_error(status, capfd):
+    program = (
+        "import sys, traceback, os\n"
+        "print('progress', file=sys.stderr, flush=True)\n"
+        "try: raise OSError(28, 'No space left')\n"
+        "except OSError: traceback.print_exc()\n"
+        f"sys.exit({status})"
+    )
+    found = prediction.follow([sys.executable, "-c", program], dict(os.environ))
+    assert found == (status, "OSError: [Errno 28] No space left")
+    shown = capfd.readouterr().err
+    assert "progress" in shown
+    assert ("Traceback" in shown) == (status == 0)
 
 
 def test_outputs_are_never_overwritten(study, results, threshold_for_nnunet, tmp_path, capsys):
@@ -352,14 +375,14 @@ def test_images_are_private_and_gone_with_the_next_call(
     left.mkdir(parents=True)
     (left / "STUDY_0000.nii.gz").write_bytes(b"of a killed run")
     modes = []
-    stand_in = subprocess.run
+    stand_in = prediction.follow
 
     def watched(command, env):
         folder = Path(command[4]).parent
         modes.append((folder.parent, folder.stat().st_mode & 0o777, (folder / "input").is_dir()))
         return stand_in(command, env)
 
-    monkeypatch.setattr(subprocess, "run", watched)
+    monkeypatch.setattr(prediction, "follow", watched)
     assert run(study, tmp_path / "out") == 0
     assert modes == [(tmp_path / "out", 0o700, True)]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["RTSTRUCT.dcm"]

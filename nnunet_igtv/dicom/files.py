@@ -1,6 +1,7 @@
 """Finding DICOM files, and reading their headers."""
 
 import os
+import stat
 from pathlib import Path
 
 import pydicom
@@ -15,14 +16,43 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 def list_files(folder: str | Path) -> list[Path]:
-    """Every regular file under a folder (or the file itself), sorted; links to folders are not followed."""
+    """Every regular file under a folder (or the file itself), sorted; links to folders are not followed.
+
+    Raises IGTVError where a folder is missing or cannot be listed.
+    """
+    files, closed = find_files(folder)
+    if closed:
+        raise closed[0]
+    return files
+
+
+def find_files(folder: str | Path) -> tuple[list[Path], list[IGTVError]]:
+    """As `list_files`; what cannot be listed is returned as errors, and the rest is found."""
     folder = Path(folder)
     if folder.is_file():
-        return [folder]
+        return [folder], []
     if not folder.is_dir():
         raise IGTVError("no such file or folder", file=folder, remedy="check the path")
-    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.is_file())
+    files: list[Path] = []
+    refused: list[OSError] = []
+    for root, _, names in os.walk(folder, onerror=refused.append):
+        for path in (Path(root, name) for name in names):
+            try:
+                if stat.S_ISREG(path.stat().st_mode):
+                    files.append(path)
+            except FileNotFoundError:  # a link to nowhere
+                continue
+            except OSError as error:
+                refused.append(error)
+    closed = {str(error.filename): error for error in refused}
+    return sorted(files), [
+        IGTVError(
+            f"cannot be read ({error.strerror})",
+            file=name,
+            remedy="give yourself the permission, or take it out of the folder",
+        )
+        for name, error in sorted(closed.items())
+    ]
 
 
 def read_header(path: Path) -> Dataset | None:

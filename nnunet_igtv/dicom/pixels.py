@@ -14,6 +14,7 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dicom import streams
 from nnunet_igtv.dicom.attributes import integer, is_absent, number, text
 from nnunet_igtv.dicom.padding import Padding, padding_of
 from nnunet_igtv.dicom.quiet import quiet
@@ -122,6 +123,13 @@ def _shown(modality: str) -> str:
     return "PET" if modality == "PT" else modality
 
 
+def _check_size(dataset: Dataset) -> None:
+    stated = int(dataset.Rows), int(dataset.Columns)
+    for size in streams.sizes(dataset):
+        if size not in (None, stated):
+            raise ValueError(f"a compressed image of {size}, where the header says {stated}")
+
+
 def _decode(path: Path) -> tuple[np.ndarray, bool]:
     """Pixels of a file, and whether the rescale is already applied.
 
@@ -133,10 +141,12 @@ def _decode(path: Path) -> tuple[np.ndarray, bool]:
             dataset = pydicom.dcmread(path, force=True)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+            compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+            if compressed:
+                _check_size(dataset)
             try:
                 return dataset.pixel_array, False
             except Exception:
-                compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
                 if not compressed or dataset.get("NumberOfFrames", 1) != 1:
                     raise
                 return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.files import list_files, read_header
+from nnunet_igtv.dicom.files import find_files, read_header
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.rasterise import rasterise
@@ -37,8 +37,10 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
         options: how series are to be chosen, and the body weight where the PET headers have none.
     """
     root = Path(path)
-    headers, unreadable, others = [], [], 0
-    for file in tqdm(list_files(root), desc="reading headers", unit="file"):
+    files, closed = find_files(root)
+    unreadable = [{"file": _name(Path(str(e.file)), root), "reason": e.what} for e in closed]
+    headers, others = [], 0
+    for file in tqdm(files, desc="reading headers", unit="file"):
         try:
             header = read_header(file)
         except IGTVError as error:

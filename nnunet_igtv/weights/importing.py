@@ -76,8 +76,14 @@ def import_weights(
     if report.channels:  # where a trainer's checkpoint says what its channels were
         content["init_args"] = {"dataset_json": described(report.channels)}
     output.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(output) as partial:
-        torch.save(content, partial)
+    with written_whole(output) as partial, partial.open("wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:
+            cause = error.__context__  # torch hides what the system said
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, cause.strerror, str(output)) from error
+            raise
     return f"preset: {name or 'none, an architecture of its own'}\n{report.table()}\nwritten: {output}"
 
 

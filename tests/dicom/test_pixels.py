@@ -1,14 +1,18 @@
 """What becomes of stored values: units that are known or refused, padding, slices that are empty."""
 
+import imagecodecs
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from nnunet_igtv.dicom.padding import padding_of
 from nnunet_igtv.dicom.pixels import planes
 from nnunet_igtv.dicom.series import find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
 SHAPE = (20, 24)
 CIRCLE = np.hypot(*(np.indices(SHAPE) - np.array([[[9.5]], [[11.5]]]))) > 9  # outside of the reconstruction
 
@@ -136,3 +140,32 @@ def test_what_was_replaced_is_counted(patient, tmp_path):
     assert notes == ["480 voxels (10.0%) outside of the reconstruction (pixel padding) read as -1024"]
     assert (voxels[:, :2] == -1024).all()
     assert voxels.max() < 1000
+
+
+@pytest.mark.parametrize(
+    ("encode", "syntax"),
+    [
+        (imagecodecs.jpegls_encode, "1.2.840.10008.1.2.4.80"),
+        (lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k", reversible=True), JPEG_2000),
+        (lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="jp2", reversible=True), JPEG_2000),
+        (imagecodecs.ljpeg_encode, "1.2.840.10008.1.2.4.70"),
+    ],
+    ids=["JPEG-LS", "JPEG 2000", "JP2", "lossless JPEG"],
+)
+def test_a_compressed_image_must_have_the_size_of_the_header(encode, syntax, plane, tmp_path):
+    stored = tissue(0).astype(np.uint16)
+    whole = plane("CT", stored).values
+    path = tmp_path / "a.dcm"
+
+    def read(pixels):
+        image = dcmread(path)
+        image.PixelData = encapsulate([encode(np.ascontiguousarray(pixels))])
+        image["PixelData"].VR = "OB"
+        image.file_meta.TransferSyntaxUID = syntax
+        image.save_as(tmp_path / "compressed.dcm", enforce_file_format=True)
+        return next(planes([tmp_path / "compressed.dcm"], [None], [image])).values
+
+    np.testing.assert_array_equal(read(stored), whole)
+    for shape in ((SHAPE[1], SHAPE[0]), (SHAPE[0] // 2, SHAPE[1] * 2)):
+        with pytest.raises(IGTVError, match=r"compressed image of .* header says \(20, 24\)"):
+            read(stored.reshape(shape))

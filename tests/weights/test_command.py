@@ -1,6 +1,8 @@
 """`nnunet-igtv import-weights` from a file to a file that nnU-Net's own loader takes."""
 
 import argparse
+import resource
+import signal
 
 import pytest
 import torch
@@ -190,3 +192,15 @@ def test_a_network_much_larger_than_its_file_is_refused_before_it_is_made(tmp_pa
     said = capsys.readouterr().err
     assert "the network of these shapes has" in said
     assert "w.pth" in said
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, cipa_file, capsys):
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    try:
+        assert main(["import-weights", str(cipa_file), "-o", str(tmp_path / "out" / "w.pth")]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "File too large" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())

@@ -4,6 +4,7 @@ The cases keep the grid of the PET, on which the lesions were drawn and to which
 """
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import nifti
+from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 
@@ -30,7 +32,8 @@ class Options:
 
 def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """One item per study folder that holds an SUV.nii.gz; patients are the folders above."""
-    studies = sorted(p.parent for p in root.rglob("SUV.nii.gz"))
+    files, closed = find_files(root)
+    studies = [file.parent for file in files if file.name == "SUV.nii.gz"]
     if not studies:
         raise IGTVError(
             "no SUV.nii.gz in the folder", file=root, remedy="give the folder of the PETCT_… folders"
@@ -47,6 +50,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     if not items:
         raise IGTVError("the metadata table names no lung cancer patient of this folder", file=root)
     yield from items
+    yield from (error.but(file=os.path.relpath(str(error.file), root)) for error in closed)
 
 
 def _load(study: Path, root: Path, may_be_empty: bool) -> Case:

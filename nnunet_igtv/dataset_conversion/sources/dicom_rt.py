@@ -16,7 +16,7 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.files import list_files
+from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
@@ -53,7 +53,8 @@ def collect_studies(
     folder: Path, options: Options, jobs: int, make: Callable[[Study, Any], Case]
 ) -> Iterator[Item | IGTVError]:
     """As `collect`, for any function (picklable) that makes a case of a study."""
-    entries = index(list_files(folder), jobs)
+    files, closed = find_files(folder)
+    entries = index(files, jobs)
     studies, loose = group_studies(entries)
     patients = {_patient(study) for study in studies}
     if options.weight_kg is not None and len(patients) > 1:
@@ -63,7 +64,7 @@ def collect_studies(
             remedy="give it with the folder of the one patient whose PET has none, and append that case",
             settings=["weight_kg", "append"],
         )
-    if not studies and not loose:
+    if not studies and not loose and not closed:
         raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
     names = {e.path: e.secrets for e in entries}
     for study in studies:
@@ -71,7 +72,7 @@ def collect_studies(
         path = Path(os.path.commonpath([f.parent for f in study.files]))
         load = partial(load_study, study, options, folder, make)
         yield Item(study.key, _patient(study), path, load, secrets)
-    for error in loose:
+    for error in (*closed, *loose):
         yield error.but(file=_relative(Path(error.file or ""), folder))
 
 

@@ -7,6 +7,7 @@ folder that holds NIfTI files must hold one CT, one PET and one IGTV, told apart
 names.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, nifti
-from nnunet_igtv.dicom.files import list_files
+from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions
@@ -30,11 +31,13 @@ class Options(dicom_rt.Options):
 
 def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The DICOM studies under a folder, or else its NIfTI triples."""
-    images = [f for f in list_files(root) if f.name.lower().endswith((".nii", ".nii.gz"))]
+    files, closed = find_files(root)
+    images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz"))]
     if not images:
         yield from dicom_rt.collect(root, options, jobs)
         return
     _refuse_options_of_dicom(options, root)
+    yield from (error.but(file=os.path.relpath(str(error.file), root)) for error in closed)
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
         try:
