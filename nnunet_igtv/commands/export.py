@@ -38,9 +38,8 @@ def parser() -> Parser:
             help="the CT, where several lie on the mask's grid: number, description, date, phase:40 or uid:…",
         )
         sub.add_argument("--study", metavar="SELECTOR", help="its study: description, date or UID")
-        sub.add_argument(
-            "-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet"
-        )
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file to write")
+        sub.add_argument("--overwrite", action="store_true", help="replace an output that exists")
         sub.add_argument("--name", default="IGTV", help="name of the structure (default: IGTV)")
     groups = [rtstruct.add_mutually_exclusive_group(), seg]
     groups[0].add_argument(
@@ -79,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             anonymous=arguments.anonymous,
             ct=arguments.ct,
             study=arguments.study,
+            overwrite=arguments.overwrite,
         )
     else:
         from nnunet_igtv.export import write_seg
@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             anonymous=arguments.anonymous,
             ct=arguments.ct,
             study=arguments.study,
+            overwrite=arguments.overwrite,
         )
     say(written)
     return 0

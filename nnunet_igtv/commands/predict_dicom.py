@@ -35,6 +35,7 @@ def parser() -> Parser:
         metavar="DIR",
         help="folder for RTSTRUCT.dcm (and SEG.dcm)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist there")
     parser.add_argument(
         "--trust-model",
         action="store_true",
@@ -63,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
     if arguments.seg:
         outputs["seg"] = arguments.output / "SEG.dcm"
-    for output in outputs.values():
-        refuse_existing(output)
+    overwrite = arguments.overwrite
+    for kind, output in outputs.items():
+        refuse_existing(output, kind.upper(), overwrite)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
     model = Model.find(
@@ -93,9 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
             workspace=arguments.output,
             tell=lambda note: say(f"note: {note}"),
         )
-        write_rtstruct(found.mask, drawn_on, outputs["rtstruct"], name, extend=arguments.extend)
+        rtstruct = outputs["rtstruct"]
+        write_rtstruct(found.mask, drawn_on, rtstruct, name, extend=arguments.extend, overwrite=overwrite)
         if arguments.seg:
-            write_seg(found.mask, drawn_on, outputs["seg"], name)
+            write_seg(found.mask, drawn_on, outputs["seg"], name, overwrite=overwrite)
     for output in outputs.values():
         say(output)
     return 0

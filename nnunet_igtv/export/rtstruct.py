@@ -25,6 +25,7 @@ from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import ReferencedImage, referenced_frame, referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
+from nnunet_igtv.structures.contours import ON_EVERY_SLICE
 from nnunet_igtv.structures.structure_sets import references
 from nnunet_igtv.studies.choice import ReadingOptions
 
@@ -43,19 +44,21 @@ def write_rtstruct(
     anonymous: str | None = None,
     ct: str | None = None,
     study: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write `mask` as the structure `name` of a new RTSTRUCT file.
 
     Args:
         mask: nonzero voxels are the structure; on the CT's voxels, its axes in any order and direction.
         ct_folder: holds the CT series that the mask belongs to (and perhaps others); or the series itself.
-        output: the file to write; must not exist.
+        output: the file to write.
         name: the structure's name, at most 64 characters of any script, no backslash.
         colour: display colour, red, green, blue, 0 to 255.
         extend: an existing structure set of the same CT whose structures the new file carries as well.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
         ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
+        overwrite: replace the output if it is a RTSTRUCT; without it, an existing file is refused.
 
     Returns:
         The file written. Reading it back on the CT's grid gives exactly the mask.
@@ -77,7 +80,7 @@ def write_rtstruct(
         True
     """
     output = Path(output)
-    refuse_existing(output)
+    refuse_existing(output, "RTSTRUCT", overwrite)
     if anonymous is not None and extend is not None:
         raise IGTVError(
             "an existing structure set holds the patient's identity, so it cannot be extended anonymously",
@@ -148,7 +151,7 @@ def structure_set(
     if "PredecessorStructureSetSequence" in existing:
         dataset.PredecessorStructureSetSequence = existing.PredecessorStructureSetSequence
     _refer_to(dataset, ct, images)
-    _append_structure(dataset, trace(mask), ct, images, name, colour)
+    _append_structure(dataset, trace(mask), mask.GetSpacing()[2], ct, images, name, colour)
     return dataset
 
 
@@ -186,6 +189,7 @@ def _refer_to(dataset: Dataset, ct: Dataset, images: Sequence[ReferencedImage]) 
 def _append_structure(
     dataset: Dataset,
     contours: list[Contour],
+    thickness_mm: float,
     ct: Dataset,
     images: Sequence[ReferencedImage],
     name: str,
@@ -200,6 +204,7 @@ def _append_structure(
     structure.ReferencedFrameOfReferenceUID = ct.FrameOfReferenceUID
     structure.ROIName = name
     structure.ROIGenerationAlgorithm = "AUTOMATIC"
+    structure.ROIGenerationDescription = ON_EVERY_SLICE.format(thickness=thickness_mm)
 
     roi_contour = Dataset()
     roi_contour.ROIDisplayColor = list(colour)

@@ -58,17 +58,19 @@ def write_seg(
     anonymous: str | None = None,
     ct: str | None = None,
     study: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write `mask` as the one segment `name` of a new binary DICOM-SEG file.
 
     Args:
         mask: nonzero voxels are the segment; on the CT's voxels, its axes in any order and direction.
         ct_folder: holds the CT series that the mask belongs to; or the series itself.
-        output: the file to write; must not exist.
+        output: the file to write.
         name: the segment's label, at most 64 characters of any script, no backslash.
         anonymous: an ID to write in place of the patient's identity; all identifiers are fresh then.
         ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
+        overwrite: replace the output if it is a SEG; without it, an existing file is refused.
 
     Raises:
         IGTVError: highdicom is missing, a CT of several multi-frame files, or as `write_rtstruct`.
@@ -82,7 +84,7 @@ def write_seg(
         'dense'
     """
     output = Path(output)
-    refuse_existing(output)
+    refuse_existing(output, "SEG", overwrite)
     require_highdicom()
     series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
     if anonymous is not None:

@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 from nnunet_igtv.dicom.attributes import text, values_of
 from nnunet_igtv.errors import IGTVError
 
+# ROI Generation Description (3006,0038) of structures that this package writes: what a contour stands for
+ON_EVERY_SLICE = "nnunet-igtv: contours on every slice of {thickness:.7g} mm"
 CLOSED = {"CLOSEDPLANAR", "CLOSEDPLANARXOR", "INTERPOLATEDPLANAR"}
 EXCLUSIVE, POINT = "CLOSEDPLANARXOR", "POINT"
 
@@ -30,6 +32,7 @@ class Drawn:
         lines: contours of other types that are no outlines, of 3 points or more.
         line_types: their geometric types.
         exclusive: the file says that contours of one plane are combined by exclusive-or.
+        thickness_mm: of the slab that each contour stands for, where the file says it.
         notes: what was taken for something else than it says, or left out.
         fault: contours that cannot be read; None if all can.
     """
@@ -38,12 +41,13 @@ class Drawn:
     lines: list[np.ndarray] = field(default_factory=list)
     line_types: set[str] = field(default_factory=set)
     exclusive: bool = False
+    thickness_mm: float | None = None
     notes: list[str] = field(default_factory=list)
     fault: IGTVError | None = None
 
 
-def read_contours(items: Iterable[Dataset], file: Path) -> Drawn:
-    """The contours in a Contour Sequence of `file`."""
+def read_contours(items: Iterable[Dataset], file: Path, description: str = "") -> Drawn:
+    """The contours in a Contour Sequence of `file`, of a structure with this ROI Generation Description."""
     drawn = Drawn()
     closed: dict[str, int] = {}  # geometric type -> contours that were taken as closed
     tiny: list[str] = []  # geometric types of contours of fewer than three points
@@ -73,6 +77,8 @@ def read_contours(items: Iterable[Dataset], file: Path) -> Drawn:
         else:
             drawn.lines.append(points)
             drawn.line_types.add(kind)
+    if found := re.fullmatch(ON_EVERY_SLICE.split("{")[0] + r"(\d+(?:\.\d+)?) mm", description):
+        drawn.thickness_mm = float(found[1]) or None
     for kind, count in closed.items():
         said = f"the geometric type {kind}, and ends that meet" if kind else "no geometric type (3006,0042)"
         drawn.notes.append(f"{count} contour(s) with {said}: taken as closed contours")

@@ -3,7 +3,8 @@
 A plane stands for a slab: up to half-way to the next plane that continues it, if that is as near as the
 planes of this structure usually are, and else for half of that usual distance. So contours on every slice go
 to their slice, contours between slices to the nearest one, contours on every second or third slice leave no
-slices out, and a gap, or the space between two islands, stays empty and is reported.
+slices out, and a gap, or the space between two islands, stays empty and is reported. Where the file says how
+thick the slabs are (our own do), that is the usual distance.
 """
 
 from collections.abc import Sequence
@@ -131,14 +132,17 @@ def usual_distance(heights: np.ndarray, following: np.ndarray) -> float:
     return usual if usual <= COARSE or is_habit else 1.0
 
 
-def set_slabs(planes: list[Plane], reach: float = CONTINUES) -> float:
+def set_slabs(planes: list[Plane], reach: float = CONTINUES, usual: float | None = None) -> float:
     """Set the slab of each plane. Returns the usual distance of the planes, in slices.
 
-    `reach`: up to how many times that distance a plane continues another.
+    Args:
+        planes: of one structure.
+        reach: up to how many times the usual distance a plane continues another.
+        usual: that distance, where it is known.
     """
     heights = np.array([plane.height for plane in planes])
     above, below = _following(planes)
-    usual = usual_distance(heights, above)
+    usual = usual or usual_distance(heights, above)
     end = _half(usual)
     limit = max(reach * usual, 1.0) + TIE
     for i, plane in enumerate(planes):

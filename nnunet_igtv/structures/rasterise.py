@@ -82,7 +82,9 @@ def _fill(roi: Roi, grid: Grid, mask: np.ndarray, interpolate: bool) -> list[str
     notes = [*roi.drawn.notes, *_lines(roi, planes, grid)]
     if not planes:
         return notes
-    usual = set_slabs(planes, BRIDGES if interpolate else CONTINUES)
+    stated = roi.drawn.thickness_mm
+    known = None if stated is None else stated / grid.spacing[2]
+    usual = set_slabs(planes, BRIDGES if interpolate else CONTINUES, known)
     regions = {
         i: enclosed(plane.polygons, rows, columns, roi.drawn.exclusive)
         for i, plane in enumerate(planes)

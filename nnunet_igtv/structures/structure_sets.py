@@ -24,9 +24,12 @@ LISTED = 30  # names in one message
 
 @dataclass(frozen=True)
 class Roi:
-    """One structure: what was drawn for it, and the frame of reference that its coordinates are in."""
+    """One structure: what was drawn for it, and the frame of reference that its coordinates are in.
 
-    number: int
+    `number` is its ROI Number, "" where the file gives none.
+    """
+
+    number: str
     name: str
     drawn: Drawn
     frame_of_reference: str
@@ -140,25 +143,35 @@ def structure_set(file: Path, header: Dataset) -> StructureSet:
 
 
 def _structure_set(file: Path, header: Dataset) -> StructureSet:
-    items: dict[int, list[Dataset]] = {}
+    items: dict[str, list[Dataset]] = {}
     for item in header.get("ROIContourSequence") or []:
-        items.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or [])
+        items.setdefault(number_of(item, "ReferencedROINumber"), []).extend(item.get("ContourSequence") or [])
     frames, series = references(header)
     default = next(iter(frames)) if len(frames) == 1 else text(header, "FrameOfReferenceUID")
     rois: list[Roi] = []
     for item in header.get("StructureSetROISequence") or []:
-        number, name = int(item.ROINumber), text(item, "ROIName")
+        number, name = number_of(item, "ROINumber"), text(item, "ROIName")
         frame = text(item, "ReferencedFrameOfReferenceUID") or default
-        rois.append(Roi(number, name, read_contours(items.get(number, []), file), frame))
+        description = text(item, "ROIGenerationDescription")
+        rois.append(Roi(number, name, read_contours(items.get(number, []), file, description), frame))
     _refuse_shared_numbers(rois, file)
     return StructureSet(file, rois, series, frames | {roi.frame_of_reference for roi in rois} - {""}, header)
 
 
+def number_of(item: Dataset, name: str) -> str:
+    """A structure's number as digits ("01" is "1"); "" where it is empty or missing."""
+    number = text(item, name)
+    return str(int(number)) if number.isdecimal() else number
+
+
 def _refuse_shared_numbers(rois: list[Roi], file: Path) -> None:
-    """Of structures with one number, nobody can say whose the contours are."""
+    """Of structures without a number, or with one number, nobody can say whose the contours are."""
     counts = Counter(roi.number for roi in rois)
     for roi in rois:
-        if counts[roi.number] > 1:
+        if not roi.number:
+            what = f"structure {roi.name!r} has no ROI Number (3006,0022)"
+            roi.drawn.fault = IGTVError(what, file=file, remedy="give each structure a number of its own")
+        elif counts[roi.number] > 1:
             what = f"{counts[roi.number]} structures have the number {roi.number}"
             roi.drawn.fault = IGTVError(what, file=file, remedy="give each a number of its own")
 

@@ -9,7 +9,7 @@ import numpy as np
 from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed
+from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed, number_of
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.grouping import Study
 
@@ -105,7 +105,7 @@ def images_of(structures: StructureSet, rois: Sequence[Roi]) -> frozenset[str]:
     numbers = {roi.number for roi in rois}
     found = set()
     for item in attribute(structures.header, "ROIContourSequence") or []:
-        if attribute(item, "ReferencedROINumber") in numbers:
+        if number_of(item, "ReferencedROINumber") in numbers:
             for contour in attribute(item, "ContourSequence") or []:
                 for image in attribute(contour, "ContourImageSequence") or []:
                     found.add(text(image, "ReferencedSOPInstanceUID"))

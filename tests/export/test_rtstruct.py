@@ -47,6 +47,9 @@ def shapes():
         "checkerboard": checkers,
         "two lesions": filled(np.s_[1:3, 1:4, 1:4], np.s_[5:7, 7:10, 8:13]),
         "missing slice": filled(np.s_[1, 2:6, 2:6], np.s_[3, 2:6, 2:6]),
+        "every second slice": filled(*(np.s_[k, 2:6, 2:6] for k in (0, 2, 4, 6))),
+        "every third slice": filled(*(np.s_[k, 2:6, 2:6] for k in (0, 3, 6))),
+        "an island on every second slice": filled(np.s_[:, 1:4, 1:4], np.s_[::2, 6, 9]),
     }
 
 
@@ -85,12 +88,19 @@ def test_round_trip_in_every_orientation(direction, upright, write_ct, read_inde
 
 @pytest.mark.law
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**31), density=st.floats(0.02, 0.98))
-def test_round_trip_of_random_masks(seed, density, upright, write_ct, read_independently, tmp_path_factory):
+@given(
+    seed=st.integers(0, 2**31),
+    density=st.floats(0.02, 0.98),
+    empty=st.sampled_from([(), (1, 3, 5), (0, 2, 4, 6), (1, 2, 4, 5), (2, 3), (0, 1, 3, 4, 5)]),
+)
+def test_round_trip_of_random_masks(
+    seed, density, empty, upright, write_ct, read_independently, tmp_path_factory
+):
     folder = tmp_path_factory.mktemp("random")
     mask = np.random.default_rng(seed).random((7, 11, 14)) < density
-    mask[:, 5, 5] = True  # on every slice: readers may take contours on every second one for slabs
-    check(mask, upright, write_ct(folder / "ct", upright), folder / "rs.dcm", read_independently)
+    mask[list(empty)] = False
+    if mask.any():
+        check(mask, upright, write_ct(folder / "ct", upright), folder / "rs.dcm", read_independently)
 
 
 @pytest.mark.parametrize("kind", ["gtv", "igtv"])
@@ -191,6 +201,24 @@ def test_refusals_leave_nothing_behind(upright, write_ct, tmp_path):
     refused("another patient or study", extend=foreign)
     refused("no such file", extend=tmp_path / "absent.dcm")
     refused("is no RTSTRUCT", extend=next(ct.iterdir()))
+
+
+def test_what_exists_is_replaced_when_asked_for_only(upright, write_ct, tmp_path):
+    ct = write_ct(tmp_path / "ct", upright)
+    mask = upright.image(shapes()["single voxel"].astype(np.uint8))
+    output = write_rtstruct(mask, ct, tmp_path / "rs.dcm", "old")
+    before = output.read_bytes()
+    with pytest.raises(IGTVError, match="exists already") as error:
+        write_rtstruct(mask, ct, output, "new")
+    assert "overwrite" in error.value.settings
+    assert output.read_bytes() == before
+    write_rtstruct(mask, ct, output, "new", overwrite=True)
+    assert dcmread(output).StructureSetROISequence[0].ROIName == "new"
+    image = next(ct.iterdir())
+    before = image.read_bytes()
+    with pytest.raises(IGTVError, match="is no RTSTRUCT, and is not overwritten"):
+        write_rtstruct(mask, ct, image, overwrite=True)
+    assert image.read_bytes() == before
 
 
 def series_named(dataset):

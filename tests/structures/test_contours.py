@@ -177,6 +177,41 @@ def test_structures_that_share_a_number_are_refused(read, dicom):
         read(change)
 
 
+def test_empty_numbers_do_no_harm_to_the_other_structures(read, dicom):
+    def change(study):
+        dicom.add_roi(study.rt[0], "LUNG", [])
+        study.rois[1].ROINumber = None
+        study.rt[0].ROIContourSequence[1].ReferencedROINumber = None
+
+    mask, notes = read(change)
+    assert mask.sum() == WHOLE
+    assert notes == []
+
+
+def test_a_structure_without_a_number_is_refused(read):
+    def change(study):
+        study.rois[0].ROINumber = study.rt[0].ROIContourSequence[0].ReferencedROINumber = None
+
+    with pytest.raises(IGTVError, match=r"structure 'IGTV' has no ROI Number \(3006,0022\)"):
+        read(change)
+
+
+@pytest.mark.parametrize(
+    ("description", "filled"),
+    [("nnunet-igtv: contours on every slice of 3 mm", [2, 4, 6]), ("by hand, 3 mm", [2, 3, 4, 5, 6, 7])],
+)
+def test_only_our_files_say_that_slices_between_contours_are_empty(description, filled, read, dicom):
+    """A prediction may have parts on every second slice; people who draw so mean slabs."""
+
+    def change(study):
+        drawn = [dicom.contour(dicom.square(15, 13, 27, 23, 3 * k)) for k in (2, 4, 6)]
+        study.rt[0].ROIContourSequence[0].ContourSequence = drawn
+        study.rois[0].ROIGenerationDescription = description
+
+    mask, _ = read(change)
+    assert np.flatnonzero(mask.any((1, 2))).tolist() == filled
+
+
 def test_many_names_are_listed_in_part(tmp_path, patient, dicom):
     study = patient()
     for number in range(500):

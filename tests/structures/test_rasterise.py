@@ -27,7 +27,7 @@ def place(polygon, k, grid=GRID):
 
 
 def roi(contours, **drawn):
-    return Roi(1, "R", Drawn(list(contours), **drawn), "")
+    return Roi("1", "R", Drawn(list(contours), **drawn), "")
 
 
 def mask_of(contours, grid=GRID):
