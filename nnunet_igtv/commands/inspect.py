@@ -59,6 +59,8 @@ def _text(found: dict, spelled: Callable[[str], str | None]) -> str:
         joined = " and ".join(map(str, r["frames_of_reference"])) or "none"
         lines.append(f"registration {r['file']}: joins the frames of reference {joined}")
         lines += [f"    {r['problem']}"] if r["problem"] else []
+    for breath in found.get("breaths", []):
+        lines += _breath(breath)
     for choice in found["choices"]:
         lines += _choice(choice, spelled)
     lines += [f"unreadable: {u['file']}: {u['reason']}" for u in found["unreadable"]]
@@ -67,6 +69,29 @@ def _text(found: dict, spelled: Callable[[str], str | None]) -> str:
         f"{len(found['unreadable'])} unreadable files, {found['other_files']} other files"
     )
     return "\n".join(lines)
+
+
+def _breath(breath: dict) -> list[str]:
+    """The table of a 4D-CT's phases."""
+    rows = [("phase", "series", "slices", "spacing mm", "structures")]
+    for phase in breath["phases"]:
+        spacing = " x ".join(f"{v:g}" for v in phase["spacing"] or ()) or f"refused: {phase['problem']}"
+        names = ", ".join(phase["structures"]) or "none"
+        rows.append((phase["phase"], str(phase["series"]), str(phase["slices"]), spacing, names))
+    rows += [
+        (moment, ", ".join(map(str, ids)), "", "refused: there twice", "")
+        for moment, ids in breath["twice"].items()
+    ]
+    rows += [(moment, "", "", "missing", "") for moment in breath["missing"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"4D-CT in study {breath['study']}, phases told by {breath['told_by']}:"]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append(f"    {'  '.join(cells)}".rstrip())
+    for name, key in (("average", "averages"), ("maximum", "maxima")):
+        if breath[key]:
+            lines.append(f"    {name}: series {', '.join(map(str, breath[key]))}")
+    return lines
 
 
 def _choice(choice: dict, spelled: Callable[[str], str | None]) -> list[str]:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "check this installation: versions, folders, trainers, scan backend"),
     "phantom": ("phantom", "write a breathing PET/CT phantom cohort as DICOM"),
     "inspect": ("inspect", "list what a folder of DICOM holds"),
+    "motion": ("motion", "how a tumour moves through the phases of a 4D-CT"),
     "convert": ("convert", "convert PET/CT studies to an nnU-Net raw dataset"),
     "train": ("train", "train as nnUNetv2_train does, also under torchrun"),
     "import-weights": ("import_weights", "make a checkpoint that -pretrained_weights accepts"),

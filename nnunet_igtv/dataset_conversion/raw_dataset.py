@@ -2,6 +2,7 @@
 
 DatasetXXX_Name/imagesTr/CASE_0000.nii.gz  CT      labelsTr/CASE.nii.gz  {background 0, <label> 1}
                 imagesTr/CASE_0001.nii.gz  PET     dataset.json, conversion.json (how, per case; no identity)
+                motion/CASE.json, CASE.png         how the tumour moves, of a 4D-CT
 DatasetXXX_Name_record.sqlite              the record, which all else is written from; mode 600
 DatasetXXX_Name_manifest.csv               which study became which case; mode 600
 DatasetXXX.lock                            held by the one conversion that may write
@@ -23,6 +24,8 @@ from nnunet_igtv.atomic import replace
 from nnunet_igtv.channels import CT_PET, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
+from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
+from nnunet_igtv.dataset_conversion.motion_files import write_motion
 from nnunet_igtv.dataset_conversion.record import Record, Row
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
@@ -300,7 +303,9 @@ class RawDataset:
 
 
 def _write(folder: Path, split: str, name: str, case: Case) -> list[int]:
-    """Write the files of a case; runs in a worker process."""
+    """Write the files of a case, a report of its motion first; runs in a worker process."""
+    if isinstance(motion := case.provenance.get("motion"), dict):
+        write_motion(motion, folder / MOTION / name, name)
     return write_case(case, case_files(folder, name, split), folder / SCRATCH)
 
 

@@ -48,13 +48,13 @@ def _ends(uids: Sequence[str]) -> dict[str, str]:
 
 
 def _cells(series: Series) -> list[str]:
-    percent = traits.phase(series)
+    moment = traits.moment(series)
     spacing = [] if series.fault else [f"{value:g}" for value in np.round(series.grid.spacing, 2)]
     return [
         str(series.number) if has_number(series) else "",
         traits.description(series),
         traits.day(series, with_time=True),
-        "" if percent is None else f"{percent:g}",
+        "" if moment is None else str(moment).removesuffix(" %"),
         str(len(series.headers)),
         " x ".join(spacing) or "no regular stack",
     ]

@@ -22,6 +22,8 @@ from nnunet_igtv.studies.case_parts import known_from
 from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.grouping import Study, entry_of, group_studies
 from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.studies.phase_structures import structures_by_phase
+from nnunet_igtv.studies.phases import FourD, find_4d
 from nnunet_igtv.studies.registration import Registration, find_registrations
 from nnunet_igtv.suv import suv_factors
 
@@ -61,6 +63,8 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     registrations = find_registrations(headers)
     studies, frames = _Numbers(), _Numbers()
     ids = {id(s): number for number, s in enumerate(series, start=1)}
+    groups = _studies(headers, series, sets, registrations)
+    breaths = [(group, breath) for group in groups for breath in find_4d(group.series)]
     return {
         "format": FORMAT,
         "series": [
@@ -80,12 +84,12 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
                 "structure_set": None if drawn is None else _name(drawn.file, root),
             }
             | _choice(group, drawn, ids, options)
-            for group in _studies(headers, series, sets, registrations)
+            for group in groups
             for drawn in [*group.structure_sets, None]
         ],
         "unreadable": unreadable,
         "other_files": others,
-    }
+    } | ({"breaths": [_breath(b, group, ids, studies) for group, b in breaths]} if breaths else {})
 
 
 def _studies(
@@ -104,6 +108,33 @@ def _studies(
             joining = [r for r in registrations if r.file in files]
             found.append(Study(mine, [s for s in sets if s.file in files], joining))
     return sorted(found, key=lambda study: series.index(study.series[0]))
+
+
+def _breath(breath: FourD, study: Study, ids: dict[int, int], studies: "_Numbers") -> dict:
+    """The phases of a 4D-CT, and what is missing of it."""
+    names = structures_by_phase(study.structure_sets, breath)
+    phases = []
+    for phase in breath.phases:
+        s = phase.series
+        phases.append(
+            {
+                "phase": str(phase),
+                "series": ids[id(s)],
+                "slices": len(s.headers),
+                "spacing": None if s.fault else [round(v, 6) for v in s.grid.spacing],
+                "structures": names[phase.moment],
+                "problem": s.fault.what if s.fault else None,
+            }
+        )
+    return {
+        "study": studies[breath.series[0].study_uid],
+        "told_by": breath.told_by,
+        "phases": phases,
+        "twice": {str(moment): [ids[id(s)] for s in found] for moment, found in breath.twice.items()},
+        "missing": [str(moment) for moment in breath.missing],
+        "averages": [ids[id(s)] for s in breath.averages],
+        "maxima": [ids[id(s)] for s in breath.maxima],
+    }
 
 
 def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], options: ReadingOptions) -> dict:

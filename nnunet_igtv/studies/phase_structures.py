@@ -104,6 +104,22 @@ def drawn_on_phases(study: Study, breath: FourD, pattern: str) -> list[Moment]:
     return [phase.moment for phase in breath.phases if phase.moment in found]
 
 
+def structures_by_phase(sets: Sequence[StructureSet], breath: FourD) -> dict[Moment, list[str]]:
+    """The names of the structures that were drawn on each phase, or that hold its number where they were
+    drawn on none."""
+    names: dict[Moment, list[str]] = {phase.moment: [] for phase in breath.phases}
+    for s in sets:
+        found, _ = _by_reference([s], breath, ".*", set())
+        for moment, drawn in found.items():
+            names[moment] += [roi.name for _, roi in drawn]
+        for roi in s.rois if not found else ():
+            for phase in breath.phases:
+                value = re.escape(f"{phase.moment.value:g}")
+                if re.search(rf"(?<![\d.])0*{value}(?:\.0)?(?![\d.])", roi.name):
+                    names[phase.moment].append(roi.name)
+    return names
+
+
 def _is_drawn(roi: Roi) -> bool:
     return bool(roi.contours) or roi.drawn.fault is not None
 

@@ -7,7 +7,7 @@ anything else a description.
     description:TEXT    the description is TEXT; else holds TEXT, or TEXT is a regular expression for all of
                         it (case does not count)
     date:2024-03-05     acquired on that day; a time may follow (2024-03-05 13); or `date:first`, `date:last`
-    phase:40            breathing phase in per cent
+    phase:40            breathing phase in per cent, or its number where phases are numbered
     uid:1.2.840…        the UID, or how it ends
 
 For a study, description, date and UID are the study's own; it has no number and no phase.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.dicom.traits import phase, study_date, taken
+from nnunet_igtv.dicom.traits import moment, study_date, taken
 from nnunet_igtv.errors import IGTVError
 
 KEYS = {
@@ -83,8 +83,8 @@ class Selector:
         if self.key == "number":
             return series.number == int(self.value)
         if self.key == "phase":
-            found = phase(series)
-            return found is not None and abs(found - float(self.value.rstrip("% "))) < 0.5
+            found = moment(series)
+            return found is not None and abs(found.value - float(self.value.rstrip("% "))) < 0.5
         if self.key == "date":
             return self._date(series).startswith(self.value)
         return (series.study_uid if self.setting == "study" else series.uid).endswith(self.value)

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.convert import convert
 from nnunet_igtv.dataset_conversion.motion import motion_report, position
 from nnunet_igtv.grids import Grid
@@ -126,6 +127,31 @@ def test_a_foreign_average_is_noticed(study, raw):
 # ------------------------------------------------------------------------------------------------ motion
 
 
+def test_the_report_is_written_with_the_case_and_by_its_command(written, raw, tmp_path, capsys):
+    *_, record = converted(written, raw, structure="GTV_{phase}")
+    folder = raw / "Dataset701_D701" / "motion"
+    assert sorted(file.name for file in folder.iterdir()) == ["D701_0001.json", "D701_0001.png"]
+    report = json.loads((folder / "D701_0001.json").read_text())
+    assert report == record["motion"]
+    assert "4DCT" not in (folder / "D701_0001.json").read_text()  # the patient's id
+    study = written / f"4DCT-{SEED}-000"
+    assert main(["motion", str(study), "--structure", "GTV.*", "-o", str(tmp_path / "m")]) == 0
+    assert "farthest phases" in capsys.readouterr().out
+    assert json.loads((tmp_path / "m" / "motion.json").read_text()) == report
+    picture = sitk.ReadImage(str(tmp_path / "m" / "motion.png"))
+    assert picture.GetWidth() > 800
+    assert main(["motion", str(study), "--structure", "PTV_{phase}"]) == 1
+    assert "--structure" in capsys.readouterr().err
+
+
+def test_inspect_shows_the_phases_in_a_table(written, capsys):
+    assert main(["inspect", str(written)]) == 0
+    printed = capsys.readouterr().out
+    assert "phases told by Series Description" in printed
+    row = next(line for line in printed.splitlines() if line.split()[:2] == ["40", "%"])
+    assert row.split()[3:] == ["12", "12", "x", "12", "x", "9", "GTV_40"]
+
+
 GRID = Grid((40, 40, 80), (1.0, 1.0, 1.0), (-20.0, 0.0, 5.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 
 
@@ -156,6 +182,27 @@ def test_displacements_along_the_axes_of_the_patient():
     largest = max(phase["volume_ml"] for phase in found["phases"])
     assert found["igtv_over_largest_gtv"] == pytest.approx(found["igtv_ml"] / largest, abs=1e-3)
     assert found["flags"] == []
+
+
+def test_the_phantoms_motion_is_found_to_half_a_millimetre():
+    """On pixels of 2 mm and slices of 3 mm, for ten phases of five patients."""
+    from nnunet_igtv.phantom.anatomy import Patient
+    from nnunet_igtv.phantom.shapes import Centres
+
+    for seed in range(5):
+        patient = Patient.random(np.random.default_rng(seed))
+        low = np.array(patient.tumour.centre) - patient.tumour.reach - (1, 8, 27)
+        x, y, z = (
+            start + np.arange(n) * step for start, n, step in zip(low, (60, 60, 40), (2, 2, 3), strict=True)
+        )
+        grid = Grid((60, 60, 40), (2.0, 2.0, 3.0), tuple(low), GRID.direction)
+        points = Centres(x[None, None], y[None, :, None], z[:, None, None])
+        shifts = [patient.breathing.tumour_shift((k / 10 + 0.5) % 1) for k in range(10)]
+        masks = [patient.tumour.distance(points, shift) <= 0 for shift in shifts]
+        found = motion_report([position(f"{10 * k} %", m, grid) for k, m in enumerate(masks)], 1.0)
+        for phase, shift in zip(found["phases"], shifts, strict=True):
+            assert list(phase["displacement_mm"].values()) == pytest.approx(shift - shifts[5], abs=0.5)
+        assert found["flags"] == []
 
 
 def test_a_large_smooth_motion_is_no_jump_and_one_bad_contour_is():

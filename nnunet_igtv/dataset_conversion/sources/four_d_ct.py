@@ -4,7 +4,7 @@ The phases are found by their headers (studies/phases.py). The CT channel is the
 one of them; the label an IGTV as it was drawn, or the union of the GTVs of all phases, each on its own phase.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.motion import motion_report, position
+from nnunet_igtv.dataset_conversion.phase_union import Label, refuse_other_frame, united
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import Grid
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
-from nnunet_igtv.structures.structure_sets import Roi, StructureSet
 from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import known_from, structures_meant
@@ -55,18 +53,6 @@ class Options(dicom_rt.Options):
     )
 
 
-@dataclass(frozen=True)
-class Label:
-    """A label on the grid that it was drawn on, and what is known about it."""
-
-    grid: Grid
-    mask: np.ndarray
-    sets: list[StructureSet]
-    names: list[str]
-    notes: list[str]
-    motion: dict | None = None
-
-
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
     has_place(options.structure)
@@ -83,10 +69,14 @@ def case_of(study: Study, options: Options) -> Case:
     breath = the_4d(selected(study.series, options, "study"))
     drawn = _per_phase(study, breath, options)
     ct = breath_ct(study.series, breath, options.channel, options, options.min_phases)
-    label = _union(drawn, breath, options) if drawn else _as_drawn(study, breath, ct, options)
+    label = (
+        united(drawn, breath, options.interpolate, options.trust_frames)
+        if drawn
+        else _as_drawn(study, breath, ct, options)
+    )
     known = replace(
         known_from([(s, []) for s in label.sets]),
-        points=_extent(label),
+        points=label.extent,
         registrations=tuple(study.registrations),
     )
     pet_chosen = choose_pet(study.of("PT"), options, known, ct.series) if study.of("PT") else _no_pet()
@@ -124,7 +114,7 @@ def case_of(study: Study, options: Options) -> Case:
         "notes": [*ct_read.notes, *pet_read.notes],
         "chosen": {"ct": ct.why, "pet": pet_chosen.why},
         **({"registration": joined.recorded} if joined else {}),
-        "volume_ml": round(float(label.mask.sum()) * float(np.prod(label.grid.spacing)) / 1000, 3),
+        "volume_ml": round(label.volume_ml, 3),
         "ct_covered_by_pet": round(share, 3),
         "grid": options.grid,
         "left_out": [
@@ -166,53 +156,16 @@ def _per_phase(study: Study, breath: FourD, options: Options) -> PhaseStructures
     return phase_structures(study, breath, options.structure, options.min_phases, options.union and by_name)
 
 
-def _union(drawn: PhaseStructures, breath: FourD, options: Options) -> Label:
-    """Each phase's structures on that phase's grid, and all of them together."""
-    grid = breath.grid
-    union, notes, positions = grid.empty(), list(drawn.problems), []
-    for phase, rois in drawn.drawn:
-        _same_frame(rois, phase.series.frame_of_reference, options)
-        try:
-            found = rasterise(rois, phase.series.grid, options.interpolate)
-        except IGTVError as error:
-            raise error.but(what=f"phase {phase}: {error.what}") from error
-        union |= found.mask
-        notes += [f"phase {phase}: {note}" for note in found.notes]
-        positions.append(position(str(phase), found.mask, grid))
-    volume = float(union.sum()) * float(np.prod(grid.spacing)) / 1000
-    is_cycle = breath.is_cycle and len(positions) == len(breath.phases)
-    report = motion_report(positions, volume, is_cycle)
-    return Label(grid, union, list(drawn.sets), drawn.names, notes, report)
-
-
 def _as_drawn(study: Study, breath: FourD, ct: BreathCT, options: Options) -> Label:
     """The structure as it was drawn, on the grid of the CT channel."""
     structures = structures_meant(study, options.structure, options, options.union)
     rois = [roi for _, found in structures for roi in found]
-    _same_frame(rois, ct.series.frame_of_reference, options)
+    refuse_other_frame(rois, ct.series.frame_of_reference, options.trust_frames)
     found = rasterise(rois, ct.series.grid, options.interpolate)
     on_one = drawn_on_phases(study, breath, options.structure)
     notes = [f"the structure was drawn on phase {m}, and is taken for the IGTV as it is" for m in on_one]
     sets = [s for s, _ in structures]
     return Label(ct.series.grid, found.mask, sets, [roi.name for roi in rois], notes + found.notes)
-
-
-def _same_frame(rois: Sequence[Roi], frame: str, options: Options) -> None:
-    if options.trust_frames or all(roi.frame_of_reference in ("", frame) for roi in rois):
-        return
-    raise IGTVError(
-        "the structure and the 4D-CT have different frames of reference",
-        remedy="add the images that the structure was drawn on, or trust the frames if they are aligned",
-        settings=["trust_frames"],
-    )
-
-
-def _extent(label: Label) -> np.ndarray:
-    """The corners, (2, 3) mm, of the box around the label: what a PET must cover."""
-    index = np.argwhere(label.mask)[:, ::-1]
-    corners = np.stack([index.min(0), index.max(0)])
-    matrix = label.grid.matrix
-    return corners @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 SOURCE = Source(
