@@ -23,6 +23,7 @@ from nnunet_igtv import __version__
 from nnunet_igtv.errors import IGTVError
 
 KEY = "nnunet_igtv"
+WITHOUT_PET = "cases_without_pet"
 CT, PET = "CT", "PET"
 _PET_NAME = re.compile(r"pet|suv|fdg|(?<![a-z])pt(?![a-z])", re.IGNORECASE)
 # "ct", "CTres", "CTAC", "lowdoseCT", "CBCT", "HU"; not "direct" or "SPECT"
@@ -53,9 +54,17 @@ GREY: tuple[Channel, Channel] = (Channel(CT, "8-bit grey levels"), Channel(PET, 
 CT_PET_OF_ANY_UNIT: tuple[Channel, Channel] = (Channel(CT, ""), Channel(PET, ""))
 
 
-def described(channels: Sequence[Channel]) -> dict[str, Any]:
-    """The entry of dataset.json that says what the channels are."""
-    return {KEY: {"version": __version__, "channels": [asdict(channel) for channel in channels]}}
+def described(channels: Sequence[Channel], without_pet: int = 0) -> dict[str, Any]:
+    """The entry of dataset.json that says what the channels are, and how many training cases have no PET."""
+    entry = {"version": __version__, "channels": [asdict(channel) for channel in channels]}
+    return {KEY: entry | ({WITHOUT_PET: without_pet} if without_pet else {})}
+
+
+def cases_without_pet(dataset_json: Mapping[str, Any]) -> int:
+    """How many training cases of a dataset have no PET: their channel 1 is 0 everywhere."""
+    entry = dataset_json.get(KEY)
+    count = entry.get(WITHOUT_PET, 0) if isinstance(entry, Mapping) else 0
+    return count if isinstance(count, int) else 0
 
 
 def channels_of(dataset_json: Mapping[str, Any], file: str | Path | None = None) -> tuple[Channel, ...]:

@@ -35,6 +35,7 @@ def rewrite_plans(
     slice_interaction: str,
     auxiliary_heads: bool = False,
     slices: int = SLICES,
+    optional_pet: bool = False,
 ) -> dict[str, Any]:
     """The same plans with `configuration` turned into 2.5D; everything else is copied.
 
@@ -48,6 +49,7 @@ def rewrite_plans(
         auxiliary_heads: whether it has the heads that deep supervision trains.
         slices: slices in a stack, unless the plans' "igtv" entry names a number; fewer where not even the
             smallest batch of them fits the memory.
+        optional_pet: whether it is to know stacks without a PET. A plan without the word means no.
 
     Raises:
         IGTVError: unknown configuration, preset or slice interaction, inheritance in a circle, a cascade,
@@ -64,7 +66,7 @@ def rewrite_plans(
         parts = {
             "slice_interaction": interaction_name(slice_interaction),
             "auxiliary_heads": auxiliary_heads,
-        }
+        } | ({"optional_pet": True} if optional_pet else {})
         resolved = _as_stack(resolved, preset, parts, slices)
     plans["configurations"][configuration] = resolved
     return plans

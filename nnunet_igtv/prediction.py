@@ -16,11 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
-from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series, group_series, read_headers
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
@@ -28,7 +27,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
 from nnunet_igtv.structures.structure_sets import read_structure_set, references
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
-from nnunet_igtv.studies.images import ct_volume, pet_volume
+from nnunet_igtv.studies.images import ct_volume
 from nnunet_igtv.studies.registration import find_registrations
 from nnunet_igtv.weights.trust import check_model, read_json
 
@@ -44,6 +43,7 @@ class Model:
         dataset, trainer, plans, configuration, folds, checkpoint: as `nnUNetv2_predict` is told.
         structure: name of its one label.
         file_ending: of the images that it reads.
+        optional_pet: whether it was trained on studies without a PET too.
         trusted: whether its files may run code when they are loaded.
 
     Examples:
@@ -62,6 +62,7 @@ class Model:
     structure: str
     file_ending: str
     trusted: bool = False
+    optional_pet: bool = False
 
     @classmethod
     def find(
@@ -128,7 +129,17 @@ class Model:
             labels[0],
             description["file_ending"],
             trust_model,
+            _knows_no_pet(read_json(found[0].with_name("plans.json")), configuration),
         )
+
+
+def _knows_no_pet(plans: dict, configuration: str) -> bool:
+    """Whether the plans that a model was trained with say that it knows studies without a PET."""
+    try:
+        network = plans["configurations"][configuration]["architecture"]["arch_kwargs"]
+        return network.get("optional_pet") is True
+    except (KeyError, TypeError, AttributeError):  # of another trainer, or an older one
+        return False
 
 
 def _examine(folder: Path, folds: Sequence[str | int], checkpoint: str) -> None:
@@ -192,7 +203,7 @@ def predict(
 
 def predict_series(
     ct: Chosen,
-    pet: Chosen,
+    pet: Chosen | None,
     model: Model,
     device: str = "cuda",
     *,
@@ -204,16 +215,20 @@ def predict_series(
     """The structure on a CT series, from it and a PET series; see `predict`.
 
     Args:
+        pet: None for a study without a PET, which the model must have been trained for.
         workspace: where the images are kept meanwhile, in a folder that only its owner can read; None for
             the system's folder of temporary files.
         tell: called with each of the notes before nnU-Net is.
     """
-    with _private_folder(workspace) as folder:
-        moved = pet.joined.matrix if pet.joined else None
-        notes = write_input(
-            ct.series, pet.series, folder / "input", model.file_ending, options.weight_kg, moved
+    if pet is None and not model.optional_pet:
+        raise IGTVError(
+            "there is no PET, and the model was not trained without one",
+            remedy="add the PET, or take a model of a trainer named …ModalityDropout",
+            settings=["trainer"],
         )
-        notes = (*ct.warnings, *pet.warnings, *notes)
+    with _private_folder(workspace) as folder:
+        read = pet_channel(pet, options.weight_kg)
+        notes = (*ct.warnings, *write_input(ct.series, read, folder / "input", model.file_ending))
         for note in notes:
             tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
@@ -242,8 +257,8 @@ def _private_folder(parent: Path | None) -> Iterator[Path]:
 
 def choose_series(
     study: str | Path, options: ReadingOptions = DEFAULTS, extend: str | Path | None = None
-) -> tuple[Chosen, Chosen]:
-    """The CT and the PET to predict from, by the rules of the converters.
+) -> tuple[Chosen, Chosen | None]:
+    """The CT and the PET to predict from, by the rules of the converters; None for a PET that is absent.
 
     Args:
         study: folder of one patient.
@@ -267,31 +282,21 @@ def choose_series(
         raise error.but(file=error.file or study) from error
 
 
-def write_input(
-    ct_series: Series,
-    pet_series: Series,
-    folder: Path,
-    ending: str,
-    weight_kg: float | None = None,
-    moved: np.ndarray | None = None,
-) -> tuple[str, ...]:
+def write_input(ct_series: Series, pet: PetChannel, folder: Path, ending: str) -> tuple[str, ...]:
     """CT in HU and PET in SUV on the CT's grid, named as nnU-Net expects.
-
-    Args:
-        moved: (4, 4) matrix that takes a point of the PET to the CT; None where both share a space.
 
     Returns:
         What a person should know about them.
     """
-    pet_read, ct_read = pet_volume(pet_series, weight_kg), ct_volume(ct_series)
-    ct, pet = ct_read.image, pet_read.image
-    share = check_overlap(ct, pet, sitk.Image(ct.GetSize(), sitk.sitkUInt8), moved)
+    ct_read = ct_volume(ct_series)
+    ct = ct_read.image
+    share = pet.check_overlap(ct, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
     folder.mkdir(parents=True)
     sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
-    sitk.WriteImage(onto(pet, ct, moved=moved), str(folder / f"{_CASE}_0001{ending}"))
+    sitk.WriteImage(pet.onto(ct), str(folder / f"{_CASE}_0001{ending}"))
     partly = f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0"
-    said = (*pet_read.warnings, *ct_read.warnings, *ct_read.notes, *pet_read.notes)
-    return (*said, *([partly] if share < 0.995 else []))
+    said = (*pet.warnings, *ct_read.warnings, *ct_read.notes, *pet.notes)
+    return (*said, *([partly] if pet.image is not None and share < 0.995 else []))
 
 
 def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:

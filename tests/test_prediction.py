@@ -20,6 +20,7 @@ from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.environment import FOLDER
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.cohort import write_cohort
+from nnunet_igtv.plans import NETWORK
 
 TRAINER = "IGTVTransferTrainerNano"
 
@@ -274,6 +275,26 @@ def test_weight_and_frames_as_for_a_conversion(results, threshold_for_nnunet, pa
     *_, (_, suv) = threshold_for_nnunet
     expected = onto(read_pet(folder / "PET", 70), read_ct(folder / "CT"))
     assert np.array_equal(sitk.GetArrayFromImage(suv), sitk.GetArrayFromImage(expected))
+
+
+def test_without_a_pet_the_model_must_have_been_trained_so(
+    results, threshold_for_nnunet, patient, tmp_path, capsys
+):
+    made = patient("a")
+    made.pet = []
+    study = made.write(tmp_path / "study")
+    assert "no PET series in the study" in refused(capsys, study, tmp_path / "out")
+    said = refused(capsys, study, tmp_path / "out", "--no-pet", "missing")
+    assert "the model was not trained without one" in said
+    assert not threshold_for_nnunet
+    kwargs = {"arch_kwargs": {"optional_pet": True}, "_kw_requires_import": []}
+    network = {"architecture": {"network_class_name": NETWORK, **kwargs}}
+    (results / "plans.json").write_text(json.dumps({"configurations": {"2d": network}}))
+    # the substitute for nnU-Net finds nothing in a PET of zeros
+    assert "the model found no IGTV" in refused(capsys, study, tmp_path / "out", "--no-pet", "missing")
+    *_, (ct, pet) = threshold_for_nnunet
+    assert ct.GetSize() == pet.GetSize()
+    assert not sitk.GetArrayFromImage(pet).any()
 
 
 def test_two_studies_are_refused_and_one_is_named(results, threshold_for_nnunet, patient, tmp_path, capsys):

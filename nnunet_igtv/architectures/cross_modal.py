@@ -115,12 +115,27 @@ class CrossModalInteraction(nn.Module):
     """CRM, DCIM and fusion at one stage: CT and PET maps (M, H, W, C) -> one map (M, H, W, C).
 
     The sum takes the maps as the encoder gave them; the rectified ones enter through the interaction only.
+
+    Args:
+        optional_pet: with a learned vector `no_pet` (C), which stands for the map of a PET that is absent.
     """
 
-    def __init__(self, width: int, states: int, expansion: int, gate_width: int, gate_grid: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        states: int,
+        expansion: int,
+        gate_width: int,
+        gate_grid: int,
+        optional_pet: bool = False,
+    ) -> None:
         super().__init__()
+        self.no_pet = nn.Parameter(torch.zeros(width)) if optional_pet else None
         self.rectification = ChannelRectification(gate_width, gate_grid)
         self.interaction = RegionInteraction(width, states, expansion)
 
-    def forward(self, ct: Tensor, pet: Tensor) -> Tensor:
+    def forward(self, ct: Tensor, pet: Tensor, absent: Tensor | None = None) -> Tensor:
+        """`absent` (M) of bool: which slices have no PET; with `optional_pet` only."""
+        if absent is not None and self.no_pet is not None:
+            pet = torch.where(absent[:, None, None, None], self.no_pet.to(pet.dtype), pet)
         return ct + pet + self.interaction(*self.rectification(ct, pet))

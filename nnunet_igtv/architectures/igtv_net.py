@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from nnunet_igtv.architectures.absent_pet import is_absent
 from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
 from nnunet_igtv.architectures.decoder import Decoder
 from nnunet_igtv.architectures.encoder import VMambaEncoder
@@ -40,6 +41,8 @@ class IGTVNet(nn.Module):
         auxiliary_heads: with further heads at 1/4, 1/8 and 1/16 of the size, for deep supervision.
         deep_supervision: ask them: the result is a list of logits, finest first. nnU-Net passes it, true in
             training and false at prediction, and switches it later as `decoder.deep_supervision`.
+        optional_pet: for models that are trained without a PET too: a stack whose PET channel is constant has
+            none (`absent_pet`), and the logits do not depend on its value.
         checkpointing: recompute the activations of every block in the backward pass: less memory, more time.
 
     The other arguments are the fields of `presets.Preset`.
@@ -66,6 +69,7 @@ class IGTVNet(nn.Module):
         slice_interaction: str | bool = DEFAULT,
         auxiliary_heads: bool = False,
         deep_supervision: bool = False,
+        optional_pet: bool = False,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -77,9 +81,12 @@ class IGTVNet(nn.Module):
         self.encoder = VMambaEncoder(width, encoder_depths, encoder_states, expansion, encoder_drop_path)
         widths = [width * 2**i for i in range(len(encoder_depths))]
         self.cross_modal = nn.ModuleList(
-            CrossModalInteraction(w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i))
+            CrossModalInteraction(
+                w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i), optional_pet
+            )
             for i, w in enumerate(widths)
         )
+        self.optional_pet = optional_pet
         self.slice_interaction = build_slice_interaction(slice_interaction, widths, auxiliary_heads)
         self.decoder = Decoder(
             width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, auxiliary_heads
@@ -93,9 +100,10 @@ class IGTVNet(nn.Module):
         B, modalities, S, H, W = x.shape
         if modalities != 2:
             raise ValueError(f"expected (B, 2, S, H, W) with CT and PET, got {tuple(x.shape)}")
+        absent = is_absent(x[:, 1]).repeat_interleave(S) if self.optional_pet else None
         x = x.transpose(0, 1).reshape(2 * B * S, H, W, 1)  # one encoder call for both modalities, CT first
         maps = self.encoder(pad_to_multiple(x, STRIDE))
-        fused = [cross(*m.chunk(2)) for cross, m in zip(self.cross_modal, maps, strict=True)]
+        fused = [cross(*m.chunk(2), absent) for cross, m in zip(self.cross_modal, maps, strict=True)]
         fused = _slices(self.slice_interaction.after_fusion(_stacks(fused, S)))
         features = self.decoder(fused)
         features = _slices(self.slice_interaction.before_heads(_stacks(features, S)))

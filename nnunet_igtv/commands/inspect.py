@@ -104,5 +104,7 @@ def _choice(choice: dict, spelled: Callable[[str], str | None]) -> list[str]:
         lines.append(f"    refused: {IGTVError(**choice['refused']).text(spelled)}")
     else:
         for name in ("ct", "pet"):
-            lines.append(f"    {name.upper()}: series {choice[name]['series']}; {choice[name]['why']}")
+            one = choice[name]
+            shown = f"series {one['series']}; {one['why']}" if one else "none"
+            lines.append(f"    {name.upper()}: {shown}")
     return lines + [f"    {warning}" for warning in choice["warnings"]]

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         drawn_on = series if arguments.anonymous is None else anonymised(series, arguments.anonymous)
         check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
         for modality, chosen in (("CT", ct), ("PET", pet)):
-            say(f"{modality}: {described(chosen.series)}; {chosen.why}")
+            say(f"{modality}: {described(chosen.series)}; {chosen.why}" if chosen else f"{modality}: none")
         found = predict_series(
             ct,
             pet,

@@ -278,26 +278,27 @@ class RawDataset:
         text = json.dumps(record, indent=1, sort_keys=True)
         self.record.publish(self.folder / "conversion.json", text)
         training = [row for row in done if row.split == "train"]
-        self._write_dataset_json(len(training))
+        self._write_dataset_json(training)
         self.to_do = write_splits(training, self.folder)
         shutil.rmtree(self.folder / SCRATCH)
 
-    def _write_dataset_json(self, training_cases: int) -> None:
+    def _write_dataset_json(self, training: Sequence[Row]) -> None:
         """By nnU-Net's own function."""
         from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
         scratch = self.folder / SCRATCH
+        without_pet = sum(row.provenance.get("pet") == "absent" for row in training)
         generate_dataset_json(
             str(scratch),
             {"0": "CT", "1": "CT"},
             {"background": 0, self.spec.label: 1},
-            training_cases,
+            len(training),
             ".nii.gz",
             dataset_name=self.spec.name,
             description=self.spec.description,
             license="that of the source data",
             converted_by=f"nnunet-igtv {__version__}",
-            **described(self.spec.channels),
+            **described(self.spec.channels, without_pet),
         )
         replace(scratch / "dataset.json", self.folder / "dataset.json")
 

@@ -18,10 +18,10 @@ Drawn = tuple[StructureSet, list[Roi]]  # a structure set, and those of its stru
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a case. `structures` are several where a union was asked for."""
+    """The parts of a case. `structures` are several where a union was asked for; there may be no PET."""
 
     ct: Chosen
-    pet: Chosen
+    pet: Chosen | None
     structures: list[Drawn]
 
     @property
@@ -38,7 +38,7 @@ def choose_parts(study: Study, pattern: str, options: ReadingOptions, union: boo
     Raises IGTVError if a part is missing, if several structures match and no union was asked for, or as
     `choose_images` does.
     """
-    structures = structures_meant(study, pattern, options, union) if study.of("CT") and study.of("PT") else []
+    structures = structures_meant(study, pattern, options, union) if study.of("CT") else []
     known = replace(known_from(structures), registrations=tuple(study.registrations))
     return Parts(*choose_images(study.series, options, known), structures)
 

@@ -84,8 +84,8 @@ class Chosen:
 
 def choose_images(
     series: Sequence[Series], options: ReadingOptions, known: Known | None = None
-) -> tuple[Chosen, Chosen]:
-    """The CT and the PET of one patient to make a case of.
+) -> tuple[Chosen, Chosen | None]:
+    """The CT and the PET of one patient to make a case of; None for a PET that may be absent, and is.
 
     Args:
         series: all series that there are, of any modality.
@@ -99,20 +99,31 @@ def choose_images(
     known = known or Known()
     refuse_several_patients(series)
     cts, pets = ([s for s in series if s.modality == modality] for modality in NAMES)
-    for found, name in ((cts, "CT"), (pets, "PET")):
-        if not found:
-            raise IGTVError(
-                f"no {name} series in the study", remedy=f"add the {name} series, or leave the study out"
-            )
+    if not cts:
+        raise IGTVError("no CT series in the study", remedy="add the CT series, or leave the study out")
+    without = is_without_pet(pets, options)
     absent = bool(known.series) and known.series.isdisjoint(s.uid for s in series)
-    ct = choose_ct(cts, options, known, pets, absent)
+    ct = choose_ct(cts, options, known, None if without else pets, absent)
     if known.frames - {ct.series.frame_of_reference} and not options.trust_frames:
         raise IGTVError(
             "the structure and the CT that it names have different frames of reference",
             remedy="check the export, or trust the frames if they are aligned",
             settings=["trust_frames"],
         )
-    return ct, choose_pet(pets, options, known, ct.series)
+    return ct, None if without else choose_pet(pets, options, known, ct.series)
+
+
+def is_without_pet(pets: Sequence[Series], options: ReadingOptions) -> bool:
+    """Whether a case is to be made without a PET. Raises IGTVError if it would have to, and may not."""
+    if options.no_pet == "all" or (options.no_pet and not pets):
+        return True
+    if not pets:
+        raise IGTVError(
+            "no PET series in the study",
+            remedy="add the PET series, leave the study out, or accept studies without a PET",
+            settings=["no_pet"],
+        )
+    return False
 
 
 def choose_ct(

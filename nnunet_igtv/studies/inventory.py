@@ -151,8 +151,9 @@ def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], optio
         refused = {"what": error.what, "remedy": error.remedy, "settings": list(error.settings)}
         return found | {"refused": refused | {"table": error.table}}
     for name, chosen in (("ct", ct), ("pet", pet)):
-        found[name] = {"series": ids[id(chosen.series)], "why": chosen.why}
-    return found | {"warnings": [*ct.warnings, *pet.warnings]}
+        if chosen:
+            found[name] = {"series": ids[id(chosen.series)], "why": chosen.why}
+    return found | {"warnings": [*ct.warnings, *(pet.warnings if pet else ())]}
 
 
 class _Numbers(dict):

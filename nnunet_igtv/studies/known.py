@@ -30,6 +30,11 @@ class ReadingOptions:
         "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
     )
     pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
+    no_pet: str | None = setting(
+        None,
+        "take studies without a PET too (missing), or leave the PET of every study out (all)",
+        choices=("missing", "all"),
+    )
     trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
     weight_kg: float | None = setting(None, "body weight where the PET headers have none")
 

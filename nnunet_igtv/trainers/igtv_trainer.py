@@ -13,7 +13,14 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
 from nnunet_igtv.architectures.strides import OUTPUT_STRIDES
-from nnunet_igtv.channels import CT_PET_OF_ANY_UNIT, Channel, channels_of, mismatch, unknown
+from nnunet_igtv.channels import (
+    CT_PET_OF_ANY_UNIT,
+    Channel,
+    cases_without_pet,
+    channels_of,
+    mismatch,
+    unknown,
+)
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
@@ -21,6 +28,7 @@ from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.losses import chosen_loss
+from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
 from nnunet_igtv.trainers.optimisation import TwoRateTrainer, new_parameters
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
@@ -46,6 +54,7 @@ class IGTVTrainer(TwoRateTrainer):
     slices = 3  # in a stack
     slice_interaction = "before_head"  # how they see each other: a name of `SLICE_INTERACTIONS`
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
+    modality_dropout = 0.0  # share of samples that lose their PET; above 0, the network knows of them
     loss_function = "dice"  # a name in losses.py
     epochs = 1000
     iterations, validation_iterations = 250, 50
@@ -69,6 +78,12 @@ class IGTVTrainer(TwoRateTrainer):
             self.slice_interaction,
             self.deep_supervision,
             self.slices,
+            optional_pet=self.modality_dropout > 0,
+        )
+        require_optional_pet(
+            plans["configurations"][configuration]["architecture"]["arch_kwargs"],
+            self.modality_dropout,
+            cases_without_pet(dataset_json),
         )
         plans.setdefault("continue_training", False)  # absent where a trainer is rebuilt from a checkpoint
         self.continuing = plans["continue_training"]
@@ -92,6 +107,7 @@ class IGTVTrainer(TwoRateTrainer):
         # a plan that names our network is used as it is, with or without auxiliary heads
         network = self.configuration_manager.network_arch_init_kwargs
         self.enable_deep_supervision = network.get("auxiliary_heads", False)
+        self.optional_pet = network.get("optional_pet", False)
         self.dataset_class: Any = None
         self._best_ema: Any = None
         self.seed = seed_from_environment()
@@ -170,7 +186,7 @@ class IGTVTrainer(TwoRateTrainer):
             "regions": labels.foreground_regions if labels.has_regions else None,
             "ignore_label": labels.ignore_label,
         }
-        transforms = (
+        transforms: tuple[Any, Any] = (
             self.get_training_transforms(
                 plan.patch_size,
                 rotation,
@@ -182,6 +198,8 @@ class IGTVTrainer(TwoRateTrainer):
             ),
             self.get_validation_transforms(scales, **label_options),
         )
+        if self.optional_pet:
+            transforms = OptionalPET(transforms[0], self.modality_dropout), transforms[1]
         if (
             self.seed is not None
         ):  # this process: stochastic depth, and the batches where there are no workers

@@ -211,3 +211,48 @@ def test_wrong_channels_and_presets_are_refused(small_net, noise):
         build_network("huge", 2)
     with pytest.raises(ValueError, match="CT and PET"):
         small_net()(noise(1, 3, 1, 32, 32).float())
+
+
+# ------------------------------------------------------------------------------------------ without a PET
+
+
+def with_pet(x, value):
+    """The same stacks, the second of which has a constant PET."""
+    x = x.clone()
+    x[1, 1] = value
+    return x
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("value", [3.7, -0.61803, 1e4])
+def test_the_result_without_a_pet_does_not_depend_on_the_value_that_stands_for_it(small_net, noise, value):
+    net, x = small_net(optional_pet=True).double(), noise(3, 2, 2, 40, 33)
+    padded = with_pet(x, value)
+    padded[1, 1, :, 30:] = 0  # nnU-Net pads with zeros
+    rounded = with_pet(x, value)
+    rounded[1, 1] *= 1 + 1e-6 * noise(2, 40, 33)  # as resampling does
+    with torch.no_grad():
+        expected, with_it = net(with_pet(x, 0)), net(x)
+        for other in (with_pet(x, value), padded, rounded):
+            assert torch.equal(net(other), expected)
+    assert torch.equal(expected[[0, 2]], with_it[[0, 2]])  # the stacks beside it keep theirs
+    assert (expected[1] - with_it[1]).abs().max() > 1e-3
+
+
+@pytest.mark.law
+def test_a_stack_with_a_pet_gives_what_it_gave_without_the_option(small_net, noise):
+    x = noise(2, 2, 2, 32, 40)
+    plain, optional = small_net().double(), small_net(optional_pet=True).double()
+    state = plain.state_dict()
+    missing = optional.load_state_dict(state, strict=False).missing_keys
+    assert missing == [f"cross_modal.{k}.no_pet" for k in range(4)]
+    with torch.no_grad():
+        assert torch.equal(plain(x), optional(x))
+        assert not torch.equal(plain(with_pet(x, 0)), plain(with_pet(x, 3.7)))
+
+
+def test_what_stands_for_the_pet_is_learned(small_net, noise):
+    net = small_net(optional_pet=True, fresh=True).train()
+    net(with_pet(noise(2, 2, 2, 32, 32), 1.5).float()).square().mean().backward()
+    gradients = [cross.no_pet.grad for cross in net.cross_modal]
+    assert all(g.isfinite().all() and g.abs().max() > 0 for g in gradients)

@@ -84,8 +84,11 @@ def test_blocks_train_the_same_when_compiled(randomised, noise, name):
 @pytest.mark.parametrize("size", [(1, 40, 33), (3, 32, 64)], ids=["one slice, padded", "three slices"])
 def test_the_whole_network_trains_the_same_when_compiled(small_net, noise, size):
     """One graph without breaks; with few blocks, since tracing takes seconds for each."""
-    net = small_net(encoder_depths=(1, 0, 0, 0), decoder_depths=(0, 0, 1)).train()
-    assert_trains_the_same_when_compiled(net, [noise(1, 2, *size).float()], "aot_eager")
+    optional_pet = size[0] == 3  # with a PET and without one, in one batch
+    net = small_net(encoder_depths=(1, 0, 0, 0), decoder_depths=(0, 0, 1), optional_pet=optional_pet).train()
+    x = noise(2 if optional_pet else 1, 2, *size).float()
+    x[0, 1] *= not optional_pet
+    assert_trains_the_same_when_compiled(net, [x], "aot_eager")
 
 
 @pytest.mark.parametrize("size", [(6, 9), (8, 12)], ids=["padded", "not padded"])

@@ -8,6 +8,7 @@ from registered import moved_examination, registration, rigid
 
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.convert import convert as convert_from_python
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.prediction import choose_series, write_input
 
@@ -82,7 +83,7 @@ def test_prediction_reads_the_same(planned, raw, read, tmp_path):
     folder = planned("apart", matrix=rigid())
     convert(folder, "-d", 1)
     ct, pet = choose_series(folder)
-    write_input(ct.series, pet.series, tmp_path / "input", ".nii.gz", moved=pet.joined.matrix)
+    write_input(ct.series, pet_channel(pet), tmp_path / "input", ".nii.gz")
     for channel, name in enumerate(NAMES):
         converted = read(raw / f"Dataset001_LUCID/imagesTr/{name}.nii.gz")
         assert np.array_equal(read(tmp_path / f"input/STUDY_000{channel}.nii.gz"), converted)

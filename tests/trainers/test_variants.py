@@ -14,18 +14,20 @@ PARTS = {
     "StagesSIM": {"slice_interaction": "stages"},
     "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
+    "ModalityDropout": {"modality_dropout": 0.3},
     "FrozenEncoder": {"frozen_share": 0.1},
     "OtherUnits": {"other_units": True},
 }
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
     *("preset", "slices", "slice_interaction", "deep_supervision", "loss_function", "other_units"),
+    "modality_dropout",
     *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
     *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|StagesSIM|DiceCE|DeepSupervision|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|StagesSIM|DiceCE|DeepSupervision|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
 )
 
 

@@ -13,18 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import Grid
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import choose_parts
 from nnunet_igtv.studies.choice import ReadingOptions
 from nnunet_igtv.studies.grouping import Entry, Study, StudyFiles, group_studies, index_file, read_study
-from nnunet_igtv.studies.images import ct_volume, pet_volume
+from nnunet_igtv.studies.images import ct_volume
 from nnunet_igtv.studies.plausibility import remarks_on_structure
 
 AIR_HU = -1024.0
@@ -116,43 +117,40 @@ def load_study(files: StudyFiles, options: Options, root: Path, make: Callable[[
 def case_of(study: Study, options: Options) -> Case:
     """The case of a study: its CT, its PET, and the structure."""
     parts = choose_parts(study, options.structure, options, options.union)
-    ct_series, pet_series = parts.ct.series, parts.pet.series
-    pet_read = pet_volume(pet_series, options.weight_kg)  # first: it is refused most often
+    ct_series = parts.ct.series
+    pet = pet_channel(parts.pet, options.weight_kg)  # first: it is refused most often
     structure = rasterise(parts.rois, ct_series.grid, options.interpolate)
     ct_read = ct_volume(ct_series)
-    ct, pet = ct_read.image, pet_read.image
+    ct = ct_read.image
     mask = ct_series.grid.image(structure.mask)
-    joined = parts.pet.joined
-    moved = joined.matrix if joined else None
-    share = check_overlap(ct, pet, mask, moved)
+    share = pet.check_overlap(ct, mask)
     if options.grid == "ct":
-        pet = onto(pet, ct, moved=moved)
-    elif moved is not None:  # contours that are turned do not lie in the slices of the PET
-        back = np.linalg.inv(moved)
-        ct, mask = onto(ct, pet, outside=AIR_HU, moved=back), onto(mask, pet, label=True, moved=back)
+        channel = pet.onto(ct)
     else:
-        on_pet = rasterise(parts.rois, pet_series.grid, options.interpolate)
-        structure.notes += [note for note in on_pet.notes if note not in structure.notes]
-        ct, mask = onto(ct, pet, outside=AIR_HU), pet_series.grid.image(on_pet.mask)
+        ct, channel = pet.brought_here(ct, outside=AIR_HU), pet.grid_image
+        if pet.moved is not None:  # contours that are turned do not lie in the slices of the PET
+            mask = pet.brought_here(mask, label=True)
+        else:
+            grid = Grid.of(channel)
+            on_pet = rasterise(parts.rois, grid, options.interpolate)
+            structure.notes += [note for note in on_pet.notes if note not in structure.notes]
+            mask = grid.image(on_pet.mask)
     return Case(
         ct,
-        pet,
+        channel,
         mask,
         provenance={
             "structure": [roi.name for roi in parts.rois],
-            "suv_rule": pet_read.suv.rule,
-            "suv_factor": pet_read.suv.factor,
+            **pet.provenance,
             "warnings": [
                 *parts.ct.warnings,
-                *parts.pet.warnings,
-                *pet_read.warnings,
+                *pet.warnings,
                 *ct_read.warnings,
                 *remarks_on_structure(structure.mask),
                 *structure.notes,
             ],
-            "notes": [*ct_read.notes, *pet_read.notes],
-            "chosen": {"ct": parts.ct.why, "pet": parts.pet.why},
-            **({"registration": joined.recorded} if joined else {}),
+            "notes": [*ct_read.notes, *pet.notes],
+            "chosen": {"ct": parts.ct.why, "pet": parts.pet.why if parts.pet else None},
             "volume_ml": round(
                 float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3
             ),
@@ -161,17 +159,17 @@ def case_of(study: Study, options: Options) -> Case:
             "left_out": [
                 {"modality": s.modality, "series_number": s.number, "slices": len(s.files)}
                 for s in study.series
-                if s is not ct_series and s is not pet_series
+                if s is not ct_series and not (parts.pet and s is parts.pet.series)
             ],
         },
         identity={
             "ct_series": ct_series.uid,
-            "pet_series": pet_series.uid,
+            "pet_series": parts.pet.series.uid if parts.pet else "",
             "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s, _ in parts.structures),
         },
         summary=(
             f"CT: {described(ct_series)}; {parts.ct.why}",
-            f"PET: {described(pet_series)}; {parts.pet.why}",
+            pet.summary,
             *(
                 f"structure: {', '.join(repr(roi.name) for roi in rois)} of "
                 f"{text(s.header, 'StructureSetLabel') or s.file.name!r}"

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.dataset_conversion.phase_union import Label, refuse_other_frame, united
-from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt
 from nnunet_igtv.dicom.attributes import text
@@ -23,9 +23,8 @@ from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import known_from, structures_meant
-from nnunet_igtv.studies.choice import Chosen, choose_pet, refuse_several_patients, selected
+from nnunet_igtv.studies.choice import choose_pet, is_without_pet, refuse_several_patients, selected
 from nnunet_igtv.studies.grouping import Study
-from nnunet_igtv.studies.images import pet_volume
 from nnunet_igtv.studies.phase_structures import PhaseStructures, drawn_on_phases, has_place, phase_structures
 from nnunet_igtv.studies.phases import FourD, the_4d
 from nnunet_igtv.studies.plausibility import remarks_on_structure
@@ -79,41 +78,38 @@ def case_of(study: Study, options: Options) -> Case:
         points=label.extent,
         registrations=tuple(study.registrations),
     )
-    pet_chosen = choose_pet(study.of("PT"), options, known, ct.series) if study.of("PT") else _no_pet()
-    pet_read = pet_volume(pet_chosen.series, options.weight_kg)
+    pets = study.of("PT")
+    without = is_without_pet(pets, options)
+    pet = pet_channel(None if without else choose_pet(pets, options, known, ct.series), options.weight_kg)
     ct_read = ct.volume()
-    image, pet = ct_read.image, pet_read.image
+    image = ct_read.image
     mask = label.grid.image(label.mask)
-    joined = pet_chosen.joined
-    moved = joined.matrix if joined else None
-    share = check_overlap(image, pet, mask, moved)
+    share = pet.check_overlap(image, mask)
     if options.grid == "ct":
-        pet, mask = onto(pet, image, moved=moved), onto(mask, image, label=True)
+        channel, mask = pet.onto(image), onto(mask, image, label=True)
     else:
-        back = None if moved is None else np.linalg.inv(moved)
-        image, mask = onto(image, pet, outside=dicom_rt.AIR_HU, moved=back), onto(mask, pet, True, moved=back)
+        channel = pet.grid_image
+        image, mask = pet.brought_here(image, outside=dicom_rt.AIR_HU), pet.brought_here(mask, label=True)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError("the structure covers no voxel of the grid of the case")
-    used = [s for phase in breath.phases for s in [phase.series]] + [ct.series, pet_chosen.series]
+    used = [s for phase in breath.phases for s in [phase.series]] + [ct.series]
+    used += [pet.chosen.series] if pet.chosen else []
     provenance: dict[str, object] = {
         "structure": label.names,
         "ct_channel": ct.shows,
         "phases": [str(phase) for phase in breath.phases],
         "phases_told_by": breath.told_by,
-        "suv_rule": pet_read.suv.rule,
-        "suv_factor": pet_read.suv.factor,
+        **pet.provenance,
         "warnings": [
             *ct.warnings,
-            *pet_chosen.warnings,
-            *pet_read.warnings,
+            *pet.warnings,
             *ct_read.warnings,
             *remarks_on_structure(label.mask),
             *label.notes,
             *(label.motion["flags"] if label.motion else ()),
         ],
-        "notes": [*ct_read.notes, *pet_read.notes],
-        "chosen": {"ct": ct.why, "pet": pet_chosen.why},
-        **({"registration": joined.recorded} if joined else {}),
+        "notes": [*ct_read.notes, *pet.notes],
+        "chosen": {"ct": ct.why, "pet": pet.chosen.why if pet.chosen else None},
         "volume_ml": round(label.volume_ml, 3),
         "ct_covered_by_pet": round(share, 3),
         "grid": options.grid,
@@ -125,25 +121,21 @@ def case_of(study: Study, options: Options) -> Case:
     }
     return Case(
         image,
-        pet,
+        channel,
         mask,
         provenance=provenance | ({"motion": label.motion} if label.motion else {}),
         identity={
             "ct_series": ct.series.uid,
-            "pet_series": pet_chosen.series.uid,
+            "pet_series": pet.chosen.series.uid if pet.chosen else "",
             "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s in label.sets),
         },
         summary=(
             f"CT: {ct.shows}; {ct.why}; grid of {described(ct.series)}",
             f"phases: {', '.join(map(str, breath.phases))}, told by {breath.told_by}",
-            f"PET: {described(pet_chosen.series)}; {pet_chosen.why}",
+            pet.summary,
             f"structure: {', '.join(map(repr, label.names))}",
         ),
     )
-
-
-def _no_pet() -> Chosen:
-    raise IGTVError("no PET series in the study", remedy="add the PET series, or leave the study out")
 
 
 def _per_phase(study: Study, breath: FourD, options: Options) -> PhaseStructures | None:
