@@ -32,6 +32,14 @@ def parser() -> Parser:
         metavar="N",
         help="CT slices over 108 mm (default: a quarter of --matrix, slices a little thicker than a pixel)",
     )
+    parser.add_argument(
+        "--satellites",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="foci of inflammation near each tumour, which are no tumour (default: 0; with 3, neighbouring "
+        "slices tell more: docs/phantom.md)",
+    )
     parser.add_argument("--output", required=True, metavar="DIR")
     return parser
 
@@ -57,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.slices,
         arguments.output,
         arguments.one_series,
+        arguments.satellites,
     )
     for _ in tqdm(cohort, total=arguments.patients, desc=f"{arguments.kind} phantoms", unit="patient"):
         pass

@@ -3,12 +3,13 @@
 Origin: the heart's centre at end-exhale. Tissue values are textbook CT numbers (HU) and FDG uptake (SUV).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from nnunet_igtv.phantom.breathing import LUNG_APEX, MAX_AMPLIFICATION, Breathing
+from nnunet_igtv.phantom.satellites import Satellite, around
 from nnunet_igtv.phantom.shapes import Centres, Vector, capsule, ellipsoid, filled, union
 from nnunet_igtv.phantom.tumour import Tumour
 
@@ -37,6 +38,17 @@ class Patient:
     rib_offset: float
     tumour: Tumour
     breathing: Breathing
+    satellites: tuple[Satellite, ...] = ()
+
+    def with_satellites(self, number: int, rng: np.random.Generator) -> "Patient":
+        """The same patient with foci of inflammation in the lung near the tumour."""
+
+        def in_lung(point: Vector) -> bool:
+            x, y, z = (np.full((1, 1, 1), value) for value in point)
+            inside = _lungs(self, Centres(x, y, z)).item() < 0
+            return inside and point[2] > float(_dome(self.right_dome, point[0], point[1]))
+
+        return replace(self, satellites=around(self.tumour, number, rng, in_lung))
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Patient":
@@ -103,7 +115,10 @@ class Thorax:
             volume += self._cavity * (moved - volume)
         drop = HEART_SHARE * patient.breathing.amplitude * patient.breathing.trace(phase)
         _paint_heart(patient, grid, drop, hu, suv)
-        patient.tumour.paint(grid, patient.breathing.tumour_shift(phase), hu, suv)
+        shift = patient.breathing.tumour_shift(phase)
+        for satellite in patient.satellites:
+            satellite.paint(grid, shift, hu, suv)
+        patient.tumour.paint(grid, shift, hu, suv)
         return hu, suv
 
     def tumour_at(self, phase: float) -> np.ndarray:

@@ -25,21 +25,29 @@ _STREAM = {"gtv": 1, "igtv": 2, "4dct": 3}  # the same seed gives different pati
 
 
 def simulate(
-    kind: Kind, seed: int, index: int, matrix: int, slices: int
+    kind: Kind, seed: int, index: int, matrix: int, slices: int, satellites: int = 0
 ) -> tuple[Patient, Administration, Acquisition]:
     """Patient number `index` of a cohort; does not depend on how many others there are."""
     rng = np.random.default_rng([seed, _STREAM[kind], index])
     patient, administration = Patient.random(rng), Administration.random(rng)
+    patient = _accompanied(patient, satellites, seed, kind, index)
     return patient, administration, acquire(patient, kind, matrix, slices, rng)
 
 
 def simulate_4d(
-    seed: int, index: int, matrix: int, slices: int
+    seed: int, index: int, matrix: int, slices: int, satellites: int = 0
 ) -> tuple[Patient, Administration, BreathScan]:
     """As `simulate`, with a 4D-CT."""
     rng = np.random.default_rng([seed, _STREAM["4dct"], index])
     patient, administration = Patient.random(rng), Administration.random(rng)
+    patient = _accompanied(patient, satellites, seed, "4dct", index)
     return patient, administration, acquire_4d(patient, matrix, slices, rng)
+
+
+def _accompanied(patient: Patient, satellites: int, seed: int, kind: CohortKind, index: int) -> Patient:
+    """With satellites, drawn from numbers of their own: all else of the patient stays as it is without."""
+    rng = np.random.default_rng([seed, _STREAM[kind], index, 1])
+    return patient.with_satellites(satellites, rng) if satellites else patient
 
 
 def write_cohort(
@@ -50,11 +58,13 @@ def write_cohort(
     slices: int,
     output: str | Path,
     one_series: bool = False,
+    satellites: int = 0,
 ) -> Iterator[Path]:
     """Write `patients` studies to output/<patient>/{CT,PET,RTSTRUCT}/*.dcm and yield each folder.
 
     A patient whose folder exists is kept, so that an interrupted run continues where it stopped. Of the kind
     `4dct` the folders are those of `write_4d`; with `one_series` all phases are in one series.
+    `satellites` is the number of foci of inflammation near each tumour.
 
     Raises:
         IGTVError: a patient's folder exists and was made with other settings, or is not ours.
@@ -67,6 +77,7 @@ def write_cohort(
         settings: dict[str, Any] = {"kind": kind, "seed": seed, "index": index}
         settings |= {"matrix": matrix, "slices": slices, "version": __version__}
         settings |= {"one_series": one_series} if kind == "4dct" else {}
+        settings |= {"satellites": satellites} if satellites else {}
         if folder.exists():
             _check(folder, settings)
         else:
@@ -74,11 +85,11 @@ def write_cohort(
             unfinished.mkdir()
             key = "/".join(map(str, settings.values()))
             if kind == "4dct":
-                patient, administration, scan = simulate_4d(seed, index, matrix, slices)
+                patient, administration, scan = simulate_4d(seed, index, matrix, slices, satellites)
                 write_4d(scan, administration, name, key, unfinished, one_series)
                 truth = _truth_of_4d(scan)
             else:
-                patient, administration, acquisition = simulate(kind, seed, index, matrix, slices)
+                patient, administration, acquisition = simulate(kind, seed, index, matrix, slices, satellites)
                 write_study(acquisition, administration, name, key, unfinished)
                 truth = _truth(acquisition)
             parameters = {"settings": settings, **truth, **_parameters(patient)}
@@ -134,7 +145,11 @@ def _ml(structure: np.ndarray, grid: Centres) -> float:
 def _parameters(patient: Patient) -> dict[str, Any]:
     """The parameters of this patient, to explain why a model failed on it."""
     breathing, tumour = asdict(patient.breathing), patient.tumour
-    return {
+    satellites = [
+        {"centre_mm": [round(v, 1) for v in each.centre], "suv": round(each.suv, 2)}
+        for each in patient.satellites
+    ]
+    return ({"satellites": satellites} if satellites else {}) | {
         "breathing": {name: round(value, 3) for name, value in breathing.items()},
         "tumour": {
             "centre_mm": [round(value, 1) for value in tumour.centre],

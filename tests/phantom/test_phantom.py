@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,3 +166,23 @@ def test_command(tmp_path, capsys):
     assert parameters["settings"]["matrix"] == 32
     with pytest.raises(SystemExit):
         main(["phantom", "--kind", "igtv", "--patients", "0", "--output", str(tmp_path)])
+
+
+def test_satellites_take_up_fdg_in_the_lung_near_the_tumour_and_change_nothing_else():
+    plain, _, without = simulate("igtv", 5, 2, 48, 24)
+    patient, _, scan = simulate("igtv", 5, 2, 48, 24, satellites=3)
+    assert patient.tumour is not plain.tumour
+    assert replace(patient, satellites=(), tumour=plain.tumour) == plain
+    np.testing.assert_array_equal(scan.structure, without.structure)
+    assert len(patient.satellites) == 3
+    for satellite in patient.satellites:
+        assert 0.3 <= satellite.suv / patient.tumour.suv <= 0.8
+        away = np.linalg.norm(np.subtract(satellite.centre, patient.tumour.centre))
+        assert 0 <= away - patient.tumour.radius - max(satellite.axes) <= 15
+    volumes = [4 / 3 * np.pi * np.prod(satellite.axes) for satellite in patient.satellites]
+    expected = sum(v * each.suv for v, each in zip(volumes, patient.satellites, strict=True))
+    grid = scan.pet_grid
+    voxel = grid.voxel**2 * (grid.z[1, 0, 0] - grid.z[0, 0, 0])
+    assert 0.8 < (scan.pet - without.pet).sum() * voxel / expected < 1.2
+    again = simulate("igtv", 5, 2, 48, 24, satellites=3)[2]
+    np.testing.assert_array_equal(again.pet, scan.pet)
