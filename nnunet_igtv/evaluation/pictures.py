@@ -32,8 +32,11 @@ def picture(case: Case) -> str:
     box = box_of(union, voxels(_MARGIN, truth.spacing)) if union.any() else (slice(None),) * 3
     window = (box[1], box[2])
     shown = _slices(truth.structure if truth.structure.any() else union)
+    numbers = {k: k + 1 for k in shown}  # counted from the feet, as in the viewer
     if truth.grid.GetDirection()[8] >= 0:  # the last slice is the one nearest to the head
         shown = shown[::-1]
+    else:
+        numbers = {k: len(union) - k for k in shown}
     inside = volumes[-1][truth.structure]
     pet_top = max(5.0, float(np.percentile(inside, 99))) if inside.size else 7.0
     rows = [("gray", _CT_WINDOW), ("inferno", (0.0, pet_top))][: len(volumes)]
@@ -42,7 +45,7 @@ def picture(case: Case) -> str:
             [(volume[k][window], look, [(c, m[k][window]) for c, m in masks]) for k in shown]
             for volume, look in zip(volumes, rows, strict=True)
         ],
-        [f"slice {k + 1} of {len(union)}" for k in shown],
+        [f"slice {numbers[k]} of {len(union)}" for k in shown],
         truth.spacing[1] / truth.spacing[2],
     )
 

@@ -48,6 +48,9 @@ async function read(i) {
   return found;
 }
 
+/* The number of a slice, row or column in the whole image, counted from feet, front or right. */
+const numberOf = (axis, index) => volume.first[axis] + index * (axis ? volume.every : 1) + 1;
+
 const inMask = (layer, voxel) => {
   const bit = layer * volume.size + voxel;
   return (volume.bits[bit >> 3] >> (7 - (bit & 7))) & 1;
@@ -160,7 +163,7 @@ function draw(name) {
   });
   drawCross(context, plane, place, stepX, stepY);
   drawMarks(context, canvas, name, place);
-  canvas.dataset.slice = position[PLANES[name].axis] + 1;
+  canvas.dataset.slice = numberOf(PLANES[name].axis, position[PLANES[name].axis]);
 }
 
 function drawCross(context, plane, place, stepX, stepY) {
@@ -196,7 +199,7 @@ function drawMarks(context, canvas, name, place) {
   text(context, letters.right, size - 16, size / 2);
   text(context, letters.top, size / 2, 18);
   text(context, letters.bottom, size / 2, size - 18);
-  text(context, `${name} ${position[axis] + 1} of ${volume.shape[axis]}`, 14, 20, "left");
+  text(context, `${name} ${numberOf(axis, position[axis])} of ${volume.whole[axis]}`, 14, 20, "left");
   const mm = [50, 20, 10, 5].find((length) => length * place.scale < size / 3) || 2, length = mm * place.scale;
   const x = size - 20 - length, y = size - 22;
   context.lineWidth = 7;
@@ -255,7 +258,7 @@ function drawCurve() {
   }
   context.textAlign = "center";
   const every = Math.ceil(slices / 20);
-  for (let k = 0; k < slices; k += every) context.fillText(k + 1, x(k), 280);
+  for (let k = 0; k < slices; k += every) context.fillText(numberOf(0, k), x(k), 280);
   for (const [model, values] of Object.entries(volume.dice)) {
     if (hidden.has(model)) continue;
     context.strokeStyle = context.fillStyle = settings.colours[model];
@@ -278,12 +281,12 @@ function drawCurve() {
 
 function describe() {
   const voxel = position.reduce((sum, index, axis) => sum + index * volume.strides[axis], 0);
-  const [k] = position, dices = Object.entries(volume.dice);
-  const values = [`CT ${Math.round(settings.ct_levels[volume.ct[voxel]])} HU`];
+  const [k] = position, models = volume.layers.filter((layer) => layer in volume.dice);
+  const values = [`CT ≈ ${Math.round(settings.ct_levels[volume.ct[voxel]])} HU`];
   if (volume.pet) values.push(`PET ${volume.pet_levels[volume.pet[voxel]].toFixed(1)} SUV`);
   const inside = volume.layers.filter((_, layer) => inMask(layer, voxel));
   values.push(inside.length ? `in ${inside.join(", ")}` : "in no contour");
-  const slice = dices.map(([model, by]) => `${model} ${by[k] === null ? "n/a" : by[k].toFixed(3)}`).join(", ");
+  const slice = models.map((model) => `${model} ${volume.dice[model][k]?.toFixed(3) ?? "n/a"}`).join(", ");
   if (volume.every > 1) values.push(`one of ${volume.every} pixels is shown`);
   $("readout").textContent = `At the cross: ${values.join(" · ")}. Dice of this axial slice: ${slice}.`;
 }
@@ -321,10 +324,12 @@ function layerSwitches() {
 
 async function open(i, scroll) {
   const found = await read(i);
+  if (!volume) $("window").value = found.in_lung ? "-600,1500" : "40,400"; // later the reader's choice
   if (volume && !found.pet && mode() !== "ct") document.querySelector("input[value=ct]").checked = true;
   [number, volume, position, centre] = [i, found, [...found.start], [...found.start]];
   $("zoom").value = volume.zoom;
   $("case").value = i;
+  $("said").textContent = $("case").selectedOptions[0].dataset.said;
   if (volume.pet) $("pet-top").value = volume.pet_top;
   for (const [name, {axis}] of Object.entries(PLANES)) $(`${name}-slice`).max = volume.shape[axis] - 1;
   for (const marked of document.querySelectorAll("tbody[data-case], .point[data-case]")) {

@@ -55,7 +55,15 @@ def report(results: Results, cases: list[Case], title: str) -> str:
     ranked = _worst_first(results, cases)
     chosen = _choose(ranked) if cases[0].images else []
     shown_cases = tqdm(chosen, desc="pictures", unit="case", disable=not chosen)
-    pictured = [{"name": case.name, "still": picture(case), "volume": volume(case)} for case in shown_cases]
+    pictured = [
+        {
+            "name": case.name,
+            "said": _said(results, case.name),
+            "still": picture(case),
+            "volume": volume(case),
+        }
+        for case in shown_cases
+    ]
     models = [{"name": m, "colour": colours.of_model(i)} for i, m in enumerate(results.models)]
     observers = [
         {"name": o, "colour": colours.of_observer(i)}
@@ -172,7 +180,7 @@ def _difference(row: Difference, metric: str) -> dict[str, Any]:
         "mean": shown(row.mean, metric, sign=True),
         "interval": shown_interval(row.interval, metric, sign=True),
         "p": shown_p(row.p_holm),
-        "clear": row.interval is not None and row.interval.low * row.interval.high > 0,
+        "apart": row.interval is not None and row.interval.low * row.interval.high > 0,
     }
 
 
@@ -201,6 +209,13 @@ def _rows(results: Results, case: str) -> list[dict[str, Any]]:
         }
         for model in results.models
     ]
+
+
+def _said(results: Results, case: str) -> str:
+    """The case in one line."""
+    ml = shown(results.scores[results.models[0]][case]["truth_ml"], "truth_ml")
+    dices = [f"{model} {shown(results.scores[model][case]['dice'], 'dice')}" for model in results.models]
+    return f"{ml} ml; Dice: {', '.join(dices)}"
 
 
 def _worst_first(results: Results, cases: list[Case]) -> list[Case]:

@@ -32,10 +32,12 @@ def volume(case: Case) -> dict[str, Any]:
 
     Returns:
         - "shape": (S, H, W), and "spacing" in mm along these;
+        - "first", "whole": number of the first slice, row and column in the whole image, and its shape;
         - "every": of how many pixels one is kept, along rows and columns;
         - "ct", "pet": voxels; "pet" is None without one;
         - "pet_levels": SUV of each byte; "pet_top": SUV of the brightest colour at first;
         - "layers": names of the masks, the truth first; "masks": bits of all layers;
+        - "in_lung": whether at least a tenth of the voxels are as dense as lung;
         - "start": index of the slice, row and column to begin with;
         - "zoom": how much larger than the whole it is shown at first, so that the truth fills the view;
         - "dice": model -> Dice in each slice, None where both masks are empty.
@@ -60,6 +62,8 @@ def volume(case: Case) -> dict[str, Any]:
     levels = None if pet is None else max(float(pet.max()), top) * np.linspace(0, 1, 256) ** 2
     return {
         "shape": list(images[0].shape),
+        "first": turned.first,
+        "whole": turned.whole,
         "spacing": list(spacing),
         "every": every,
         "ct": _packed(_nearest(images[0], CT_LEVELS)),
@@ -68,6 +72,7 @@ def volume(case: Case) -> dict[str, Any]:
         "pet_top": round(top),
         "layers": list(masks),
         "masks": _compressed(np.packbits(np.stack(list(masks.values())))),
+        "in_lung": bool(((images[0] > -950) & (images[0] < -500)).mean() > 0.1),
         "start": _start(masks),
         "zoom": _zoom(masks["truth"], spacing),
         "dice": {model: _by_slice(masks["truth"], masks[model]) for model in models},
@@ -75,12 +80,26 @@ def volume(case: Case) -> dict[str, Any]:
 
 
 class _Turned:
-    """Cuts arrays on a grid to a box, and turns them to axes towards head, back and left."""
+    """Cuts arrays on a grid to a box, and turns them to axes towards head, back and left.
 
-    def __init__(self, grid: sitk.Image, box: tuple[slice, ...]) -> None:
-        self._grid, self._box = Grid.of(grid), box
-        x, y, z = self._turn(np.zeros([part.stop - part.start for part in box], np.uint8)).GetSpacing()
+    Attributes:
+        spacing: mm along the turned axes.
+        first: number of the first slice, row and column of the box in the whole image when that is turned.
+        whole: shape of the whole image when it is turned.
+    """
+
+    def __init__(self, image: sitk.Image, box: tuple[slice, ...]) -> None:
+        self._grid, self._box = Grid.of(image), box
+        self._filter = sitk.DICOMOrientImageFilter()
+        self._filter.SetDesiredCoordinateOrientation("LPS")
+        cut = self._turn(np.zeros([part.stop - part.start for part in box], np.uint8))
+        x, y, z = cut.GetSpacing()
         self.spacing = (z, y, x)
+        before = [part.start for part in box[::-1]]
+        after = [size - part.stop for size, part in zip(self._grid.size, box[::-1], strict=True)]
+        axes = list(zip(self._filter.GetPermuteOrder(), self._filter.GetFlipAxes(), strict=True))[::-1]
+        self.first = [(after if flipped else before)[axis] for axis, flipped in axes]
+        self.whole = [self._grid.size[axis] for axis, _ in axes]
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         return sitk.GetArrayFromImage(self._turn(np.ascontiguousarray(array[self._box])))
@@ -89,7 +108,7 @@ class _Turned:
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(self._grid.spacing)
         image.SetDirection(self._grid.direction)
-        return sitk.DICOMOrient(image, "LPS")
+        return self._filter.Execute(image)
 
 
 def _middle(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[slice, ...]:

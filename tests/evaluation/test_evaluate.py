@@ -13,6 +13,7 @@ import pytest
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation import evaluate
+from nnunet_igtv.evaluation.report import COMPARED
 
 
 def test_evaluate(cohort):
@@ -101,7 +102,10 @@ def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight):
     row = results.comparisons["off", "near"]["dice"]
     assert row.interval.low > 0
     assert row.p == row.p_holm == pytest.approx(2 / 2**8)
-    assert 'class="best"' in (eight / "out" / "report.html").read_text()
+    page = (eight / "out" / "report.html").read_text()
+    assert 'class="best"' in page
+    rows = [results.comparisons["off", "near"][metric] for metric in COMPARED]
+    assert page.count('class="apart"') == sum(r.interval.low * r.interval.high > 0 for r in rows) > 0
     results = evaluate(eight / "truth", models, None, eight / "three")
     assert results.best("dice") == set()  # two are the same
     assert results.comparisons["off", "near"]["dice"].p_holm == pytest.approx(3 * 2 / 2**8)
