@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from nnunet_igtv.evaluation import colours
 from nnunet_igtv.evaluation.by_position import BINS
 from nnunet_igtv.evaluation.results import Results
-from nnunet_igtv.evaluation.statistics import Interval
+from nnunet_igtv.evaluation.statistics import Agreement, Interval
 from nnunet_igtv.evaluation.texts import shown, shown_interval
 
 
@@ -132,11 +132,9 @@ def bland_altman(results: Results, model: str) -> dict[str, Any]:
         for case, s in results.scores[model].items()
     ]
     everything = [s["difference_ml"] for m in results.models for s in results.scores[m].values()]
-    limits = [
-        v for m in results.models for a in [results.agreement(m)] for v in (a.lower, a.upper) if v is not None
-    ]
+    drawn = [value for m in results.models for value in _drawn(results.agreement(m))]
     x = Axis.around([p[1] for p in pairs], 56, 514, zero=True)
-    y = Axis.around([0, *everything, *limits], 356, 12)
+    y = Axis.around([0, *everything, *drawn], 356, 12)
 
     def line(name: str, value: float | None, interval: Interval | None) -> dict[str, Any]:
         band = None if interval is None else [y(interval.high), y(interval.low) - y(interval.high)]
@@ -166,6 +164,13 @@ def bland_altman(results: Results, model: str) -> dict[str, Any]:
             for c, m, d in pairs
         ],
     }
+
+
+def _drawn(found: Agreement) -> list[float]:
+    """All values of an agreement that have a place in its plot."""
+    intervals = (found.bias_interval, found.lower_interval, found.upper_interval)
+    limits = [limit for limit in (found.lower, found.upper) if limit is not None]
+    return [*limits, *(bound for interval in intervals if interval for bound in interval)]
 
 
 def reliability(results: Results) -> dict[str, Any]:

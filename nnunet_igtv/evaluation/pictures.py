@@ -29,9 +29,9 @@ def picture(case: Case) -> str:
         masks.append((colours.of_model(i), read_prediction(case, runs[0][1], truth)))
     volumes = read_images(case, truth)
     union = np.logical_or.reduce([mask for _, mask in masks])
-    box = box_of(union, voxels(_MARGIN, truth.spacing)) if union.any() else (slice(None),) * 3
-    window = (box[1], box[2])
-    shown = _slices(truth.structure if truth.structure.any() else union)
+    target = truth.structure if truth.structure.any() else union
+    window = _window(target, truth.spacing)
+    shown = _slices(target)
     numbers = {k: k + 1 for k in shown}  # counted from the feet, as in the viewer
     if truth.grid.GetDirection()[8] >= 0:  # the last slice is the one nearest to the head
         shown = shown[::-1]
@@ -48,6 +48,18 @@ def picture(case: Case) -> str:
         [f"slice {numbers[k]} of {len(union)}" for k in shown],
         truth.spacing[1] / truth.spacing[2],
     )
+
+
+def _window(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a square about the mask, as far as the image reaches; all if the mask is empty."""
+    if not mask.any():
+        return slice(None), slice(None)
+    _, *box = box_of(mask, (0, 0, 0))
+    side = max((part.stop - part.start) * step for part, step in zip(box, spacing[1:], strict=True))
+    wanted = voxels(side / 2 + _MARGIN, spacing[1:])
+    middles = [(part.start + part.stop) // 2 for part in box]
+    rows, columns = (slice(max(0, m - half), m + half) for m, half in zip(middles, wanted, strict=True))
+    return rows, columns
 
 
 def _slices(mask: np.ndarray) -> list[int]:

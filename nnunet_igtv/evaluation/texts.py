@@ -24,8 +24,10 @@ def shown(value: float | None, metric: str, sign: bool = False) -> str:
     """A value as people read it; `sign`: with + where it is positive."""
     if value is None or not math.isfinite(value):
         return "n/a"
-    plus = "+" if sign or METRICS[metric].best == "zero" else ""
-    return f"{value:{plus}.{METRICS[metric].digits}f}"
+    shape = METRICS[metric]
+    plus = "+" if sign or shape.best == "zero" else ""
+    is_count = shape.group == "Lesions" and not shape.unit and shape.digits == 1
+    return f"{value:{plus}.{0 if is_count and float(value).is_integer() else shape.digits}f}"
 
 
 def shown_interval(interval: Interval | None, metric: str, sign: bool = False) -> str:
