@@ -5,7 +5,7 @@
 background first; datasets with regions have one probability per region and no background.
 
 Far from the target nearly every voxel is background with probability 0, which would make anything look well
-calibrated. So voxels count in the box of truth and prediction with a margin of `MARGIN` mm.
+calibrated. So only voxels count that are in truth or prediction, or at most `MARGIN` mm away from them.
 """
 
 import zipfile
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.boxes import box_of, voxels
 
 BINS = 10
-MARGIN = 20.0  # mm
+MARGIN = 10.0  # mm
 _ROUNDING = 1e-2  # probabilities may have been stored in half precision
 
 
@@ -107,7 +108,10 @@ def same_mask(own: np.ndarray, mask: np.ndarray) -> bool:
 def counted(
     truth: np.ndarray, prediction: np.ndarray, counts: np.ndarray, spacing: tuple[float, ...]
 ) -> np.ndarray:
-    """The voxels of the target's neighbourhood that count, bool (S, H, W)."""
+    """The voxels at most `MARGIN` mm from truth or prediction that count, bool (S, H, W)."""
+    either = truth | prediction
+    box = box_of(either, voxels(MARGIN, spacing))
     near = np.zeros(truth.shape, bool)
-    near[box_of(truth | prediction, voxels(MARGIN, spacing))] = True
+    if either.any():
+        near[box] = ndimage.distance_transform_edt(~either[box], sampling=spacing) <= MARGIN
     return near & counts
