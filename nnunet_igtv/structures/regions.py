@@ -114,13 +114,14 @@ def _groups(
 def _area(outline: Outline, rows: int, columns: int) -> float:
     """The area of an outline in the image, in pixels: by Green's formula, where that applies.
 
-    It does not where the border of the image cuts a part off, nor to a figure of eight, whose halves have
-    opposite signs: there the pixels are counted. Outlines that come back to their points are taken apart.
+    It does not where the border of the image cuts a part off: there the pixels are counted. Outlines that
+    come back to their points (keyholes, parts that touch) are taken apart. Those that cross themselves
+    elsewhere have parts of opposite signs, and their area is not that of their pixels, which is reported.
     """
     count = float(outline.pixels.sum())
-    if outline.is_cut or count - outline.green > outline.rounding:
+    if outline.is_cut:
         return count
-    if outline.green - count > outline.rounding and len(loops := outline.loops()) > 1:
+    if abs(outline.green - count) > outline.rounding and len(loops := outline.loops()) > 1:
         return enclosed(loops, rows, columns).area
     return outline.green
 

@@ -11,6 +11,8 @@ import numpy as np
 from nnunet_igtv.errors import IGTVError
 
 HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
+AIR_HU = -300.0  # air and lung are below; around every patient, and in every chest
+AIR = 1.0  # percentile of the voxels that is air at the least
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
 BODY_SUV = (0.15, 7.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
 TOO_HIGH = 99.9  # percentile of the voxels; where it is beyond the highest SUV, the values are none
@@ -25,6 +27,9 @@ def remarks_on_ct(voxels: np.ndarray) -> list[str]:
         return [f"the CT is constant ({lowest:g} HU)"]
     if max(-lowest, highest) > HIGHEST_HU:
         return [f"the CT has values from {lowest:g} to {highest:g} HU, beyond +-{HIGHEST_HU:g}"]
+    low = float(np.percentile(_sample(voxels), AIR))
+    if low > AIR_HU:
+        return [f"the CT has no air (percentile {AIR:g} is {low:.4g} HU): check the rescale intercept"]
     return []
 
 

@@ -7,14 +7,16 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import attribute, values_of
+from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.suv.activity import dose_bq
 from nnunet_igtv.suv.body import per_body_weight, weight_of
 from nnunet_igtv.suv.headers import PHILIPS, number, private_number, refuse, same_text, text
 from nnunet_igtv.suv.injection import injected
 from nnunet_igtv.suv.nuclides import MOST_HALF_LIVES, check_uptake, nuclide_of
-from nnunet_igtv.suv.reference import corrected_to_nothing, start_of_scan
+from nnunet_igtv.suv.reference import CONTRADICT, corrected_to_nothing, start_of_scan
 
 PHILIPS_SUV, PHILIPS_ACTIVITY = "Philips SUV factor (7053,1000)", "Philips activity (7053,1009)"
+PHILIPS_FACTORS = {PHILIPS_SUV: 0x00, PHILIPS_ACTIVITY: 0x09}  # name -> element, in the order of use
 OTHER_SUVS = ("IBW", "LBM", "LBMJAMES128", "LBMJANMA")  # those in g/ml
 # what belongs to the injection or the patient, and must be the same on all slices
 OF_THE_SERIES = ("PatientWeight", "PatientSize", "PatientSex")
@@ -68,7 +70,7 @@ def suv_factors(headers: Sequence[Dataset], weight_kg: float | None = None) -> S
         return SUVResult(np.full(len(headers), factor), rule, tuple(warnings))
     scale, name = _activity_scale(headers, units)
     if name.endswith(PHILIPS_SUV):
-        return SUVResult(scale, name)
+        return SUVResult(scale, name, _compared(scale, headers, decay, weight_kg))
     factors, source = _from_activity(headers, decay, weight_kg, warnings)
     return SUVResult(scale * factors, f"{name}, {source}", tuple(warnings))
 
@@ -110,11 +112,29 @@ def _activity_scale(headers: Sequence[Dataset], units: str) -> tuple[np.ndarray,
         return np.ones(len(headers)), "units BQML"
     if units != "CNTS":
         raise refuse(f"units {units} (0054,1001): only BQML, CNTS with a Philips factor, GML and CM2ML")
-    for element, name in ((0x00, PHILIPS_SUV), (0x09, PHILIPS_ACTIVITY)):
+    for name, element in PHILIPS_FACTORS.items():
         scale = np.array([private_number(h, PHILIPS, element) for h in headers])
         if (scale > 0).all():
             return scale, f"units CNTS, {name}"
     raise refuse("units are counts (CNTS) and neither Philips factor (7053,1000) or (7053,1009) is given")
+
+
+def _compared(
+    scale: np.ndarray, headers: Sequence[Dataset], decay: str, given: float | None
+) -> tuple[str, ...]:
+    """A warning where Philips' factors of SUV and of activity give different SUVs, if both can be used."""
+    activity = np.array([private_number(h, PHILIPS, PHILIPS_FACTORS[PHILIPS_ACTIVITY]) for h in headers])
+    try:
+        factors = activity * _from_activity(headers, decay, given, [])[0]
+    except IGTVError:
+        return ()
+    if not (factors > 0).all() or np.abs(scale / factors - 1).max() <= CONTRADICT:
+        return ()
+    share = float(np.median(scale / factors))
+    return (
+        f"{PHILIPS_SUV}, which is used, gives {share:.3g} times the SUV of {PHILIPS_ACTIVITY} with dose, weight "
+        "and times",
+    )
 
 
 def _from_activity(

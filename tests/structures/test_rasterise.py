@@ -352,8 +352,16 @@ def test_an_outline_redrawn_a_little_aside_is_united(aside):
     assert "united" in notes[0]
 
 
+def test_an_outline_that_crosses_itself_between_its_points_is_reported():
+    """Two corners of a box exchanged: half of its pixels are outside."""
+    crossed = OUTER[[0, 2, 1, 3]]
+    mask, notes = drawn([place(crossed, k) for k in (2, 3, 4)])
+    assert mask.sum() < 0.6 * mask_of([place(OUTER, k) for k in (2, 3, 4)]).sum()
+    assert "cross themselves" in notes[-1]
+
+
 def test_figures_of_eight_and_outlines_that_touch_themselves_are_whole():
-    eight = np.array([(4.5, 3.5), (10.5, 9.5), (10.5, 3.5), (4.5, 9.5)])  # crosses itself in the middle
+    eight = np.array([(4.5, 3.5), (7.5, 6.5), (10.5, 9.5), (10.5, 3.5), (7.5, 6.5), (4.5, 9.5)])
     touching = np.array([(4.5, 3.5), (7.5, 3.5), (7.5, 8.5), (10.5, 3.5), (13.5, 9.5), (7.5, 8.5)])
     left, right = [(8.5, 8.5), (4.5, 8.5), (4.5, 3.5), (8.5, 3.5)], [(14.5, 3.5), (18.5, 3.5), (18.5, 8.5)]
     dumbbell = np.array([*left, (8.5, 6), (14.5, 6), *right, (14.5, 8.5), (14.5, 6), (8.5, 6)])

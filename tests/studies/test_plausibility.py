@@ -53,6 +53,12 @@ def test_single_hot_voxels_are_warned_of_and_activity_is_refused():
         refuse_no_suv(voxels * 5000)
 
 
+def test_a_ct_without_air_has_another_rescale():
+    hounsfield = chest() * 1000 - 1000
+    assert not remarks_on_ct(hounsfield)
+    assert "check the rescale intercept" in remarks_on_ct(hounsfield + 1024)[0]
+
+
 def test_images_that_hold_nothing():
     assert remarks_on_pet(np.zeros((4, 4, 4))) == ["the PET is zero everywhere"]
     assert remarks_on_pet(np.full((4, 4, 4), 2.0)) == ["the PET is constant (SUV 2)"]

@@ -102,6 +102,21 @@ def test_philips_counts(headers):
     for header in counts:
         header.add_new((0x7053, 0x1000), "UN", b"0.0005 ")  # as implicit VR leaves it
     assert suv_factors(counts).factor == 0.0005
+    (warning,) = suv_factors(counts).warnings
+    share = 0.0005 / (2.5 * factor(3600))
+    assert f"gives {share:.3g} times the SUV of Philips activity (7053,1009)" in warning
+
+
+def test_philips_factors_that_agree_or_cannot_be_compared(headers):
+    counts = headers(Units="CNTS")
+    for header in counts:
+        header.add_new((0x7053, 0x1009), "DS", "2.5")
+        header.add_new((0x7053, 0x1000), "DS", f"{2.5 * factor(3600):.8g}")
+    assert not suv_factors(counts).warnings
+    for header in counts:
+        header.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = None
+        header.RadiopharmaceuticalInformationSequence[0].RadionuclideHalfLife = None
+    assert not suv_factors(counts).warnings
 
 
 def test_philips_factors_do_not_count_where_units_are_activity(headers):

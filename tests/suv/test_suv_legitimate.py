@@ -283,7 +283,7 @@ ROWS = {
             ),
             Units="CNTS",
         ),
-        None,
+        "times the SUV of Philips activity (7053,1009)",
     ),
 }
 

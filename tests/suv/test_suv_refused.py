@@ -204,6 +204,15 @@ def test_refused(name):
         suv_factors(Scan(**scan, changes=changes).headers())
 
 
+def test_what_contradicts_is_settled_as_the_remedy_says():
+    scan = Scan(vendor=GE, changes={"SeriesTime": at(-20)})
+    with pytest.raises(IGTVError, match="contradict") as error:
+        suv_factors(scan.headers())
+    assert "Decay Correction DateTime (0018,9701)" in error.value.remedy
+    stated = Scan(vendor=GE, changes=scan.changes | {"DecayCorrectionDateTime": day(BEGAN) + clock(BEGAN)})
+    assert suv_factors(stated.headers()).factors == pytest.approx(scan.factors, rel=2e-4)
+
+
 def test_slices_of_two_injections_are_refused():
     headers = Scan().headers()
     put(headers[1], "RadionuclideTotalDose", 200e6)
