@@ -28,6 +28,12 @@ NOT_AN_IMAGE = {"SEG", "RTDOSE", "RTIMAGE", "SR", "PR", "KO", "REG", "RTSTRUCT",
 AXES_TOLERANCE = 1e-3  # of direction cosines and pixel spacings, which exports round
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
+_COMBINED = {
+    "": lambda stack: stack[0],
+    "average": lambda stack: np.rint(stack.mean(0)),  # in whole HU, as scanners store it
+    "maximum": lambda stack: stack.max(0),
+}
+
 Slice = tuple[Path, int | None, Dataset]  # file, frame in it, header
 
 
@@ -39,7 +45,9 @@ class Series:
     flattened to one header each, with `frames` their index in the file (None for single-frame files).
     `notes` says what was left out and why. `fault` is what makes the stack unusable, None if nothing does.
     `moment` is set where a DICOM series holds volumes of several moments of the breath, and this is one of
-    them; `told_by` says which attribute tells them apart.
+    them; `told_by` says which attribute tells them apart. `parts` are the series of one grid that this one is
+    computed from, voxel by voxel, as `how` says ("average", "maximum"): no file holds it, and headers and
+    files are those of the first.
     """
 
     headers: list[Dataset]
@@ -49,6 +57,8 @@ class Series:
     fault: IGTVError | None = None
     moment: Moment | None = None
     told_by: str = ""
+    parts: tuple["Series", ...] = ()
+    how: str = ""
 
     @property
     def uid(self) -> str:
@@ -64,6 +74,8 @@ class Series:
 
     @property
     def description(self) -> str:
+        if self.parts:
+            return f"{self.how} of {len(self.parts)} phases, computed"
         return text(self.headers[0], "SeriesDescription")
 
     @property
@@ -136,12 +148,14 @@ def read_voxels(series: Series) -> tuple[np.ndarray, list[str]]:
     """
     columns, rows, slices = series.grid.size
     voxels = np.empty((slices, rows, columns), np.float32)
-    outside = 0
-    for k, plane in enumerate(planes(series.files, series.frames, series.headers)):
-        voxels[k] = plane.values
-        outside += plane.outside
-    share = f"{outside} voxels ({outside / voxels.size:.1%}) outside of the reconstruction (pixel padding)"
-    return voxels, [f"{share} read as {OUTSIDE[series.modality]:g}"] if outside else []
+    sources, outside = series.parts or (series,), 0
+    readers = [planes(s.files, s.frames, s.headers) for s in sources]
+    for k, together in enumerate(zip(*readers, strict=True)):  # one slice of each is in memory
+        voxels[k] = _COMBINED[series.how](np.stack([plane.values for plane in together]))
+        outside += sum(plane.outside for plane in together)
+    share = outside / voxels.size / len(sources)
+    text = f"{outside} voxels ({share:.1%}) outside of the reconstruction (pixel padding)"
+    return voxels, [f"{text} read as {OUTSIDE[series.modality]:g}"] if outside else []
 
 
 def read_image(series: Series) -> sitk.Image:

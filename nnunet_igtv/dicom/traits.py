@@ -138,8 +138,8 @@ def phase(series: Series) -> float | None:
 
 def projection(series: Series) -> str:
     """ "average", "maximum" or "minimum" for a series made from all phases of a breath; else ""."""
-    if series.moment is not None:
-        return ""
+    if series.parts or series.moment is not None:
+        return series.how
     types = set(image_type(series)[2:])
     for name, (values, words) in _PROJECTIONS.items():
         if types & values or words.search(series.description):

@@ -1,13 +1,11 @@
 """The CT that stands for a 4D-CT: the average of its phases, their maximum, or one of them.
 
-A series that the scanner made is taken, if there is one; else the phases are combined, slice by slice. Ten
-phases of 512 x 512 x 150 would take 1.6 GB at once; here one slice of each is in memory.
+A series that the scanner made is taken, if there is one; else the phases are combined.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -19,11 +17,10 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import same_grid
 from nnunet_igtv.studies.candidates import table
 from nnunet_igtv.studies.choice import ReadingOptions, choose_ct
-from nnunet_igtv.studies.images import Volume, ct_volume, with_frame
-from nnunet_igtv.studies.phases import FEWEST, FourD, Phase
-from nnunet_igtv.studies.plausibility import remarks_on_ct
+from nnunet_igtv.studies.images import Volume, ct_volume
+from nnunet_igtv.studies.phases import FourD, Phase
+from nnunet_igtv.studies.projections import AVERAGE, MAXIMUM, combined
 
-AVERAGE, MAXIMUM = "average", "maximum"
 DIFFERENT_HU = 30.0  # mean difference in a slice: of noise and rounding it is a few HU
 
 
@@ -32,18 +29,20 @@ class BreathCT:
     """What stands for the 4D-CT.
 
     Attributes:
-        series: gives grid, frame of reference and references; the first phase, where phases are combined.
+        series: the series.
         shows: what the voxels are, in words without a patient's data.
         why: why it was taken.
-        volume: reads it.
         warnings: what a person should know about it.
     """
 
     series: Series
     shows: str
     why: str
-    volume: Callable[[], Volume]
     warnings: tuple[str, ...] = ()
+
+    def volume(self) -> Volume:
+        """Its voxels."""
+        return ct_volume(self.series)
 
 
 def breath_ct(
@@ -69,11 +68,11 @@ def breath_ct(
     if options is not None and options.ct is not None:
         chosen = choose_ct([s for s in series if s.modality == "CT"], options)
         shows = f"phase {moment(chosen.series)}" if moment(chosen.series) else "a CT that was named"
-        return BreathCT(chosen.series, shows, chosen.why, partial(ct_volume, chosen.series), chosen.warnings)
+        return BreathCT(chosen.series, shows, chosen.why, chosen.warnings)
     if channel not in (AVERAGE, MAXIMUM):
         phase = phase_meant(breath, channel)
         why = "asked for"
-        return BreathCT(phase.series, f"phase {phase}", why, partial(ct_volume, phase.series))
+        return BreathCT(phase.series, f"phase {phase}", why)
     made = breath.averages if channel == AVERAGE else breath.maxima
     if len(made) > 1:
         raise IGTVError(
@@ -84,10 +83,8 @@ def breath_ct(
         )
     if made:
         return _of_the_scanner(made[0], breath, channel)
-    _refuse_missing(breath, channel, needed)
-    first, count = breath.phases[0].series, len(breath.phases)
-    shows = f"{channel} of {count} phases"
-    return BreathCT(first, shows, "computed from the phases", partial(combined, breath, channel))
+    computed = combined(breath, channel, needed)
+    return BreathCT(computed, f"{channel} of {len(breath.phases)} phases", "computed from the phases")
 
 
 def phase_meant(breath: FourD, given: str) -> Phase:
@@ -131,36 +128,7 @@ def _of_the_scanner(series: Series, breath: FourD, channel: str) -> BreathCT:
                 "it of the same breath?"
             )
     why = f"the {channel} series of the study"
-    return BreathCT(series, f"{channel} of the phases", why, partial(ct_volume, series), tuple(warnings))
-
-
-def _refuse_missing(breath: FourD, channel: str, needed: int | None) -> None:
-    problems = [f"phase {m} has {len(s)} CT series" for m, s in breath.twice.items()]
-    problems += [f"phase {m} has no CT series" for m in breath.missing]
-    count = len(breath.phases)
-    if count < FEWEST or (problems and (needed is None or count < needed)):
-        total = count + len(breath.twice) + len(breath.missing)
-        raise IGTVError(
-            f"{count} of {total} phases are there once, to make their {channel}: {'; '.join(problems)}",
-            remedy="add or remove series, or say how many phases are enough",
-            settings=["min_phases"],
-        )
-
-
-def combined(breath: FourD, how: str = AVERAGE) -> Volume:
-    """The average (in whole HU, as scanners store it) or the maximum of all phases, on their grid.
-
-    Raises IGTVError if the grids of the phases differ, or a file cannot be read.
-    """
-    grid, series = breath.grid, [phase.series for phase in breath.phases]
-    columns, rows, slices = grid.size
-    voxels = np.empty((slices, rows, columns), np.float32)
-    readers = [planes(s.files, s.frames, s.headers) for s in series]
-    for k, group in enumerate(zip(*readers, strict=True)):
-        stack = np.stack([plane.values for plane in group])
-        voxels[k] = np.rint(stack.mean(0)) if how == AVERAGE else stack.max(0)
-    notes = tuple(dict.fromkeys(note for s in series for note in s.notes))
-    return Volume(with_frame(grid.image(voxels), series[0]), tuple(remarks_on_ct(voxels)), notes)
+    return BreathCT(series, f"{channel} of the phases", why, tuple(warnings))
 
 
 def _largest_difference(average: Series, breath: FourD, slices: int = 3) -> float:

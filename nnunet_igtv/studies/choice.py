@@ -14,6 +14,8 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import NAMES, table
 from nnunet_igtv.studies.frames import aligned_pets, cts_in_frame, moved, unused_registrations
 from nnunet_igtv.studies.known import Known, ReadingOptions
+from nnunet_igtv.studies.phases import find_4d
+from nnunet_igtv.studies.projections import combined
 from nnunet_igtv.studies.registration import Joined, joined_frames
 
 PLANNING_DAYS = 90  # from the PET/CT to the planning CT that it is registered to, at most
@@ -159,10 +161,16 @@ def choose_ct(
         raise _ambiguous(
             kept,
             "; the one that the structure was drawn on is absent" if absent else "",
-            "name one, or take the others out of the folder",
+            "name one, or take the others out of the folder"
+            + ("; `average` names the average of the phases" if find_4d(kept) else ""),
             ["ct"],
         )
     warnings = []
+    if kept[0].parts:
+        warnings.append(
+            f"the CT is the {kept[0].description}: what refers to its images refers to those of phase "
+            f"{traits.moment(kept[0].parts[0])}"
+        )
     if absent:
         warnings.append("the CT series that the structure was drawn on is absent: another is used")
     elif kept[0].uid not in known.series and any(s.uid in known.series for s in series):
@@ -237,6 +245,8 @@ def selected(series: Sequence[Series], options: ReadingOptions, *names: str) -> 
     kept = list(series)
     for selector in options.selectors(*names):
         picked = selector.pick(kept)
+        if not picked and selector.is_projection:
+            picked = [combined(breath, selector.value.casefold()) for breath in find_4d(kept)]
         if not picked:
             what = "study" if selector.setting == "study" else f"{NAMES[kept[0].modality]} series"
             raise IGTVError(

@@ -152,7 +152,8 @@ def _choice(study: Study, drawn: StructureSet | None, ids: dict[int, int], optio
         return found | {"refused": refused | {"table": error.table}}
     for name, chosen in (("ct", ct), ("pet", pet)):
         if chosen:
-            found[name] = {"series": ids[id(chosen.series)], "why": chosen.why}
+            held = chosen.series.parts[0] if chosen.series.parts else chosen.series
+            found[name] = {"series": ids[id(held)], "why": chosen.why}
     return found | {"warnings": [*ct.warnings, *(pet.warnings if pet else ())]}
 
 

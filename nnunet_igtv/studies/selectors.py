@@ -9,6 +9,7 @@ anything else a description.
     date:2024-03-05     acquired on that day; a time may follow (2024-03-05 13); or `date:first`, `date:last`
     phase:40            breathing phase in per cent, or its number where phases are numbered
     uid:1.2.840…        the UID, or how it ends
+    average, maximum    of the CT: that of the phases of a 4D-CT, computed where there is no such series
 
 For a study, description, date and UID are the study's own; it has no number and no phase.
 """
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series
-from nnunet_igtv.dicom.traits import moment, study_date, taken
+from nnunet_igtv.dicom.traits import moment, projection, study_date, taken
 from nnunet_igtv.errors import IGTVError
 
+PROJECTIONS = ("average", "maximum")
 KEYS = {
     "study": ("description", "date", "uid"),
     "ct": ("number", "description", "date", "phase", "uid"),
@@ -69,6 +71,11 @@ class Selector:
         named = self.key in ("date", "uid") and self.value.lower() not in ("first", "last")
         return f"{self.key}:{'…' if named else self.value}"
 
+    @property
+    def is_projection(self) -> bool:
+        """Whether it means the average or the maximum of the phases of a 4D-CT."""
+        return self.setting == "ct" and self.key == "description" and self.value.casefold() in PROJECTIONS
+
     def pick(self, series: Sequence[Series]) -> list[Series]:
         """The series that are meant (for a study: all of it), in their order."""
         if self.key == "description":
@@ -98,6 +105,8 @@ class Selector:
         name = "StudyDescription" if self.setting == "study" else "SeriesDescription"
         texts = [text(s.headers[0], name).casefold() for s in series]
         wanted = self.value.casefold()
+        if self.is_projection and (made := [s for s in series if projection(s) == wanted]):
+            return made
         exact = [s for s, described in zip(series, texts, strict=True) if described == wanted]
         try:
             pattern = re.compile(self.value, re.IGNORECASE)

@@ -15,7 +15,7 @@ from nnunet_igtv.grids import Grid
 from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.phantom.four_d import SHIFT
 
-SEED, MATRIX, SLICES = 4, 32, 12
+SEED, MATRIX, SLICES = 4, 32, 8
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def study(written, tmp_path):
     return shutil.copytree(written, tmp_path / "studies") / f"4DCT-{SEED}-000"
 
 
-def converted(folder, raw, number=701, **options):
+def converted(folder, raw, number=701, source="4dct", **options):
     raw.mkdir(exist_ok=True)
-    done = convert("4dct", folder, number, name=f"D{number}", jobs=1, **options)
+    done = convert(source, folder, number, name=f"D{number}", jobs=1, **options)
     assert not done.failures, [str(f) for f in done.failures]
     (case,) = done.converted
     files = ("imagesTr", f"{case}_0000"), ("imagesTr", f"{case}_0001"), ("labelsTr", case)
@@ -115,6 +115,25 @@ def test_a_missing_phase_is_named_and_may_be_allowed(study, raw, scan):
     assert any("phase 20 % has no CT series" in w for w in record["warnings"])
 
 
+def test_lucid_takes_the_average_for_an_igtv_drawn_on_a_phase(study, raw, scan):
+    """One drawn on the average is as it was."""
+    ct, _, label, record = converted(study, raw, source="lucid")
+    assert (ct == scan.average).all()
+    assert "ct_channel" not in record
+    file = study / "RTSTRUCT" / "IGTV.dcm"
+    drawn = pydicom.dcmread(file)
+    phase = pydicom.dcmread(next((study / "4DCT" / "20").iterdir()))
+    reference = drawn.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = phase.SeriesInstanceUID
+    for contour in drawn.ROIContourSequence[0].ContourSequence:
+        del contour.ContourImageSequence
+    drawn.save_as(file)
+    ct, _, label, record = converted(study, raw, 705, source="lucid")
+    assert (ct == scan.average).all()
+    assert (label == scan.structure).all()
+    assert any("was drawn on phase 20 %" in warning for warning in record["warnings"])
+
+
 def test_a_foreign_average_is_noticed(study, raw):
     for file in (study / "AVERAGE").iterdir():
         image = pydicom.dcmread(file)
@@ -122,6 +141,68 @@ def test_a_foreign_average_is_noticed(study, raw):
         image.save_as(file)
     *_, record = converted(study, raw, structure="GTV_{phase}")
     assert any("differs from the average of the phases by 100 HU" in w for w in record["warnings"])
+
+
+def alter(folder, **values):
+    for file in folder.iterdir():
+        image = pydicom.dcmread(file)
+        for name, value in values.items():
+            setattr(image, name, value)
+        image.save_as(file)
+
+
+def other_spacing(study):
+    alter(study / "4DCT" / "40", PixelSpacing=[10, 10])
+
+
+def no_phase(study):
+    for folder in (study / "4DCT").iterdir():
+        alter(folder, SeriesDescription="thorax")
+
+
+def a_phase_twice(study):
+    alter(study / "4DCT" / "40", SeriesDescription="Gated, 30.0%B")
+
+
+def contours_on_an_absent_phase(study):
+    shutil.rmtree(study / "4DCT" / "90")
+    for folder in (study / "4DCT").iterdir():  # not in equal steps: nothing is known to be missing
+        if int(folder.name) % 20:
+            shutil.rmtree(folder)
+
+
+def contours_missing(study):
+    (study / "RTSTRUCT" / "GTV_40.dcm").unlink()
+
+
+def contours_twice(study):
+    image = pydicom.dcmread(study / "RTSTRUCT" / "GTV_40.dcm")
+    image.SOPInstanceUID = "1.2.3"
+    image.StructureSetROISequence[0].ROIName = "GTV_040"
+    image.save_as(study / "RTSTRUCT" / "again.dcm")
+
+
+def no_structures(study):
+    shutil.rmtree(study / "RTSTRUCT")
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        (other_spacing, "phase 40 % has spacing (10, 10, 13.5) instead of (12, 12, 13.5)"),
+        (no_phase, "no phases of the breath can be recognised"),
+        (a_phase_twice, "phase 30 % has 2 CT series"),
+        (contours_on_an_absent_phase, "structure 'GTV_90' is of no phase that is there"),
+        (contours_missing, "phase 40 % has no structure"),
+        (contours_twice, "phase 40 % has 2 structures ('GTV_40', 'GTV_040')"),
+        (no_structures, "no structure set"),
+    ],
+)
+def test_bad_input_is_refused_by_name(study, raw, fault, what):
+    fault(study)
+    why = refused(study, raw, structure="GTV_{phase}")
+    assert what in why
+    assert "4DCT-" not in why  # the patient's id
 
 
 # ------------------------------------------------------------------------------------------------ motion
@@ -149,7 +230,7 @@ def test_inspect_shows_the_phases_in_a_table(written, capsys):
     printed = capsys.readouterr().out
     assert "phases told by Series Description" in printed
     row = next(line for line in printed.splitlines() if line.split()[:2] == ["40", "%"])
-    assert row.split()[3:] == ["12", "12", "x", "12", "x", "9", "GTV_40"]
+    assert row.split()[3:] == ["8", "12", "x", "12", "x", "13.5", "GTV_40"]
 
 
 GRID = Grid((40, 40, 80), (1.0, 1.0, 1.0), (-20.0, 0.0, 5.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))

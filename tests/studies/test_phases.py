@@ -11,7 +11,9 @@ from nnunet_igtv.dicom.series import group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import structure_set
 from nnunet_igtv.studies.breath_ct import breath_ct, phase_meant
+from nnunet_igtv.studies.choice import choose_ct
 from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phase_structures import phase_structures
 from nnunet_igtv.studies.phases import find_4d, the_4d
 
@@ -257,3 +259,28 @@ def test_without_a_name_the_series_tells(patient, dicom):
         phase_structures(study, found, "GTV")
     with pytest.raises(IGTVError, match=r"no structure of a phase matches 'ITV'; there are: 'GTV'"):
         phase_structures(study, found, "ITV")
+
+
+# ------------------------------------------------------------------------------------------------ averages
+
+
+def test_the_average_is_named_and_computed_where_there_is_none(patient):
+    """In every command that takes a CT selector; `maximum` too."""
+    study = patient()
+    images = breath(study, told_in("SeriesDescription"))
+    with pytest.raises(IGTVError, match=r"10 CT series could serve.*`average` names the average"):
+        choose_ct(series_of(images), ReadingOptions())
+    chosen = choose_ct(series_of(images), ReadingOptions(ct="average"))
+    assert len(chosen.series.parts) == 10
+    assert chosen.series.description == "average of 10 phases, computed"
+    assert "refers to those of phase 0 %" in chosen.warnings[0]
+    assert choose_ct(series_of(images), ReadingOptions(ct="Maximum")).series.how == "maximum"
+    images += breath(study, attribute("SeriesDescription", lambda k, p: "AveIP"), counts=[0])
+    chosen = choose_ct(series_of(images), ReadingOptions(ct="average"))
+    assert (chosen.series.description, chosen.warnings) == ("AveIP", ())
+
+
+def test_no_average_of_an_incomplete_breath(patient):
+    images = breath(patient(), told_in("SeriesDescription"), counts=[p for p in TENTHS if p != 70])
+    with pytest.raises(IGTVError, match="phase 70 % has no CT series"):
+        choose_ct(series_of(images), ReadingOptions(ct="average"))

@@ -2,24 +2,29 @@
 2509.22841).
 
 The cohort is private and its layout is not published. DICOM studies are found by their headers, whatever the
-folders: `lucid` is `dicom-rt` with the structure IGTV. A folder without DICOM is read as NIfTI triples: each
-folder that holds NIfTI files must hold one CT, one PET and one IGTV, told apart by these words in the file
-names.
+folders: `lucid` is `dicom-rt` with the structure IGTV, and `4dct` where that was drawn on a phase of a 4D-CT
+(one phase is no image of an IGTV: the average is taken). A folder without DICOM is read as NIfTI triples:
+each folder that holds NIfTI files must hold one CT, one PET and one IGTV, told apart by these words in the
+file names.
 """
 
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
+from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source
-from nnunet_igtv.dataset_conversion.sources import dicom_rt, nifti
+from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.phase_structures import has_place
+from nnunet_igtv.studies.phases import find_4d
 
 WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
 
@@ -34,7 +39,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     files, closed = find_files(root)
     images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz"))]
     if not images:
-        yield from dicom_rt.collect(root, options, jobs)
+        yield from dicom_rt.collect_studies(root, options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
     yield from (error.but(file=os.path.relpath(str(error.file), root)) for error in closed)
@@ -48,6 +53,27 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         load = partial(nifti.load_triple, ct, pet, label, nifti.Options(options.grid), root)
         patient = folder.relative_to(root).parts[0] if folder != root else name
         yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
+
+
+def case_of(study: Study, options: Options) -> Case:
+    """The case of a DICOM study."""
+    if _is_of_phases(study, options):
+        return four_d_ct.case_of(study, four_d_ct.Options(**asdict(options)))
+    return dicom_rt.case_of(study, options)
+
+
+def _is_of_phases(study: Study, options: Options) -> bool:
+    """Whether the structure belongs to a 4D-CT: named after phases, or drawn on a phase, on their maximum, or
+    on a series that is not there."""
+    if options.ct is not None or not (breaths := find_4d(study.series)):
+        return False
+    if has_place(options.structure):
+        return True
+    elsewhere = [
+        s for s in study.of("CT") if not any(s is p for b in breaths for p in (*b.series, *b.maxima))
+    ]
+    sets = [s for s in study.structure_sets if s.match(options.structure)]
+    return bool(sets) and not any(s.series_uids & {ct.uid for ct in elsewhere} for s in sets)
 
 
 def _refuse_options_of_dicom(options: Options, root: Path) -> None:
