@@ -132,8 +132,8 @@ def _compared(
         return ()
     share = float(np.median(scale / factors))
     return (
-        f"{PHILIPS_SUV}, which is used, gives {share:.3g} times the SUV of {PHILIPS_ACTIVITY} with dose, weight "
-        "and times",
+        f"{PHILIPS_SUV}, which is used, gives {share:.3g} times the SUV of {PHILIPS_ACTIVITY} with dose, "
+        "weight and times",
     )
 
 

@@ -178,9 +178,10 @@ class _Sources:
 
     def contradiction(self) -> IGTVError:
         return refuse(
-            f"the sources of the time to which the decay was corrected contradict each other: {self.listed()}",
-            "write the right one into Decay Correction DateTime (0018,9701) of all slices, or leave this study "
-            "out",
+            "the sources of the time to which the decay was corrected contradict each other: "
+            f"{self.listed()}",
+            "write the right one into Decay Correction DateTime (0018,9701) of all slices, or leave this "
+            "study out",
         )
 
     def result(self, moment: datetime, source: str, began: datetime | None = None) -> Reference:
