@@ -19,7 +19,7 @@ from nnunet_igtv.dataset_conversion.sources import SOURCES
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 PLACES = ("", "nnunet_igtv", "docs")  # where a path in the text may begin
-PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+(?:/|\.(?:py|pyi|md|css|jinja|toml|cff|yaml|sh|txt)))`")
+PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+(?:/|\.(?:py|pyi|md|css|jinja|js|toml|cff|yaml|sh|txt)))`")
 
 
 def text_of(page):

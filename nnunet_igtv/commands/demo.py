@@ -124,7 +124,7 @@ class Demo:
         igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
         yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
-        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "--verify_dataset_integrity", "-np", "1", "-npfp", "1"]
+        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "-np", "1", "-npfp", "1"]
         yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
 
     def transferred(self) -> Iterator[Step]:
