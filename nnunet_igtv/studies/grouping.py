@@ -193,8 +193,9 @@ def _with_registered(parts: list[list[Entry]]) -> list[tuple[list[Entry], list[E
 
 
 def _apart(entries: list[Entry]) -> list[list[Entry]]:
-    """Linked objects, split by study if every study has a CT, a PET and structure sets drawn on its own
-    series. Registration objects in a study of their own say nothing about that, and are set apart."""
+    """Linked objects, split by study if every study has a CT and structure sets drawn on its own series, and
+    a PET as well, unless there is none at all (a 4D-CT each week). Registration objects in a study of their
+    own say nothing about that, and are set apart."""
     with_images = {entry.study for entry in entries if not entry.joins}
     loose = [entry for entry in entries if entry.study not in with_images]
     studies: dict[str, list[Entry]] = {}
@@ -202,10 +203,11 @@ def _apart(entries: list[Entry]) -> list[list[Entry]]:
         if entry.study in with_images:
             studies.setdefault(entry.study, []).append(entry)
     owner = {entry.series: entry.study for entry in entries if entry.series}
+    wanted = {"CT", "RTSTRUCT"} | ({"PT"} & {entry.modality for entry in entries})
     for study, members in studies.items():
         sets = [entry for entry in members if entry.modality == "RTSTRUCT"]
         drawn_on = {link[1] for entry in sets for link in entry.links if link[0] == "series"}
-        complete = {"CT", "PT", "RTSTRUCT"} <= {entry.modality for entry in members}
+        complete = wanted <= {entry.modality for entry in members}
         if not study or not complete or {owner.get(uid, study) for uid in drawn_on} != {study}:
             return [entries]
     return [*studies.values(), *([loose] if loose else [])]

@@ -7,13 +7,20 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.uid import generate_uid
 
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.convert import convert
 from nnunet_igtv.dataset_conversion.motion import motion_report, position
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
+from nnunet_igtv.export.rtstruct import write_rtstruct
 from nnunet_igtv.grids import Grid
 from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.phantom.four_d import SHIFT
+from nnunet_igtv.prediction import choose_series, write_input
+from nnunet_igtv.structures.rasterise import read_structure
+from nnunet_igtv.studies.images import read_ct
+from nnunet_igtv.studies.known import ReadingOptions
 
 SEED, MATRIX, SLICES = 4, 32, 8
 
@@ -143,6 +150,51 @@ def test_a_foreign_average_is_noticed(study, raw):
     assert any("differs from the average of the phases by 100 HU" in w for w in record["warnings"])
 
 
+def as_4d_lung(study, week):
+    """The 4D-CT of a week as TCIA's 4D-Lung has it: no PET, no average, and contours of the type ORGAN with
+    the phase in their names. All weeks have one frame of reference here."""
+
+    def weekly(uid):
+        return generate_uid(entropy_srcs=[uid, str(week)])
+
+    for name in ("PETCT", "REG", "AVERAGE"):
+        shutil.rmtree(study / name)
+    (study / "RTSTRUCT" / "IGTV.dcm").unlink()
+    for file in study.rglob("*.dcm"):
+        image = pydicom.dcmread(file)
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            image[name].value = weekly(image[name].value)
+        if image.Modality == "RTSTRUCT":
+            roi, observed = image.StructureSetROISequence[0], image.RTROIObservationsSequence[0]
+            roi.ROIName = roi.ROIName.replace("GTV_", "Tumor_c")
+            observed.RTROIInterpretedType = "ORGAN"
+            for frame in image.ReferencedFrameOfReferenceSequence:
+                series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+                series.SeriesInstanceUID = weekly(series.SeriesInstanceUID)
+            for contour in image.ROIContourSequence[0].ContourSequence:
+                del contour.ContourImageSequence
+        image.save_as(file)
+
+
+def test_headers_like_those_of_4d_lung(study, raw, scan):
+    """Two weeks of one patient are two cases; without a PET only where that was said."""
+    as_4d_lung(shutil.copytree(study, study.with_name("week 1")), 1)
+    as_4d_lung(study, 0)
+    raw.mkdir(exist_ok=True)
+    options = {"structure": "Tumor_c{phase}", "jobs": 1}
+    done = convert("4dct", study.parent, 707, name="L", **options)
+    assert [f.what for f in done.failures] == ["no PET series in the study"] * 2
+    done = convert("4dct", study.parent, 707, name="L", no_pet="missing", **options)
+    assert (len(done.converted), done.failures) == (2, ())
+    for case in done.converted:
+        ct, label = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(done.dataset / name)))
+            for name in (f"imagesTr/{case}_0000.nii.gz", f"labelsTr/{case}.nii.gz")
+        )
+        assert (ct == scan.average).all()
+        assert (label == scan.structure).all()
+
+
 def alter(folder, **values):
     for file in folder.iterdir():
         image = pydicom.dcmread(file)
@@ -203,6 +255,27 @@ def test_bad_input_is_refused_by_name(study, raw, fault, what):
     why = refused(study, raw, structure="GTV_{phase}")
     assert what in why
     assert "4DCT-" not in why  # the patient's id
+
+
+# -------------------------------------------------------------------------------------------- prediction
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["AveIP", "computed"])
+def test_a_prediction_reads_the_average_and_its_contours_refer_to_it(study, tmp_path, scan, made):
+    if not made:
+        shutil.rmtree(study / "AVERAGE")
+    options = ReadingOptions(ct="average")
+    ct, pet = choose_series(study, options)
+    write_input(ct.series, pet_channel(pet), tmp_path / "input", ".nii.gz")
+    image = sitk.ReadImage(str(tmp_path / "input" / "STUDY_0000.nii.gz"))
+    assert (sitk.GetArrayFromImage(image) == scan.average).all()
+    mask = sitk.GetImageFromArray(scan.structure.astype(np.uint8))
+    mask.CopyInformation(image)
+    drawn = write_rtstruct(mask, ct.series, tmp_path / "igtv.dcm")
+    again = read_structure(drawn, "IGTV", read_ct(study, ct="average"))
+    assert (sitk.GetArrayFromImage(again) == scan.structure).all()
+    again = read_structure(drawn, "IGTV", read_ct(study, ct="phase:70"))  # of the same frame of reference
+    assert (sitk.GetArrayFromImage(again) == scan.structure).all()
 
 
 # ------------------------------------------------------------------------------------------------ motion
