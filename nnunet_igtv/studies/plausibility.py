@@ -14,6 +14,7 @@ HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an ex
 AIR_HU = -300.0  # air and lung are below; around every patient, and in every chest
 AIR = 1.0  # percentile of the voxels that is air at the least
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
+LOWEST_SUV, TOO_LOW = -50.0, 1.0  # noise about zero is above; percentile of the voxels, as for the highest
 BODY_SUV = (0.15, 7.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
 TOO_HIGH = 99.9  # percentile of the voxels; where it is beyond the highest SUV, the values are none
 CHECK = "check dose, weight and units"
@@ -52,7 +53,14 @@ def remarks_on_pet(voxels: np.ndarray) -> list[str]:
 
 
 def refuse_no_suv(voxels: np.ndarray, file: str | Path | None = None) -> None:
-    """Raise IGTVError for values that are not SUVs, such as activity in Bq/ml."""
+    """Raise IGTVError for values that are not SUVs, such as activity in Bq/ml, or HU."""
+    lowest = float(np.percentile(_sample(voxels), TOO_LOW))
+    if lowest < LOWEST_SUV:
+        raise IGTVError(
+            f"the PET values are too low for SUV (percentile {TOO_LOW:g} is {lowest:.4g}; is it the CT?)",
+            file=file,
+            remedy="give the PET in SUVbw as PET, the CT as CT",
+        )
     value = float(np.percentile(_sample(voxels), TOO_HIGH))
     if value > HIGHEST_SUV:
         raise IGTVError(

@@ -53,6 +53,12 @@ def test_single_hot_voxels_are_warned_of_and_activity_is_refused():
         refuse_no_suv(voxels * 5000)
 
 
+def test_a_ct_is_not_taken_for_a_pet():
+    with pytest.raises(IGTVError, match=r"too low for SUV .* is it the CT"):
+        refuse_no_suv(chest() * 1000 - 1000)
+    refuse_no_suv(chest() - 5)  # noise of a scan with few counts
+
+
 def test_a_ct_without_air_has_another_rescale():
     hounsfield = chest() * 1000 - 1000
     assert not remarks_on_ct(hounsfield)
