@@ -4,8 +4,9 @@ What is renamed into place is on the disk first, and the folder that names it af
 leaves the old file or the new one.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,13 +18,86 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     The name is always the same: what a killed run left there is gone with the next.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.partial")
+    unfinished = _unfinished(path)
     unfinished.unlink(missing_ok=True)
     try:
         yield unfinished
         replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_once(path: str | Path) -> Iterator[Path]:
+    """As `written_whole`, for a name that is free, or whose file the user wants replaced: see `is_free`.
+
+    A run that is killed when the file has its name already leaves a journal, so that the next run finds the
+    name free.
+    """
+    path = Path(path)
+    journal = _journal(path)
+    with placed(journal):
+        unfinished = _unfinished(path)
+        unfinished.unlink(missing_ok=True)
+        try:
+            yield unfinished
+            place({unfinished: path}, journal)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def is_free(path: Path) -> bool:
+    """Whether no file has this name; one that a killed run had placed under it is removed first."""
+    withdraw(_journal(path))
+    return not path.exists()
+
+
+@contextmanager
+def placed(journal: Path) -> Iterator[None]:
+    """What `place` does in here is undone if it ends in an exception, and by `withdraw` after a kill."""
+    try:
+        yield
+    except BaseException:
+        withdraw(journal)
+        raise
+    journal.unlink(missing_ok=True)  # the very last change: from now on the files are there to stay
+
+
+def place(files: Mapping[Path, Path], journal: Path) -> None:
+    """Give finished files their names. The journal says, before, which of these are free."""
+    new = {path.name: _traits(unfinished) for unfinished, path in files.items() if not path.exists()}
+    write_text(journal, json.dumps(new), 0o600)
+    for unfinished, path in files.items():
+        replace(unfinished, path)
+
+
+def withdraw(journal: Path) -> None:
+    """Remove the files that a journal names, which are in its folder, and the journal; no other file."""
+    if not journal.is_file():
+        return
+    try:
+        placed: dict[str, list[int]] = dict(json.loads(journal.read_bytes()))
+    except (ValueError, TypeError):  # no journal of ours
+        placed = {}
+    for name, traits in placed.items():
+        path = journal.with_name(Path(name).name)
+        if path.is_file() and _traits(path) == traits:
+            path.unlink()
+    journal.unlink()
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f".{path.name}.journal")
+
+
+def _traits(path: Path) -> list[int]:
+    """What tells a file from one that somebody else put in its place; renaming keeps it."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def write_text(path: str | Path, text: str, mode: int = 0o644) -> None:

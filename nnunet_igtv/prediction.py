@@ -7,12 +7,11 @@ mask comes back on the grid of the CT, ready to be exported. Nothing of the pati
 import glob
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,8 +215,7 @@ def predict_series(
 
     Args:
         pet: None for a study without a PET, which the model must have been trained for.
-        workspace: where the images are kept meanwhile, in a folder that only its owner can read; None for
-            the system's folder of temporary files.
+        workspace: folder for the images, which stay there; None for one of the system's temporary files.
         tell: called with each of the notes before nnU-Net is.
     """
     if pet is None and not model.optional_pet:
@@ -226,33 +224,23 @@ def predict_series(
             remedy="add the PET, or take a model of a trainer named …ModalityDropout",
             settings=["trainer"],
         )
-    with _private_folder(workspace) as folder:
+    temporary = (
+        tempfile.TemporaryDirectory(prefix="nnunet-igtv-") if workspace is None else nullcontext(workspace)
+    )
+    with temporary as name:
+        folder = Path(name)
         read = pet_channel(pet, options.weight_kg)
         notes = (*ct.warnings, *write_input(ct.series, read, folder / "input", model.file_ending))
         for note in notes:
             tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
-        mask = _read_prediction(folder / "output" / (_CASE + model.file_ending), model.structure)
+        mask = _read_prediction(mask_file(folder, model), model.structure)
     return Prediction(mask, ct.series, model.structure, notes)
 
 
-@contextmanager
-def _private_folder(parent: Path | None) -> Iterator[Path]:
-    """A folder for images of a patient, removed on any way out; what a killed run left is removed before."""
-    if parent is None:
-        with tempfile.TemporaryDirectory(prefix="nnunet-igtv-") as temporary:
-            yield Path(temporary)
-        return
-    folder = parent / ".unfinished"
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # other files are there
-            parent.rmdir()
+def mask_file(workspace: Path, model: Model) -> Path:
+    """The mask as nnU-Net wrote it, in a workspace of `predict_series`."""
+    return workspace / "output" / (_CASE + model.file_ending)
 
 
 def choose_series(

@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from nnunet_igtv.atomic import write_text, written_whole
+from nnunet_igtv.atomic import is_free, place, write_text, written_whole
 
 
 def test_a_file_takes_its_place_when_it_is_complete_and_leaves_nothing_beside(tmp_path):
@@ -42,3 +42,19 @@ def test_what_a_killed_run_left_is_gone_with_the_next_also_where_its_permissions
 def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path):
     write_text(tmp_path / "table.csv", os.fsdecode(b"Andr\xe9"))
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == r"Andr\udce9"
+
+
+def test_a_journal_gives_away_the_files_that_it_placed_and_no_others(tmp_path):
+    output, unfinished, journal = (tmp_path / name for name in ("x", ".x.partial", ".x.journal"))
+    for mine in (False, True):
+        unfinished.write_text("of a killed run")
+        place({unfinished: output}, journal)
+        if mine:
+            output.unlink()
+            output.write_text("mine")
+        assert is_free(output) is not mine
+        assert not journal.exists()
+    assert output.read_text() == "mine"
+    journal.write_text("damaged")
+    assert not is_free(output)
+    assert list(tmp_path.iterdir()) == [output]

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "errors": set(),
     "settings": set(),
     "atomic": set(),
+    "workspace": {"atomic"},
     "channels": {"errors"},
     "environment": {"errors"},
     "image_files": {"errors"},

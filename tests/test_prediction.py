@@ -1,5 +1,6 @@
 """One DICOM study in, contours out: the pieces with nnU-Net's part replaced, and once with nnU-Net itself."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from kills import completes_after_every_kill, files
 from pydicom import dcmread
 
 from nnunet_igtv import prediction, read_ct, read_pet, read_structure
@@ -400,10 +402,53 @@ def test_images_are_private_and_gone_with_the_next_call(
 
     def watched(command, env):
         folder = Path(command[4]).parent
-        modes.append((folder.parent, folder.stat().st_mode & 0o777, (folder / "input").is_dir()))
+        modes.append((folder.parent.parent, folder.stat().st_mode & 0o777, (folder / "input").is_dir()))
         return stand_in(command, env)
 
     monkeypatch.setattr(prediction, "follow", watched)
     assert run(study, tmp_path / "out") == 0
     assert modes == [(tmp_path / "out", 0o700, True)]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["RTSTRUCT.dcm"]
+
+
+def test_killed_at_every_file_event_the_same_command_completes_it(
+    results, threshold_for_nnunet, patient, tmp_path, capsys
+):
+    study, output = patient("a"), tmp_path / "out"
+    for k, image in enumerate(study.pet):  # one small spot: quickly written
+        image.PixelData = (np.indices((12, 14)).sum(0) * 2000 * (k == 4)).astype("<u2").tobytes()
+    folder = study.write(tmp_path / "study")
+    output.mkdir()
+
+    def written(output):
+        return {file.name: but_uids_and_times(file) for file in files(output)}
+
+    events = completes_after_every_kill(output, lambda: run(folder, output, "--seg"), written)
+    assert list(written(output)) == ["RTSTRUCT.dcm", "SEG.dcm"]
+    assert events > (30, 15)
+
+
+def but_uids_and_times(file):
+    return [str(e) for e in dcmread(file).iterall() if e.VR not in ("SQ", "UI", "DA", "TM", "DT")]
+
+
+@pytest.mark.parametrize("fails_at", ["write_rtstruct", "write_seg"])
+def test_a_prediction_that_cannot_be_written_is_kept(
+    results, threshold_for_nnunet, patient, tmp_path, monkeypatch, capsys, fails_at
+):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder, output = patient("a").write(tmp_path / "study"), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(f"nnunet_igtv.export.{fails_at}", full)
+        assert run(folder, output, "--seg") == 1
+    kept = output / "unwritten-prediction.nii.gz"
+    said = capsys.readouterr().err.splitlines()
+    assert [f"(No space left on device); its mask is kept [{kept}]" in line for line in said] == [True]
+    assert [path.name for path in output.iterdir()] == [kept.name]
+    expected = sitk.GetArrayFromImage(threshold_for_nnunet[1][1]) > 2.5
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(kept))) == expected).all()
+    assert main(["export", "rtstruct", str(kept), "--ct", str(folder), "-o", str(tmp_path / "x.dcm")]) == 0
+    assert run(folder, output, "--seg") == 0
+    assert {path.name for path in output.iterdir()} == {"RTSTRUCT.dcm", "SEG.dcm"}

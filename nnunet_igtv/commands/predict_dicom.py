@@ -1,12 +1,19 @@
 """`nnunet-igtv predict-dicom`: contour one DICOM study with a trained model; study in, RTSTRUCT out."""
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.options import add_options, options_of
+from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.choice import ReadingOptions
+
+RTSTRUCT, SEG = "RTSTRUCT.dcm", "SEG.dcm"
+UNWRITTEN = "unwritten-prediction"  # the mask, where it could not be written as DICOM
 
 
 def parser() -> Parser:
@@ -58,15 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.dicom.quiet import quiet
     from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
     from nnunet_igtv.export.files import refuse_existing
-    from nnunet_igtv.prediction import Model, choose_series, predict_series
+    from nnunet_igtv.prediction import Model, choose_series, mask_file, predict_series
+    from nnunet_igtv.workspace import clear, finish, workspace
 
     options = options_of(arguments, ReadingOptions)
-    outputs = {"rtstruct": arguments.output / "RTSTRUCT.dcm"}
-    if arguments.seg:
-        outputs["seg"] = arguments.output / "SEG.dcm"
-    overwrite = arguments.overwrite
-    for kind, output in outputs.items():
-        refuse_existing(output, kind.upper(), overwrite)
+    names = [RTSTRUCT, SEG] if arguments.seg else [RTSTRUCT]
+    clear(arguments.output)
+    for name in names:
+        refuse_existing(arguments.output / name, Path(name).stem, arguments.overwrite)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
     model = Model.find(
@@ -78,27 +84,46 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         trust_model=arguments.trust_model,
     )
-    name = model.structure if arguments.name is None else arguments.name
+    structure = model.structure if arguments.name is None else arguments.name
     with quiet():
         series = ct.series
         drawn_on = series if arguments.anonymous is None else anonymised(series, arguments.anonymous)
-        check_export(drawn_on, name, seg=arguments.seg, extend=arguments.extend)
+        check_export(drawn_on, structure, seg=arguments.seg, extend=arguments.extend)
         for modality, chosen in (("CT", ct), ("PET", pet)):
             say(f"{modality}: {described(chosen.series)}; {chosen.why}" if chosen else f"{modality}: none")
-        found = predict_series(
-            ct,
-            pet,
-            model,
-            arguments.device,
-            mirroring=not arguments.disable_tta,
-            options=options,
-            workspace=arguments.output,
-            tell=lambda note: say(f"note: {note}"),
-        )
-        rtstruct = outputs["rtstruct"]
-        write_rtstruct(found.mask, drawn_on, rtstruct, name, extend=arguments.extend, overwrite=overwrite)
-        if arguments.seg:
-            write_seg(found.mask, drawn_on, outputs["seg"], name, overwrite=overwrite)
-    for output in outputs.values():
-        say(output)
+        with workspace(arguments.output) as folder:
+            found = predict_series(
+                ct,
+                pet,
+                model,
+                arguments.device,
+                mirroring=not arguments.disable_tta,
+                options=options,
+                workspace=folder,
+                tell=lambda note: say(f"note: {note}"),
+            )
+            with _kept_if_not_written(mask_file(folder, model), arguments.output):
+                write_rtstruct(found.mask, drawn_on, folder / RTSTRUCT, structure, extend=arguments.extend)
+                if arguments.seg:
+                    write_seg(found.mask, drawn_on, folder / SEG, structure)
+                finish([folder / name for name in names], arguments.output)
+    for name in names:
+        say(arguments.output / name)
     return 0
+
+
+@contextmanager
+def _kept_if_not_written(mask: Path, output: Path) -> Iterator[None]:
+    """Keep the mask of a prediction that cannot be written; the one of an earlier run goes when one is."""
+    kept = output / f"{UNWRITTEN}{''.join(mask.suffixes)}"
+    try:
+        yield
+    except Exception as error:
+        os.replace(mask, kept)
+        cause = error.what if isinstance(error, IGTVError) else getattr(error, "strerror", None) or error
+        raise IGTVError(
+            f"the prediction was made, but could not be written ({cause}); its mask is kept",
+            file=kept,
+            remedy="remove the cause and export the mask, or run the same command again",
+        ) from error
+    kept.unlink(missing_ok=True)

@@ -43,12 +43,13 @@ def refuse_another(output: Path, inputs: str) -> None:
 def write_all(output: Path, files: Mapping[str, str]) -> None:
     """Write all files or none, and never leave a new one among those of an earlier evaluation.
 
-    metrics.json is the first to appear, so that an evaluation that was killed here is recognised as the same.
+    metrics.json is the last to go and the first to appear, so that an evaluation that was killed here is
+    recognised as the same.
     """
     output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as renamed_on_exit:  # the last first
         for name, text in reversed(list(files.items())):
             unfinished = renamed_on_exit.enter_context(written_whole(output / name))
             unfinished.write_text(text, encoding="utf-8", newline="")
-        for name in files:
+        for name in reversed(list(files)):
             (output / name).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
 
-from nnunet_igtv.atomic import written_whole
+from nnunet_igtv.atomic import is_free, written_once
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.errors import IGTVError
@@ -18,7 +18,7 @@ def refuse_existing(output: Path, modality: str = "", overwrite: bool = False) -
 
     With `overwrite`, a DICOM file of the same modality is no hindrance; an image or a folder is.
     """
-    if not output.exists():
+    if is_free(output):
         return
     if not overwrite:
         what, remedy = "the output exists already", "choose another name, or overwrite it"
@@ -50,5 +50,5 @@ def with_file_meta(dataset: Dataset) -> Dataset:
 def write_dicom(dataset: Dataset, output: Path) -> None:
     """Write `dataset`, over a file that has this name: `refuse_existing` says whether it may."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(output) as beside:
+    with written_once(output) as beside:
         with_file_meta(dataset).save_as(beside, enforce_file_format=True)

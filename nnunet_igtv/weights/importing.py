@@ -7,7 +7,7 @@ import torch
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.atomic import written_whole
+from nnunet_igtv.atomic import is_free, written_once
 from nnunet_igtv.channels import described
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.weights.mapping import rename
@@ -28,8 +28,8 @@ def import_weights(
 ) -> str:
     """Read, transfer into a fresh network, write; returns the report as text.
 
-    The file holds the default slice interaction too, at the identity where the source has none: networks
-    with it and without one take the file.
+    The same source gives the same file, byte by byte. It holds the default slice interaction too, at the
+    identity where the source has none: networks with it and without one take the file.
 
     Args:
         source: checkpoint to read.
@@ -46,7 +46,7 @@ def import_weights(
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     if output.resolve() == source.resolve():
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
-    if output.exists() and not overwrite:
+    if not is_free(output) and not overwrite:
         raise IGTVError(
             "the output exists already",
             file=output,
@@ -62,7 +62,9 @@ def import_weights(
         fields = PRESETS[name].kwargs() if name else _own_fields(renamed.state)
         head = renamed.state.get("decoder.seg_layers.0.weight")
         found = head.shape[0] if head is not None and head.ndim == 2 else 2
-        network = IGTVNet(2, classes or found, **fields)
+        with torch.random.fork_rng(devices=[]):  # what the source lacks begins alike in every run
+            torch.manual_seed(0)
+            network = IGTVNet(2, classes or found, **fields)
         report = load_pretrained(network, checkpoint)
     except IGTVError as error:
         raise error.but(file=source) from error
@@ -76,7 +78,7 @@ def import_weights(
     if report.channels:  # where a trainer's checkpoint says what its channels were
         content["init_args"] = {"dataset_json": described(report.channels)}
     output.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(output) as partial, partial.open("wb") as stream:
+    with written_once(output) as partial, partial.open("wb") as stream:
         try:
             torch.save(content, stream)
         except RuntimeError as error:

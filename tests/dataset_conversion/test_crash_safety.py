@@ -1,51 +1,20 @@
-"""A conversion killed at any moment is completed by the next; two at once wait for each other.
-
-The command runs in forked processes, so that a kill costs no new interpreter.
-"""
+"""A conversion killed at any moment is completed by the next; two at once wait for each other."""
 
 import json
 import os
-import re
+import shutil
 import signal
 import sys
 import time
 
 import pytest
+from kills import before_each_change, completes_after_every_kill
 
 # imported here, before processes are forked
 from nnunetv2.dataset_conversion import generate_dataset_json  # noqa: F401
 
 import nnunet_igtv.dataset_conversion.convert  # noqa: F401
 from nnunet_igtv.commands.main import main
-
-CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
-
-
-class Events:
-    """Counts what changes files under a folder, in this process; kills it right before event `kill_at`."""
-
-    def __init__(self, folder, kill_at=0, kill_by=signal.SIGKILL):
-        self.folder, self.kill_at, self.kill_by, self.count = str(folder), kill_at, kill_by, 0
-        sys.addaudithook(self.hook)
-        fsync = os.fsync
-        os.fsync = lambda file: (self.event(), fsync(file))[1]
-
-    def hook(self, name, arguments):
-        if name == "open":
-            path, _, flags = arguments
-            if not (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
-                return
-        elif name in CHANGES:
-            path = arguments[1] if name == "os.rename" else arguments[0]
-        else:
-            return
-        if isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(self.folder):
-            self.event()
-
-    def event(self):
-        self.count += 1
-        if self.count == self.kill_at:
-            os.kill(os.getpid(), self.kill_by)
 
 
 def forked(run):
@@ -71,20 +40,8 @@ def ended(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def convert(raw, arguments, kill_at=None, kill_by=signal.SIGKILL):
-    """Status of `convert` in a process of its own, and how many file events it had, if counted."""
-
-    def run(report):
-        events = Events(raw, kill_at, kill_by) if kill_at is not None else None
-        status = main(["convert", *map(str, arguments)])
-        if events:
-            report(events.count)
-        return status
-
-    process, reading = forked(run)
-    with open(reading, "rb") as pipe:
-        count = pipe.read()
-    return ended(process), int(count or 0)
+def convert(*arguments):
+    return main(["convert", *map(str, arguments)])
 
 
 def state(raw):
@@ -100,57 +57,74 @@ def studies(tmp_path, patient):
     return tmp_path / "in"
 
 
-def empty(raw):
-    import shutil
-
-    shutil.rmtree(raw, ignore_errors=True)
-
-
 def test_killed_at_every_file_event_the_next_run_completes_it(studies, raw):
-    command = ["lucid", studies / "a", "-d", 5, "-j", 1]
-    status, events = convert(raw, command, kill_at=0)
-    assert status == 0
-    assert events > 30
-    whole = state(raw)
-    assert len(whole) == 6  # images and label, two JSON files, the manifest
-    for n in range(1, events + 1):
-        empty(raw)
-        assert convert(raw, command, kill_at=n)[0] == -signal.SIGKILL
-        assert convert(raw, command)[0] == 0, f"killed before event {n}"
-        assert state(raw) == whole, f"killed before event {n}"
-        assert not [p for p in raw.rglob("*") if re.search(r"^\.|partial|^tmp|unfinished", p.name)], n
+    raw.mkdir()
+    events, kills = completes_after_every_kill(
+        raw, lambda: convert("lucid", studies / "a", "-d", 5, "-j", 1), state
+    )
+    assert len(state(raw)) == 6  # images and label, two JSON files, the manifest
+    assert events > 50
+    assert kills > 20
 
 
 def test_an_appending_run_killed_anywhere_loses_nothing_of_the_first(studies, raw, tmp_path, patient):
     patient("ccc").write(tmp_path / "more" / "ccc")
-    first, second = (
-        ["lucid", studies, "-d", 5, "-j", 1],
-        ["lucid", tmp_path / "more", "-d", 5, "-j", 1, "--append"],
+    convert("lucid", studies, "-d", 5, "-j", 1)
+    images = {name: data for name, data in state(raw).items() if name.endswith(".gz")}
+
+    def left(raw):
+        assert images.items() <= state(raw).items()
+
+    completes_after_every_kill(
+        raw, lambda: convert("lucid", tmp_path / "more", "-d", 5, "-j", 1, "--append"), state, left
     )
-    convert(raw, first)
-    _, events = convert(raw, second, kill_at=0)
-    whole = state(raw)
-    for n in range(1, events + 1, 4):
-        empty(raw)
-        convert(raw, first)
-        before = {name: data for name, data in state(raw).items() if name.endswith(".gz")}
-        convert(raw, second, kill_at=n)
-        after = state(raw)
-        assert {name: after[name] for name in before} == before
-        assert convert(raw, second)[0] == 0
-        assert state(raw) == whole, f"killed before event {n}"
+    assert len(state(raw)) == 12
+
+
+def test_a_kill_leaves_what_is_there_right_before(studies, raw):
+    """What `kills` takes for granted, with a kill."""
+    command = ("lucid", studies / "a", "-d", 5, "-j", 1)
+    copy, count = raw.with_name("copy"), 0
+
+    def at_event_40(act):
+        nonlocal count
+        count += 1
+        if count == 40:
+            act()
+
+    def killed(report):
+        with before_each_change(raw, lambda: at_event_40(lambda: os.kill(os.getpid(), signal.SIGKILL))):
+            return convert(*command)
+
+    with before_each_change(raw, lambda: at_event_40(lambda: shutil.copytree(raw, copy))):
+        convert(*command)
+    shutil.rmtree(raw)
+    count = 0
+    process, pipe = forked(killed)
+    assert ended(process) == -signal.SIGKILL
+    os.close(pipe)
+    assert state(raw) == state(copy)
+    assert state(raw)
 
 
 def test_two_at_once_give_each_patient_a_number(studies, raw, tmp_path, patient):
     for key in ("ccc", "dddd"):
         patient(key).write(tmp_path / key / key)
-    convert(raw, ["lucid", studies, "-d", 5, "-j", 1])
+    convert("lucid", studies, "-d", 5, "-j", 1)
     appending = [["lucid", tmp_path / key, "-d", 5, "-j", 1, "--append"] for key in ("ccc", "dddd")]
 
     def start(arguments, at):
         def run(report):
-            Events(raw, at, signal.SIGSTOP)
-            return main(["convert", *map(str, arguments)])
+            count = 0
+
+            def stop():
+                nonlocal count
+                count += 1
+                if count == at:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+            with before_each_change(raw, stop):
+                return convert(*arguments)
 
         return forked(run)
 
@@ -169,12 +143,12 @@ def test_two_at_once_give_each_patient_a_number(studies, raw, tmp_path, patient)
 
 
 def test_an_image_cut_short_is_converted_again(studies, raw):
-    command = ["lucid", studies, "-d", 5, "-j", 1]
-    convert(raw, command)
+    command = ("lucid", studies, "-d", 5, "-j", 1)
+    convert(*command)
     whole = state(raw)
     image = raw / "Dataset005_LUCID" / "imagesTr" / "LUCID_0001_0001.nii.gz"
     image.write_bytes(image.read_bytes()[:-100])
-    assert convert(raw, command)[0] == 0
+    assert convert(*command) == 0
     assert state(raw) == whole
 
 
@@ -191,5 +165,5 @@ def test_a_full_disk_is_a_failure_of_the_case(studies, raw, capsys):
     assert ended(process) == 1
     os.close(pipe)
     assert not list(raw.rglob("*.nii.gz"))
-    assert convert(raw, ["lucid", studies, "-d", 5, "-j", 1])[0] == 0
+    assert convert("lucid", studies, "-d", 5, "-j", 1) == 0
     assert len(list(raw.rglob("*.nii.gz"))) == 6

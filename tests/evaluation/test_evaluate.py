@@ -6,10 +6,12 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kills import completes_after_every_kill
 
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
@@ -290,6 +292,33 @@ def test_files_that_are_no_evaluation_of_ours_are_not_replaced(cohort):
     with pytest.raises(IGTVError, match="holds another evaluation"):
         evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
     assert (cohort / "out" / "report.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("before", "options"), [("poor", ["--overwrite"]), ("good", [])])
+def test_killed_at_every_file_event_the_same_command_completes_it(cohort, capsys, before, options):
+    """And no number is ever next to a report of other masks."""
+    for case in ("CASE_1", "CASE_2"):
+        (cohort / "truth" / f"{case}.nii.gz").unlink()
+    out = cohort / "out"
+    evaluate(cohort / "truth", {"m": cohort / before}, None, out, title="the one before")
+    old = content(out)
+
+    def left(out):
+        whole = {name: data for name, data in content(out).items() if not name.startswith(".")}
+        assert whole.items() <= old.items() or whole.items() <= content(cohort / "new").items()
+
+    evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "new", title="IGTV segmentation")
+    command = [
+        "evaluate",
+        "--truth",
+        cohort / "truth",
+        "--prediction",
+        f"m={cohort / 'good'}",
+        "--output",
+        out,
+    ]
+    run = partial(main, [*map(str, command), *options])
+    assert completes_after_every_kill(out, run, left=left) > (12, 8)
 
 
 @pytest.mark.parametrize("fails_at", ["metrics.json", "metrics.csv", "report.html"])

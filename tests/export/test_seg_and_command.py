@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from kills import completes_after_every_kill, files
 from pydicom import dcmread
 
 from nnunet_igtv import read_structure
@@ -53,6 +54,27 @@ def test_commands(ring, upright, write_ct, tmp_path, capsys):
         assert (sitk.GetArrayFromImage(read_structure(extended, name, image)) == ring).all()
     assert main(["export", "seg", str(mask), "--ct", str(ct), "-o", str(seg)]) == 0
     assert (read_seg(seg, ring.shape, upright) == ring).all()
+
+
+def but_uids_and_times(folder):
+    """What DICOM files hold apart from what is new in every file."""
+    return {
+        file.name: [str(e) for e in dcmread(file).iterall() if e.VR not in ("SQ", "UI", "DA", "TM", "DT")]
+        for file in files(folder)
+    }
+
+
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_killed_at_every_file_event_the_same_command_completes_it(
+    kind, ring, upright, write_ct, tmp_path, capsys
+):
+    mask, output = tmp_path / "mask.nii.gz", tmp_path / "new" / "object.dcm"
+    sitk.WriteImage(upright.image(ring), str(mask))
+    command = ["export", kind, mask, "--ct", write_ct(tmp_path / "ct", upright), "-o", output]
+    output.parent.mkdir()
+    events = completes_after_every_kill(output.parent, lambda: main([*map(str, command)]), but_uids_and_times)
+    assert events > (12, 6)
+    assert main([*map(str, command)]) == 1  # it is there to stay
 
 
 def test_command_refuses_clearly(upright, write_ct, tmp_path, capsys):

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from kills import completes_after_every_kill
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
 from nnunet_igtv.architectures import build_network
@@ -127,6 +128,16 @@ def test_weights_of_pet_then_ct_are_refused(tmp_path, trained, capsys):
 def test_an_unknown_preset_is_named_from_python_too(tmp_path, cipa_file):
     with pytest.raises(IGTVError, match=r"'tinny'.*nano, tiny, small, base"):
         import_weights(cipa_file, tmp_path / "gtv.pth", preset="tinny")
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_killed_at_every_file_event_the_same_command_completes_it(tmp_path, trained, capsys, options):
+    source, output = trained({"channel_names": {"0": "CT", "1": "CT"}}), tmp_path / "out" / "gtv.pth"
+    output.parent.mkdir()
+    if options:
+        output.write_bytes(b"mine")
+    command = ["import-weights", str(source), "-o", str(output), *options]
+    assert completes_after_every_kill(output.parent, lambda: main(command)) >= (5, 2)
 
 
 def test_an_existing_output_is_replaced_only_where_asked_for(tmp_path, cipa_file, capsys):
