@@ -74,7 +74,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float], best: str) 
         best: "high", "low" or "zero", as in `Metric`.
     """
     size = abs if best == "zero" else float
-    differences = np.array([size(second[p]) - size(first[p]) for p in first if p in second])
+    differences = np.array([size(second[p]) - size(first[p]) for p in first if p in second]).round(12)
     if not len(differences):
         return Difference(0, NAN, None, None)
     return Difference(

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnunet_igtv.evaluation.boxes import box_of, voxels
+from nnunet_igtv.evaluation.boxes import box_of
 from nnunet_igtv.evaluation.by_position import central_and_peripheral_dice, dice
 from nnunet_igtv.evaluation.lesions import lesion_metrics
-from nnunet_igtv.evaluation.surfaces import MARGINS, added_path, coverage, surface_metrics
+from nnunet_igtv.evaluation.surfaces import added_path, coverage, surface_metrics
 
 
 class Metric(NamedTuple):
@@ -99,7 +99,7 @@ def score(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float
         prediction: bool (S, H, W).
         spacing: mm along (S, H, W).
     """
-    box = box_of(truth | prediction, voxels(max(MARGINS), spacing))
+    box = box_of(truth | prediction, (1, 1, 1))
     truth, prediction = truth[box], prediction[box]
     ml = float(np.prod(spacing)) / 1000
     central, peripheral = central_and_peripheral_dice(truth, prediction)

@@ -60,8 +60,8 @@ def raters(
     }
     found = []
     for name, own in pairs.items():
-        values = {metric: _by_patient(scores, own, metric, patients) for metric in PAIRED}
-        among = {metric: _by_patient(scores, human, metric, patients) for metric in PAIRED}
+        values = {metric: by_patient(scores, own, metric, patients) for metric in PAIRED}
+        among = {metric: by_patient(scores, human, metric, patients) for metric in PAIRED}
         differences = {
             metric: np.array([v - among[metric][p] for p, v in values[metric].items() if p in among[metric]])
             for metric in PAIRED
@@ -80,7 +80,7 @@ def raters(
     return found
 
 
-def _by_patient(
+def by_patient(
     scores: Mapping[tuple[str, str], PairScores],
     pairs: list[tuple[str, str]],
     metric: str,

@@ -20,7 +20,7 @@ from nnunet_igtv.evaluation.observers import PAIRED
 from nnunet_igtv.evaluation.pictures import picture
 from nnunet_igtv.evaluation.results import Results
 from nnunet_igtv.evaluation.statistics import Interval
-from nnunet_igtv.evaluation.texts import INTERVALS, raters_of, shown, shown_interval, shown_p
+from nnunet_igtv.evaluation.texts import INTERVALS, pairs_of, raters_of, shown, shown_interval, shown_p
 from nnunet_igtv.evaluation.volumes import CT_LEVELS, volume
 
 PICTURED = 24  # cases; of more, as many from the worst to the best
@@ -88,6 +88,7 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         comparisons=_comparisons(results),
         raters=[_rater(rater) for rater in raters_of(results)],
         paired=PAIRED,
+        pairs={pair: shown(row["dice"].mean, "dice") for pair, row in pairs_of(results).items()},
         boxes=charts.boxes(results),
         along=charts.along_target(results),
         volumes=charts.volumes(results),

@@ -9,6 +9,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from nnunet_igtv.evaluation.boxes import box_of, voxels
+
 NAN = float("nan")
 TOLERANCES = (1, 2, 3)  # mm, of surface Dice
 MARGINS = (3, 5)  # mm around the prediction
@@ -51,11 +53,19 @@ def coverage(
         return dict.fromkeys(names, NAN)
     if not prediction.any():
         return dict.fromkeys(names, 0.0)
-    distance = ndimage.distance_transform_edt(~prediction, sampling=spacing)[truth]
+    box = box_of(truth, voxels(max(MARGINS), spacing))  # what is predicted far away reaches no truth
+    distance = _distance(prediction[box], spacing)[truth[box]]
     return {
         name: float((distance <= mm + _ROUNDING).mean())
         for name, mm in zip(names, (0, *MARGINS), strict=True)
     }
+
+
+def _distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """mm from each voxel to the nearest of the mask, infinite if it is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing))
 
 
 def added_path(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float]) -> float:

@@ -6,8 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from nnunet_igtv.evaluation.comparison import Summary, summarise
 from nnunet_igtv.evaluation.metrics import METRICS
-from nnunet_igtv.evaluation.observers import raters
+from nnunet_igtv.evaluation.observers import PAIRED, by_patient, raters
 from nnunet_igtv.evaluation.statistics import FEWEST, RESAMPLES, Interval
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def shown(value: float | None, metric: str, sign: bool = False) -> str:
         return "n/a"
     shape = METRICS[metric]
     plus = "+" if sign or shape.best == "zero" else ""
+    value = round(value, shape.digits) + 0.0  # no minus before a zero
     is_count = shape.group == "Lesions" and not shape.unit and shape.digits == 1
     return f"{value:{plus}.{0 if is_count and float(value).is_integer() else shape.digits}f}"
 
@@ -120,7 +122,13 @@ def to_dict(results: "Results") -> dict[str, Any]:
             }
             for (first, second), rows in results.comparisons.items()
         ],
-        "observers": [_plain(rater) for rater in raters_of(results)],
+        "observers": {
+            "raters": [_plain(rater) for rater in raters_of(results)],
+            "pairs": [
+                {"first": a, "second": b, "summary": _plain(summaries)}
+                for (a, b), summaries in pairs_of(results).items()
+            ],
+        },
     }
 
 
@@ -129,6 +137,17 @@ def raters_of(results: "Results") -> list:
     compared_with = {b for _, b in results.observers}
     observers = [a for a in dict.fromkeys(a for a, _ in results.observers) if a in compared_with]
     return raters(results.observers, observers, results.patients) if observers else []
+
+
+def pairs_of(results: "Results") -> dict[tuple[str, str], dict[str, Summary]]:
+    """(a, b) -> metric -> its summary, of an observer or model a and an observer b."""
+    return {
+        pair: {
+            metric: summarise(by_patient(results.observers, [pair], metric, results.patients))
+            for metric in PAIRED
+        }
+        for pair in results.observers
+    }
 
 
 def _model(results: "Results", model: str) -> dict[str, Any]:

@@ -62,7 +62,10 @@ def test_a_model_is_placed_among_the_observers(observed):
     assert low < 0 < high or found["close"].minus_observers["dice"][0] >= 0
     assert found["far"].minus_observers["dice"][1].high < 0
     written = json.loads((observed / "out" / "metrics.json").read_text())
-    assert [rater["name"] for rater in written["observers"]] == list(found)
+    assert [rater["name"] for rater in written["observers"]["raters"]] == list(found)
+    pairs = {(p["first"], p["second"]): p["summary"]["dice"]["mean"] for p in written["observers"]["pairs"]}
+    assert len(pairs) == 3 * 2 + 2 * 3  # each observer and each model with each (other) observer
+    assert pairs["anna", "ben"] == pytest.approx(pairs["ben", "anna"])
     page = (observed / "out" / "report.html").read_text()
     assert "observers among themselves" in page
     assert "STAPLE" in page
