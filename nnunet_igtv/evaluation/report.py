@@ -5,6 +5,7 @@ viewer of the cases. Here are the values that the page shows.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -45,13 +46,6 @@ BEST = (
 
 def report(results: Results, cases: list[Case], title: str) -> str:
     """The page. Images are read again here; raises IGTVError as `evaluate`."""
-    environment = Environment(
-        loader=PackageLoader("nnunet_igtv", "evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     ranked = _worst_first(results, cases)
     chosen = _choose(ranked) if cases[0].images else []
     shown_cases = tqdm(chosen, desc="pictures", unit="case", disable=not chosen)
@@ -69,46 +63,61 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         {"name": o, "colour": colours.of_observer(i)}
         for i, o in enumerate(cases[0].truths if len(cases[0].truths) > 1 else [])
     ]
-    return environment.get_template("report.html.jinja").render(
-        title=title,
-        version=__version__,
-        lead=_lead(results),
-        notes=results.notes + _notes(results),
-        metrics=METRICS,
-        groups=list(dict.fromkeys(m.group for m in METRICS.values())),
-        models=models,
-        observers=observers,
-        truth_colour=colours.TRUTH,
-        short=SHORT,
-        by_case=BY_CASE,
-        open={entry["name"]: i for i, entry in enumerate(pictured)},
-        summary={model: _summary(results, model) for model in results.models},
-        detection={model: _detection(results, model) for model in results.models},
-        compared=COMPARED,
-        comparisons=_comparisons(results),
-        raters=[_rater(rater) for rater in raters_of(results)],
-        paired=PAIRED,
-        pairs={pair: shown(row["dice"].mean, "dice") for pair, row in pairs_of(results).items()},
-        boxes=charts.boxes(results),
-        along=charts.along_target(results),
-        volumes=charts.volumes(results),
-        agreements=[charts.bland_altman(results, model) for model in results.models],
-        reliability=charts.reliability(results) if results.calibration else None,
-        calibration={
-            model: {"error": f"{r.error:.3f}", "brier": f"{r.brier:.3f}", "masks": r.masks}
-            for model, r in results.calibration.items()
-        },
-        cases=[{"name": case.name, "rows": _rows(results, case.name)} for case in ranked],
-        pictured=pictured,
-        has_pet=any(entry["volume"]["pet"] for entry in pictured),
-        viewer={
-            "ct_levels": [round(float(level), 1) for level in CT_LEVELS],
-            "inferno": [[round(255 * c) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
-            "colours": {entry["name"]: entry["colour"] for entry in [*models, *observers]}
-            | {"truth": colours.TRUTH},
-            "observers": [entry["name"] for entry in observers],
-        },
-        definitions=_definitions(results),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=title,
+            version=__version__,
+            lead=_lead(results),
+            notes=results.notes + _notes(results),
+            metrics=METRICS,
+            groups=list(dict.fromkeys(m.group for m in METRICS.values())),
+            models=models,
+            observers=observers,
+            truth_colour=colours.TRUTH,
+            short=SHORT,
+            by_case=BY_CASE,
+            open={entry["name"]: i for i, entry in enumerate(pictured)},
+            summary={model: _summary(results, model) for model in results.models},
+            detection={model: _detection(results, model) for model in results.models},
+            compared=COMPARED,
+            comparisons=_comparisons(results),
+            raters=[_rater(rater) for rater in raters_of(results)],
+            paired=PAIRED,
+            pairs={pair: shown(row["dice"].mean, "dice") for pair, row in pairs_of(results).items()},
+            boxes=charts.boxes(results),
+            along=charts.along_target(results),
+            volumes=charts.volumes(results),
+            agreements=[charts.bland_altman(results, model) for model in results.models],
+            reliability=charts.reliability(results) if results.calibration else None,
+            calibration={
+                model: {"error": f"{r.error:.3f}", "brier": f"{r.brier:.3f}", "masks": r.masks}
+                for model, r in results.calibration.items()
+            },
+            cases=[{"name": case.name, "rows": _rows(results, case.name)} for case in ranked],
+            pictured=pictured,
+            has_pet=any(entry["volume"]["pet"] for entry in pictured),
+            viewer={
+                "ct_levels": [round(float(level), 1) for level in CT_LEVELS],
+                "inferno": [[round(255 * c) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
+                "colours": {entry["name"]: entry["colour"] for entry in [*models, *observers]}
+                | {"truth": colours.TRUTH},
+                "observers": [entry["name"] for entry in observers],
+            },
+            definitions=_definitions(results),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("nnunet_igtv", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
