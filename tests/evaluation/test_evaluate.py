@@ -16,8 +16,8 @@ from kills import completes_after_every_kill
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation import evaluate
-from nnunet_igtv.evaluation.cases import find_cases
-from nnunet_igtv.evaluation.report import COMPARED, report
+from nnunet_igtv.evaluation.metrics import METRICS
+from nnunet_igtv.evaluation.report import COMPARED, SHORT
 
 
 def test_evaluate(cohort):
@@ -113,10 +113,11 @@ def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight):
     against = replace(results, reference="near")
     assert list(against.comparisons) == [("near", "off"), ("near", "same")]
     assert against.comparisons["near", "off"]["dice"].mean == pytest.approx(-row.mean)
-    page = report(two, find_cases({"truth": eight / "truth"}, {m: [models[m]] for m in two.models}, None), "")
-    assert 'class="best"' in page
-    rows = [two.comparisons["off", "near"][metric] for metric in COMPARED]
+    page = (eight / "three" / "report.html").read_text()
+    rows = [row[metric] for row in results.comparisons.values() for metric in COMPARED]
     assert page.count('class="apart"') == sum(r.interval.low * r.interval.high > 0 for r in rows) > 0
+    marked = sum(len(results.best(metric)) for metric in (*SHORT, *METRICS))  # two tables
+    assert page.count('class="best"') == marked > 0
     with pytest.raises(IGTVError, match="no model is named 'x'"):
         evaluate(eight / "truth", models, None, eight / "x", reference="x")
 
