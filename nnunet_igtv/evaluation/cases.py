@@ -174,8 +174,13 @@ def read_prediction(case: Case, path: Path, truth: Truth) -> np.ndarray:
 
 
 def read_images(case: Case, truth: Truth) -> list[np.ndarray]:
-    """CT and, where there is one, PET, (S, H, W) each. Raises IGTVError for another grid than the truth's."""
-    return [_on_grid(_read(read_image, path, case), path, case, truth.grid) for path in case.images]
+    """CT and, where there is one, PET, (S, H, W) each; a PET of zeros stands for none, as in a conversion.
+
+    Raises:
+        IGTVError: an image cannot be read, or has another grid than the truth.
+    """
+    ct, *pet = (_on_grid(_read(read_image, path, case), path, case, truth.grid) for path in case.images)
+    return [ct, *(image for image in pet if image.any())]
 
 
 def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.Image:

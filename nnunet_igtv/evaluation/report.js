@@ -58,7 +58,7 @@ const inMask = (layer, voxel) => {
 
 // ------------------------------------------------------------------------------------------- colours
 
-const mode = () => document.querySelector("input[name=mode]:checked").value;
+const mode = () => volume.pet ? document.querySelector("input[name=mode]:checked").value : "ct";
 const petTop = () => Number($("pet-top").value);
 
 function ctGreys() { // of each byte
@@ -232,6 +232,7 @@ function drawBar(id, low, high, colour, unit) {
 function drawBars() {
   const [level, width] = $("window").value.split(",").map(Number);
   drawBar("ct-bar", level - width / 2, level + width / 2, (part) => [255 * part, 255 * part, 255 * part], "HU");
+  if ($("pet-bar")) $("pet-bar").style.visibility = volume.pet ? "visible" : "hidden";
   if (volume.pet) drawBar("pet-bar", 0, petTop(), petColour, "SUV");
 }
 
@@ -283,7 +284,7 @@ function describe() {
   const voxel = position.reduce((sum, index, axis) => sum + index * volume.strides[axis], 0);
   const [k] = position, models = volume.layers.filter((layer) => layer in volume.dice);
   const values = [`CT ≈ ${Math.round(settings.ct_levels[volume.ct[voxel]])} HU`];
-  if (volume.pet) values.push(`PET ${volume.pet_levels[volume.pet[voxel]].toFixed(1)} SUV`);
+  values.push(!volume.pet ? "no PET" : `PET ${volume.pet_levels[volume.pet[voxel]].toFixed(1)} SUV`);
   const inside = volume.layers.filter((_, layer) => inMask(layer, voxel));
   values.push(inside.length ? `in ${inside.join(", ")}` : "in no contour");
   const slice = models.map((model) => `${model} ${volume.dice[model][k]?.toFixed(3) ?? "n/a"}`).join(", ");
@@ -325,7 +326,6 @@ function layerSwitches() {
 async function open(i, scroll) {
   const found = await read(i);
   if (!volume) $("window").value = found.in_lung ? "-600,1500" : "40,400"; // later the reader's choice
-  if (volume && !found.pet && mode() !== "ct") document.querySelector("input[value=ct]").checked = true;
   [number, volume, position, centre] = [i, found, [...found.start], [...found.start]];
   $("zoom").value = volume.zoom;
   $("case").value = i;

@@ -98,6 +98,8 @@ seen.above = near("axial", GREEN);
 
 document.querySelector(".point[data-case='2']").dispatchEvent(new MouseEvent("click", {bubbles: true}));
 await opened(2);
+choose("input[value=pet]");
+seen.withoutPet = [centre("axial"), $("readout").textContent];
 seen.byPoint = $("case").selectedOptions[0].textContent;
 document.querySelector("tbody[data-case='1'] td.name").click();
 await opened(1);
@@ -128,7 +130,7 @@ def seen(tmp_path_factory):
             "truth/C{}": truth.astype(np.uint8),
             "model/C{}": prediction.astype(np.uint8),
             "images/C{}_0000": np.where(truth, 40, -800).astype(np.float32),
-            "images/C{}_0001": np.where(truth, 6, 0.5).astype(np.float32),
+            "images/C{}_0001": (np.where(truth, 6, 0.5) * (case > 0)).astype(np.float32),
         }
         for name, voxels in images.items():
             path = folder / (name.format(case) + ".nii.gz")
@@ -179,6 +181,12 @@ def test_windows_and_colours_are_what_they_say(seen):
     assert seen["pet"] == pytest.approx([252, 255, 164], abs=6)  # the top of inferno: the PET reaches 6
     assert seen["petGrey"] == pytest.approx([0] * 3, abs=6)
     assert seen["petGreyDarker"] == pytest.approx([127.5] * 3, abs=6)
+
+
+def test_a_case_without_a_pet_shows_its_ct(seen):
+    colour, words = seen["withoutPet"]
+    assert colour == pytest.approx([127.5] * 3, abs=2)
+    assert "no PET" in words
 
 
 def test_contours_are_switched(seen):
