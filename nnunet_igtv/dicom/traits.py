@@ -17,6 +17,7 @@ SAME_PLACE_MM = 0.01
 AXIAL = np.cos(np.radians(45))
 REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJECTION IMAGE", "VRT", "SSD"}
 STATIC = {"STATIC", "WHOLE BODY"}
+PARTS = {"GATED", "DYNAMIC"}
 ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
 _PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words of the description
     "minimum": ({"MINIP", "MINIMUM"}, re.compile(r"(?<![a-z])min[\s-]?ip(?![a-z])", re.IGNORECASE)),
@@ -208,6 +209,11 @@ def is_attenuation_corrected(series: Series) -> bool:
 def is_static(series: Series) -> bool:
     """Whether Series Type calls a PET static or whole body, rather than gated or dynamic."""
     return bool(STATIC & {str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")})
+
+
+def is_part_of_a_scan(series: Series) -> bool:
+    """Whether Series Type calls a PET gated or dynamic: it shows a part of the breath or of the time."""
+    return bool(PARTS & {str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")})
 
 
 def reaches(series: Series, points: np.ndarray) -> bool:

@@ -203,6 +203,8 @@ def choose_pet(
     if ct is not None:
         warnings = _of_another_visit(kept[0], ct, options, way)
         warnings += unused_registrations(kept[0], ct, known) if way is None else way.notes
+    if traits.is_part_of_a_scan(kept[0]):
+        warnings += ("the PET is gated or dynamic: its SUV is that of a part of the scan",)
     return Chosen(kept[0], f"{reason}; joined to the CT: {way.how}" if way else reason, warnings, way)
 
 

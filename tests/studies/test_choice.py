@@ -244,6 +244,13 @@ def test_a_static_pet_comes_before_gates(study):
     assert both_ways(study, *gates)[1] == "PET plain"
 
 
+@pytest.mark.parametrize("kind", ["GATED", "DYNAMIC"])
+def test_a_gate_that_is_there_alone_is_taken_with_a_word(study, kind):
+    for image in study.pet:
+        image.SeriesType = [kind, "IMAGE"]
+    assert "the PET is gated or dynamic: its SUV is that of a part of the scan" in choose(study)[2]
+
+
 def test_a_pet_of_the_head_does_not_serve_for_a_tumour_of_the_lung(study):
     head = twin(study.pet, "PET head")
     for k, image in enumerate(head):
