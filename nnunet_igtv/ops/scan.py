@@ -29,18 +29,9 @@ def _scan(
 ) -> tuple[Tensor, Tensor]:
     """y, and the states that the backend saves for its backward pass; empty, where it saves none."""
     chosen = dispatch.choose(x.device, x.dtype, backend, gradients=save_states)
-    if delta_weight is not None and not chosen.projects_delta:
-        delta, delta_weight = _projected(delta, delta_weight), None
     problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus, delta_weight)
     y, saved_states = chosen.forward(problem, save_states)
     return y.contiguous(), x.new_empty(0) if saved_states is None else saved_states
-
-
-def _projected(delta: Tensor, weight: Tensor) -> Tensor:
-    """(B, P, K, R) and (K, d, R) to (B, P, K, d), by one matrix product for each direction."""
-    weight = weight.to(torch.promote_types(weight.dtype, delta.dtype))
-    products = torch.bmm(delta.to(weight.dtype).flatten(0, 1).transpose(0, 1), weight.transpose(1, 2))
-    return products.transpose(0, 1).unflatten(0, delta.shape[:2])
 
 
 @_scan.register_fake
@@ -68,26 +59,11 @@ def _scan_backward(
     chosen = dispatch.choose(x.device, x.dtype, backend, gradients=True)
     states = saved_states if saved_states.numel() else None
     problem = Problem(x, delta, A, B, C, D, delta_bias, map_width, delta_softplus, delta_weight)
+    gradients = chosen.backward(grad, problem, states)
     if delta_weight is None:
-        gradients = *chosen.backward(grad, problem, states), x.new_empty(0)
-    elif chosen.projects_gradients:
-        gradients = chosen.backward(grad, problem, states)
-    else:
-        projected = problem._replace(delta=_projected(delta, delta_weight), delta_weight=None)
-        dx, dprojected, *others = chosen.backward(grad, projected, states)
-        ddelta, dweight = _projection_gradients(dprojected, delta, delta_weight)
-        gradients = dx, ddelta, *others, dweight
+        gradients = *gradients, x.new_empty(0)
     dx, ddelta, dA, dB, dC, dD, dbias, dweight = (t.contiguous() for t in gradients)
     return dx, ddelta, dA, dB, dC, dD, dbias, dweight
-
-
-def _projection_gradients(dprojected: Tensor, delta: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of delta (B, P, K, R) and of its weight (K, d, R)."""
-    by_direction = dprojected.flatten(0, 1).transpose(0, 1)  # (K, BP, d)
-    ddelta = torch.bmm(by_direction, weight.to(by_direction.dtype)).transpose(0, 1)
-    rows = delta.to(by_direction.dtype).flatten(0, 1).transpose(0, 1)  # (K, BP, R)
-    dweight = torch.bmm(by_direction.transpose(1, 2), rows)
-    return ddelta.unflatten(0, delta.shape[:2]).to(delta.dtype), dweight.to(weight.dtype)
 
 
 @_scan_backward.register_fake

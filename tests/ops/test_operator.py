@@ -1,10 +1,13 @@
 """The operator within PyTorch: its contract, compilation, autocast, and the choice of a backend."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from nnunet_igtv.ops import active_backend, cross_scan, dispatch, reference, selective_scan
+from nnunet_igtv.ops.projection import projected
 from nnunet_igtv.ops.scan import _scan, _scan_backward
 
 
@@ -172,10 +175,11 @@ def gradients_from_a_difference_of_states(grad, problem, _):
 
 
 def test_gradients_that_lose_their_digits_by_cancellation_are_not_used(monkeypatch, no_choice):
-    """The Triton backend's former fault, which only a GPU showed: too small to see at steps of length 1."""
+    """A fault that an earlier GPU backend had: too small to see at steps of length 1."""
     from nnunet_igtv.ops import cpu
 
-    problem, grad = dispatch._small_problem(2, 8, 1.0, torch.device("cpu"))
+    problem, grad = dispatch._small_problem(1, 2, 8, torch.device("cpu"))
+    problem = projected(problem)
     found = gradients_from_a_difference_of_states(grad, problem, None)
     assert all(map(dispatch._agrees, found, reference.backward(grad, problem)))
     monkeypatch.setattr(cpu, "backward", gradients_from_a_difference_of_states)
@@ -203,3 +207,29 @@ def test_a_backend_that_fails_is_passed_over_with_its_reason(monkeypatch, no_cho
             dispatch.choose(torch.device("cpu"), torch.float32, "cpu")
     finally:
         dispatch._probed.cache_clear()
+
+
+def test_a_gpu_without_its_own_kernels_is_said_once_and_computed_all_the_same(monkeypatch, no_choice):
+    """Here "cuda" cannot be loaded and mamba-ssm is not installed."""
+    from nnunet_igtv.ops import cuda
+
+    monkeypatch.setitem(dispatch._BEST_FIRST, "cpu", dispatch._BEST_FIRST["cuda"])
+    monkeypatch.setattr(cuda, "DEVICES", ())
+
+    def no_compiler(*arguments):
+        raise ModuleNotFoundError("No module named 'cuda.bindings'")
+
+    monkeypatch.setattr(cuda, "forward", no_compiler)
+    cpu, reason = torch.device("cpu"), "cuda does not run: ModuleNotFoundError: No module named 'cuda.bindings'"
+    dispatch._probed.cache_clear()
+    dispatch._warn_once.cache_clear()
+    try:
+        assert reason in str(active_backend(cpu))
+        with pytest.warns(RuntimeWarning, match=rf"the scan on cpu uses reference.*{reason}; mamba_ssm"):
+            assert dispatch.choose(cpu, torch.float32).name == "reference"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert dispatch.choose(cpu, torch.float32).name == "reference"
+    finally:
+        dispatch._probed.cache_clear()
+        dispatch._warn_once.cache_clear()
