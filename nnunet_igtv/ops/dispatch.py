@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .problem import Problem
+from .problem import Gradients, Problem
 from .projection import projected, with_projection_gradients
 
 VARIABLE = "nnUNet_igtv_scan"
@@ -56,12 +56,11 @@ class Backend:
 
     def backward(self, grad: Tensor, problem: Problem, saved_states: Tensor | None) -> tuple[Tensor, ...]:
         """The gradients of the problem's first seven tensors, and of delta_weight where it is given."""
-        gradients: tuple[Tensor, ...]
         if getattr(self.module, "PROJECTS_GRADIENTS", False):
-            gradients = self.module.backward(grad, problem, saved_states)
+            gradients: tuple[Tensor, ...] = self.module.backward(grad, problem, saved_states)
             return gradients
-        gradients = self.module.backward(grad, projected(problem), saved_states)
-        return with_projection_gradients(gradients, problem)
+        projected_gradients: Gradients = self.module.backward(grad, projected(problem), saved_states)
+        return with_projection_gradients(projected_gradients, problem)
 
 
 class UnavailableError(RuntimeError):
@@ -92,9 +91,7 @@ def _waves(
         for i, shape in enumerate(shapes)
     ]
     x, delta, A, B, C, D, delta_bias, *weight = waves
-    problem = Problem(
-        x, longest_step * delta, -0.1 - A.abs(), B, C, D, delta_bias, width, True, *weight
-    )
+    problem = Problem(x, longest_step * delta, -0.1 - A.abs(), B, C, D, delta_bias, width, True, *weight)
     return problem, x.cos()
 
 

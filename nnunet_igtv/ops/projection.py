@@ -13,9 +13,7 @@ def projected(problem: Problem) -> Problem:
         return problem
     weight = weight.to(torch.promote_types(weight.dtype, delta.dtype))
     products = torch.bmm(delta.to(weight.dtype).flatten(0, 1).transpose(0, 1), weight.transpose(1, 2))
-    return problem._replace(
-        delta=products.transpose(0, 1).unflatten(0, delta.shape[:2]), delta_weight=None
-    )
+    return problem._replace(delta=products.transpose(0, 1).unflatten(0, delta.shape[:2]), delta_weight=None)
 
 
 def with_projection_gradients(gradients: Gradients, problem: Problem) -> tuple[Tensor, ...]:

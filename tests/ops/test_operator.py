@@ -220,7 +220,10 @@ def test_a_gpu_without_its_own_kernels_is_said_once_and_computed_all_the_same(mo
         raise ModuleNotFoundError("No module named 'cuda.bindings'")
 
     monkeypatch.setattr(cuda, "forward", no_compiler)
-    cpu, reason = torch.device("cpu"), "cuda does not run: ModuleNotFoundError: No module named 'cuda.bindings'"
+    cpu, reason = (
+        torch.device("cpu"),
+        "cuda does not run: ModuleNotFoundError: No module named 'cuda.bindings'",
+    )
     dispatch._probed.cache_clear()
     dispatch._warn_once.cache_clear()
     try:

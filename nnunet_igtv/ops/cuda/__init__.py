@@ -1,148 +1,76 @@
 """The scan on a GPU in CUDA C++, forward and backward, compiled by NVRTC at the first call.
 
-The kernels are in `common.cuh`, `forward.cuh` and `backward.cuh`. They read x, B, C and delta in place for
-all directions. They project delta themselves, so that neither it nor its gradient is written for all
-channels. The forward pass saves no states: the backward pass first computes the state before every STEPS
-steps again, unless the sequences have no more steps than that. All sums are float32.
+The kernels are in the `.cuh` files. They read x, B, C and delta in place and in their own type, for all
+directions, and project delta themselves, so that neither it nor its gradient is written for all channels. All
+sums are float32. The forward pass saves no states. Where a sequence is split into segments (`segments.cuh`),
+a pass writes the state before each segment and frees it at its end.
 
-Sums over directions and over blocks are atomic additions: repeated runs may differ in the last bits.
+Sums over directions and over blocks are atomic additions: repeated runs may differ in the last bits. Under
+`torch.use_deterministic_algorithms(True)`, every addend gets its own memory, and runs are equal.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 import torch
 from torch import Tensor
 
 from ..problem import Problem
 from . import compiler
-from .arguments import DECLARATION, Arguments
+from .arguments import Arguments
+from .variant import divide
 
 DEVICES = ("cuda",)
 PROJECTS_DELTA = True
 PROJECTS_GRADIENTS = True
-
-STEPS = 16  # of a chunk
-THREADS = 128  # of a block
-MOST_STATES = 128
-_BLOCKS_PER_MULTIPROCESSOR = (
-    8  # that many are wanted at least, so that some wait for memory while others compute
-)
-_STEPS_PER_BLOCK = 256  # a block takes several short sequences, to load its parameters once for so many steps
-_MOST_SHARED_BYTES = 64 << 10  # of a block, on a GPU of compute capability 7.5; newer ones have more
-_FLOAT = 4  # bytes
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def describe() -> str:
-    return "kernels compiled by NVRTC"
+    return "our kernels, compiled by NVRTC"
 
 
-@cache
-def source() -> str:
-    """The kernels' source."""
-    parts = ("common.cuh", "forward.cuh", "backward.cuh")
-    return DECLARATION + "\n".join((files(__package__) / part).read_text(encoding="utf-8") for part in parts)
+def _separates_sums() -> bool:
+    """Whether the user asked for equal results in repeated runs."""
+    return torch.are_deterministic_algorithms_enabled()
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What a kernel is compiled for."""
-
-    lanes: int  # threads that share a channel
-    states: int  # of a channel, in one thread
-    rank: int  # 0: delta is given for all channels
-    softplus: bool
-    four_directions: bool
-
-    @property
-    def channels(self) -> int:
-        """Channels of a block."""
-        return THREADS // self.lanes
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """For the compiler."""
-        values = {
-            "LANES": self.lanes,
-            "STATES": self.states,
-            "STEPS": STEPS,
-            "RANK_LOADS": -(-STEPS * self.rank // THREADS),
-            "SOFTPLUS": int(self.softplus),
-            "FOUR_DIRECTIONS": int(self.four_directions),
-            "FORWARD_BYTES": self._fixed_bytes(forward=True),
-            "BACKWARD_BYTES": self._fixed_bytes(forward=False),
-        }
-        return tuple(f"-D{name}={value}" for name, value in values.items())
-
-    def _fixed_bytes(self, forward: bool) -> int:
-        """The size of ForwardMemory or BackwardMemory."""
-        chunk, padded = STEPS * self.channels, self.lanes * self.states
-        if forward:
-            return _FLOAT * (2 * STEPS * padded + 3 * chunk)
-        warps = THREADS // 32
-        return _FLOAT * (STEPS * THREADS * self.states + 2 * STEPS * padded * (1 + warps) + 5 * chunk)
-
-    def shared_bytes(self, forward: bool) -> int:
-        """Shared memory of a block, with what the projection of delta needs."""
-        weights = 1 if forward else 2
-        projection = STEPS * self.rank + weights * self.rank * (self.channels + 1)
-        return self._fixed_bytes(forward) + _FLOAT * projection
+def _in_one_type(*tensors: Tensor) -> list[Tensor]:
+    """The tensors themselves, if all have the same half-precision type; else in float32."""
+    kinds = {t.dtype for t in tensors}
+    return list(tensors) if len(kinds) == 1 and kinds <= set(_HALVES) else [t.float() for t in tensors]
 
 
-def _variant(problem: Problem, multiprocessors: int) -> Variant:
-    """As many states in a thread as leave enough blocks for the GPU."""
-    images, _, directions = problem.delta.shape[:3]
-    channels, states = problem.A.shape[1:]
-    if states > MOST_STATES:
-        raise ValueError(f"the CUDA kernels compute at most {MOST_STATES} states, not {states}")
-    padded = 1 << (states - 1).bit_length()
-    rank = 0 if problem.delta_weight is None else problem.delta_weight.shape[2]
-    variants = [
-        Variant(padded // count, count, rank, problem.delta_softplus, problem.is_cross_scan)
-        for count in (4, 2, 1)
-        if count <= padded <= 32 * count
-    ]
-    variants = [v for v in variants if v.shared_bytes(forward=False) <= _MOST_SHARED_BYTES]
-    if not variants:
-        raise ValueError(f"the CUDA kernels cannot project delta from as many as {rank} values a pixel")
-    for variant in variants:
-        blocks = images * directions * -(-channels // variant.channels)
-        if blocks >= _BLOCKS_PER_MULTIPROCESSOR * multiprocessors:
-            return variant
-    return variants[-1]
+def _last_axis_dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 class _Launch:
-    """A problem as the kernels read it, and the grid of blocks."""
+    """A problem as the kernels of a pass read it, and its blocks."""
 
-    def __init__(self, problem: Problem) -> None:
-        x, A, width = problem.x, problem.A, problem.map_width
-        self.device, self.x = x.device, x.float().contiguous()
-        self.images, self.pixels, self.directions = problem.delta.shape[:3]
-        self.channels, self.states = A.shape[1:]
-        multiprocessors = compiler.multiprocessors(self.device)
-        self.variant = _variant(problem, multiprocessors)
-        self.chunks = -(-self.pixels // STEPS)
-        height = self.pixels // width
-        if self.pixels * height >= 2**32:
-            raise ValueError(f"a map of {height} x {width} pixels is too large for the CUDA kernels")
-        channel_blocks = -(-self.channels // self.variant.channels)
-        blocks = self.images * self.directions * channel_blocks
-        images_per_block = min(
-            max(1, _STEPS_PER_BLOCK // (self.chunks * STEPS)),
-            max(1, blocks // (_BLOCKS_PER_MULTIPROCESSOR * multiprocessors)),
-        )
-        self.grid = (-(-self.images // images_per_block) * self.directions, channel_blocks)
+    def __init__(self, problem: Problem, grad: Tensor | None) -> None:
+        x, dy = _in_one_type(problem.x, problem.x if grad is None else grad)
+        delta, B, C = _in_one_type(problem.delta, problem.B, problem.C)
+        problem = problem._replace(x=x.contiguous(), delta=delta, B=B, C=C)
+        self.device, self.shape, self.is_cross_scan = x.device, x.shape, problem.is_cross_scan
+        self.images, self.pixels, self.directions = delta.shape[:3]
+        self.channels, self.states = problem.A.shape[1:]
+        height = self.pixels // problem.map_width
+        values = [delta.shape[1] * delta.stride(1), *(t.shape[1] * t.stride(1) for t in (B, C))]
+        values += [self.pixels * self.directions * max(self.channels, self.states), self.pixels * height // 2]
+        if max(values) >= 2**31:  # the kernels count within an image in 32 bits
+            size = f"{height} x {problem.map_width}"
+            raise ValueError(f"a map of {size} pixels is too large for the CUDA kernels")
+        self.divided = divide(problem, grad is not None, compiler.multiprocessors(self.device))
+        self.separate = _separates_sums()
         weight = problem.delta_weight
         # kept here, for a kernel holds only addresses
         self.inputs = {
-            "x": self.x,
-            "delta": self._last_axis_dense(problem.delta),
-            "A": (A.float() * math.log2(math.e)).contiguous(),
-            "B": self._last_axis_dense(problem.B),
-            "C": self._last_axis_dense(problem.C),
+            "x": problem.x,
+            "delta": _last_axis_dense(delta),
+            "B": _last_axis_dense(B),
+            "C": _last_axis_dense(C),
+            "dy": dy.contiguous(),  # not read by the forward pass
+            "A": (problem.A.float() * math.log2(math.e)).contiguous(),
             "D": problem.D.float().contiguous(),
             "delta_bias": problem.delta_bias.float().contiguous(),
             **({} if weight is None else {"delta_weight": weight.float().contiguous()}),
@@ -150,16 +78,19 @@ class _Launch:
         self.arguments = Arguments(
             **{name: tensor.data_ptr() for name, tensor in self.inputs.items()},
             images=self.images,
-            images_per_block=images_per_block,
+            images_per_block=self.divided.images_per_block,
+            segments=self.divided.segments,
+            segment_chunks=self.divided.segment_chunks,
             pixels=self.pixels,
             height=height,
-            width=width,
+            width=problem.map_width,
             directions=self.directions,
             channels=self.channels,
             states=self.states,
-            rank=self.variant.rank,
-            x_pixel_stride=self.x.shape[2] * self.channels,
-            x_direction_stride=0 if problem.is_cross_scan else self.channels,
+            rank=self.divided.variant.rank,
+            separate=int(self.separate),
+            x_pixel_stride=x.shape[2] * self.channels,
+            x_direction_stride=0 if self.is_cross_scan else self.channels,
             by_height=0 if height == 1 else -(-(2**32) // height),
             **{
                 f"{name}_{axis}_stride": self.inputs[name].stride(i)
@@ -168,63 +99,81 @@ class _Launch:
             },
         )
 
-    @staticmethod
-    def _last_axis_dense(tensor: Tensor) -> Tensor:
-        tensor = tensor.float()
-        return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-    def zeros(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.float32, device=self.device)
-
     def empty(self, *shape: int) -> Tensor:
         return torch.empty(shape, dtype=torch.float32, device=self.device)
 
-    def run(self, kernel: str, **tensors: Tensor) -> None:
+    def sums(self, addends: int, *shape: int) -> Tensor:
+        """Zeros to add to, with an axis of the addends where they are kept separately."""
+        leading = addends if self.separate else 1
+        return torch.zeros((leading, *shape), dtype=torch.float32, device=self.device)
+
+    def sums_of_directions(self) -> Tensor:
+        """For y or dx: four directions add to it, a single one writes it."""
+        return self.sums(4, *self.shape) if self.is_cross_scan else self.empty(1, *self.shape)
+
+    def run(self, kernel: str, tensors: dict[str, Tensor], grid: tuple[int, int] | None = None) -> None:
         """Starts a kernel with further tensors."""
         for name, tensor in tensors.items():
             setattr(self.arguments, name, tensor.data_ptr())
+        d = self.divided
         compiler.launch(
-            source(),
-            self.variant.options,
+            d.variant.source,
+            d.variant.options,
             kernel,
-            self.grid,
-            THREADS,
-            self.variant.shared_bytes(forward=kernel != "scan_backward"),
+            grid or (d.image_blocks * d.segments * self.directions, d.channel_blocks),
+            d.variant.threads,
+            d.variant.shared_bytes(kernel, d.segment_chunks),
             self.arguments,
             self.device,
         )
 
+    def between_segments(self) -> dict[str, Tensor]:
+        """The state before each segment, and what else `segments.cuh` writes; nothing where none is split."""
+        d, K = self.divided, self.directions
+        if d.segments == 1:
+            return {}
+        padded = d.variant.lanes * d.variant.states
+        names = ["states_before", *(["gradients_behind"] if d.variant.gradients else [])]
+        tensors = {n: self.empty(self.images, K, d.segments, self.channels, padded) for n in names}
+        tensors["lengths"] = self.empty(self.images, K, d.segments, self.channels)
+        self.run("scan_segments", tensors)
+        threads = self.images * K * self.channels * padded
+        self.run("scan_carry", {}, (-(-threads // d.variant.threads), 1))
+        return tensors
+
+
+def _added(sums: Tensor) -> Tensor:
+    """Without the leading axis of addends."""
+    return sums.sum(0) if len(sums) > 1 else sums[0]
+
 
 def forward(problem: Problem, save_states: bool = False) -> tuple[Tensor, None]:
-    """y, computed in float32 whatever the inputs' floating-point type; saves no states."""
-    p = _Launch(problem)
-    # four directions add to y; a single one writes it
-    y = p.zeros(*p.x.shape) if problem.is_cross_scan else p.empty(*p.x.shape)
-    p.run("scan_forward", y=y)
-    return y.to(problem.x.dtype), None
+    """y, in x's type; saves no states."""
+    p = _Launch(problem, None)
+    kept = p.between_segments()
+    y = p.sums_of_directions()
+    p.run("scan_forward", {"y": y, **kept})
+    return _added(y).to(problem.x.dtype), None
 
 
 def backward(grad: Tensor, problem: Problem, saved_states: Tensor | None = None) -> tuple[Tensor, ...]:
     """The gradients of the problem's first seven tensors, and of delta_weight where it is given."""
-    p, rank = _Launch(problem), problem.delta.shape[3]
-    K, d, N = p.directions, p.channels, p.states
-    padded = p.variant.lanes * p.variant.states
-    states = p.empty(p.images, K, p.chunks - 1, d, padded)
-    if p.chunks > 1:
-        p.run("scan_states", saved_states=states)
-    dy = grad.float().contiguous()
-    make = p.zeros if problem.is_cross_scan else p.empty
+    p, rank = _Launch(problem, grad), problem.delta.shape[3]
+    B, P, K, d, N = p.images, p.pixels, p.directions, p.channels, p.states
     projects = problem.delta_weight is not None
+    kept = p.between_segments()
+    rows, parameters = p.divided.channel_blocks, p.divided.image_blocks * p.divided.segments
     gradients = {
-        "dx": make(*p.x.shape),
-        "ddelta": (p.zeros if projects else p.empty)(p.images, p.pixels, K, rank),
-        "dA": p.zeros(K, d, N),
-        "dB": p.zeros(p.images, p.pixels, K, N),
-        "dC": p.zeros(p.images, p.pixels, K, N),
-        "dD": p.zeros(K, d),
-        "ddelta_bias": p.zeros(K, d),
-        **({"ddelta_weight": p.zeros(K, d, rank)} if projects else {}),
+        "dx": p.sums_of_directions(),
+        "ddelta": p.sums(rows, B, P, K, rank) if projects else p.empty(1, B, P, K, d),
+        "dA": p.sums(parameters, K, d, N),
+        "dB": p.sums(rows, B, P, K, N),
+        "dC": p.sums(rows, B, P, K, N),
+        "dD": p.sums(parameters, K, d),
+        "ddelta_bias": p.sums(parameters, K, d),
+        **({"ddelta_weight": p.sums(parameters, K, d, rank)} if projects else {}),
     }
-    p.run("scan_backward", saved_states=states, dy=dy, **gradients)
+    p.run("scan_backward", {**kept, **gradients})
     inputs = [*problem[:7], problem.delta_weight]
-    return tuple(g.to(t.dtype) for g, t in zip(gradients.values(), inputs, strict=False) if t is not None)
+    pairs = zip(gradients.values(), inputs, strict=False)  # without a projection, the last input is None
+    return tuple(_added(g).to(t.dtype) for g, t in pairs if t is not None)

@@ -1,7 +1,10 @@
 """The arguments of the CUDA kernels: one list of fields, for Python and for the kernels' source.
 
-Tensors are float32. N is the number of states, K of directions, P of pixels, d of channels, R of values from
-which delta is projected. Strides are in floats.
+N is the number of states, K of directions, P of pixels, d of channels, R of values from which delta is
+projected, S of segments of a sequence. Tensors are float32 but for x, dy, delta, B and C. Strides are in
+elements. With `separate`, the outputs that several blocks add to have a leading axis, of one entry for each
+block that adds to the same element: directions for y and dx, blocks of channels for dB, dC and a projected
+ddelta, and blocks of images and segments for the gradients of the parameters.
 """
 
 import ctypes
@@ -9,17 +12,21 @@ import ctypes
 _INPUTS = (
     "x",  # (B, P, 1 or K, d), contiguous
     "delta",  # (B, P, K, d), or (B, P, K, R) where it is projected; the last axis dense
-    "A",  # (K, d, N), times log2(e)
     "B",  # (B, P, K, N), the last axis dense
     "C",  # likewise
+    "dy",  # as x
+)
+_PARAMETERS = (
+    "A",  # (K, d, N), times log2(e)
     "D",  # (K, d)
     "delta_bias",  # (K, d)
     "delta_weight",  # (K, d, R)
-    "dy",  # as x
 )
 _OUTPUTS = (
     "y",  # as x; added to where four directions share it
-    "saved_states",  # (B, K, chunks - 1, d, padded N): the state before each chunk but the first
+    "states_before",  # (B, K, S, d, padded N): the state before each segment
+    "gradients_behind",  # likewise: the gradient of the state behind each segment
+    "lengths",  # (B, K, S, d): the sum of each segment's steps
     "dx",  # as x; added to where four directions share it
     "ddelta",  # (B, P, K, d), or (B, P, K, R), then added to
     "dA",  # this and all following are added to
@@ -33,6 +40,8 @@ _IMAGE_STRIDES = ("delta_image_stride", "B_image_stride", "C_image_stride")
 _SIZES = (
     "images",
     "images_per_block",
+    "segments",
+    "segment_chunks",
     "pixels",
     "height",
     "width",
@@ -40,6 +49,7 @@ _SIZES = (
     "channels",
     "states",
     "rank",
+    "separate",  # 0 or 1
     "x_pixel_stride",
     "x_direction_stride",
     "delta_pixel_stride",
@@ -50,7 +60,8 @@ _SIZES = (
     "C_direction_stride",
 )
 _FIELDS = (
-    ("const float *", ctypes.c_void_p, _INPUTS),
+    ("const void *", ctypes.c_void_p, _INPUTS),
+    ("const float *", ctypes.c_void_p, _PARAMETERS),
     ("float *", ctypes.c_void_p, _OUTPUTS),
     ("long long ", ctypes.c_longlong, _IMAGE_STRIDES),
     ("int ", ctypes.c_int, _SIZES),

@@ -1,21 +1,20 @@
 // The selective scan on a GPU, forward and backward; all directions of a map read the same memory.
 //
-// A block computes one direction of some images for CHANNELS channels, a chunk of STEPS steps at a time. LANES
+// A block computes CHANNELS channels of one direction of some images, a chunk of STEPS steps at a time. LANES
 // neighbouring threads share a channel; each holds STATES of its states in registers and takes the steps one by
 // one. What a chunk reads is staged in shared memory; the next chunk is loaded into registers meanwhile.
-// Sums over directions (y, dx) and over blocks (all other gradients) are atomic additions.
+// A long sequence is split into segments, each of which is a block's: see segments.cuh.
+// Sums over directions (y, dx) and over blocks (all other gradients) are atomic additions; with p.separate every
+// addend gets its own memory, and the caller adds them up in a fixed order.
 //
-// `struct Arguments` (arguments.py) precedes this file. Macros that the caller defines: LANES, STATES, STEPS,
-// RANK_LOADS (values that a thread loads for a chunk to project delta from; 0 where delta is given), SOFTPLUS,
-// FOUR_DIRECTIONS, FORWARD_BYTES and BACKWARD_BYTES (shared memory without that of the projection).
-
-#ifndef SHARED_MEMORY  // tests that run this source on a CPU define it
-#define SHARED_MEMORY(name) extern __shared__ __align__(16) float name[]
-#endif
+// `struct Arguments` (arguments.py) precedes this file. Macros that the caller defines: LANES, STATES, THREADS,
+// STEPS, RANK_LOADS (values that a thread loads for a chunk to project delta from; 0 where delta is given),
+// X_TYPE and PROJECTED_TYPE (of x and dy, and of delta, B and C: 0 float, 1 half, 2 bfloat16), SOFTPLUS,
+// FOUR_DIRECTIONS.
 
 typedef long long offset_t;
 
-constexpr int THREADS = 128, WARPS = THREADS / 32;
+constexpr int WARPS = THREADS / 32;
 constexpr int CHANNELS = THREADS / LANES;
 constexpr int PADDED = LANES * STATES;  // states of a channel; those beyond N stay zero
 constexpr int CHUNK_VALUES = STEPS * CHANNELS;
@@ -28,28 +27,37 @@ struct alignas(4 * STATES) Vector {  // the states of one thread
   float n[STATES];
 };
 
+typedef SHARED(float) SharedFloat;
+typedef SHARED(Vector) SharedVector;
+
 // Where the values for a projected delta are, behind the memory of a pass.
 struct Projection {
-  float *ranks;    // (STEPS, rank)
-  float *weight;   // (rank, WEIGHT_ROW)
-  float *dweight;  // (rank, WEIGHT_ROW), in the backward pass
+  SharedFloat *ranks;    // (STEPS, rank)
+  SharedFloat *weight;   // (rank, WEIGHT_ROW)
+  SharedFloat *dweight;  // (rank, WEIGHT_ROW), in the backward pass
   __device__ Projection(float *memory, int rank)
-      : ranks(memory), weight(memory + STEPS * rank), dweight(weight + rank * WEIGHT_ROW) {}
+      : ranks((SharedFloat *)memory), weight(ranks + STEPS * rank), dweight(weight + rank * WEIGHT_ROW) {}
 };
 
 // What a thread of a block works on.
 struct Place {
-  int direction, first_image, last_image;
+  int direction, segment, first_image, last_image;
+  int first_step, chunks;         // of the segment
   int lane, row, channel;         // this thread's channel: `row` of the block, and which of its lanes
   int staged_row, staged_channel; // the channel for which it loads and stores
   bool computes, stages;          // whether these channels exist
+  int part;                       // among blocks that add to the same parameters' gradients
   float bias;                     // of the staged channel
 
   __device__ explicit Place(const Arguments &p) {
-    const int group = blockIdx.x / p.directions, first_channel = blockIdx.y * CHANNELS;
+    const int first_channel = blockIdx.y * CHANNELS;
+    part = blockIdx.x / p.directions;
     direction = blockIdx.x % p.directions;
-    first_image = group * p.images_per_block;
+    segment = part % p.segments;
+    first_image = part / p.segments * p.images_per_block;
     last_image = min(first_image + p.images_per_block, p.images);
+    first_step = segment * p.segment_chunks * STEPS;
+    chunks = min(p.segment_chunks, (p.pixels - first_step + STEPS - 1) / STEPS);
     lane = threadIdx.x % LANES;
     row = threadIdx.x / LANES;
     channel = first_channel + row;
@@ -57,11 +65,16 @@ struct Place {
     staged_row = threadIdx.x % CHANNELS;
     staged_channel = first_channel + staged_row;
     stages = staged_channel < p.channels;
-    bias = stages ? p.delta_bias[direction * p.channels + staged_channel] : 0.f;
+    bias = stages ? READ(p.delta_bias + direction * p.channels + staged_channel) : 0.f;
   }
 
-  // Offset of a channel's parameters.
+  // Index of a channel's parameters.
   __device__ offset_t parameters(const Arguments &p, int of) const { return (offset_t)direction * p.channels + of; }
+
+  // Index of the gradients of a channel's parameters.
+  __device__ offset_t gradients(const Arguments &p, int of) const {
+    return (offset_t)(part * p.separate * p.directions + direction) * p.channels + of;
+  }
 };
 
 // The pixel that a direction reads at a step. The upper half of t * p.by_height is t / height.
@@ -73,69 +86,98 @@ __device__ inline int pixel_at(const Arguments &p, int direction, int step) {
   return (t - column * p.height) * p.width + column;
 }
 
-__device__ inline offset_t x_offset(const Arguments &p, const Place &at, int image, int pixel) {
-  return ((offset_t)image * p.pixels + pixel) * p.x_pixel_stride + at.direction * p.x_direction_stride +
-         at.staged_channel;
+// Indices of a pixel within an image of x, and within a contiguous (pixels, directions, width) tensor. Within an image,
+// 32 bits suffice; the caller checks it.
+__device__ inline int x_at(const Arguments &p, const Place &at, int pixel) {
+  return pixel * p.x_pixel_stride + at.direction * p.x_direction_stride + at.staged_channel;
 }
 
-// Offset in a contiguous (images, pixels, directions, width) tensor.
-__device__ inline offset_t row_offset(const Arguments &p, const Place &at, int image, int pixel, int width) {
-  return (((offset_t)image * p.pixels + pixel) * p.directions + at.direction) * width;
+__device__ inline int row_at(const Arguments &p, const Place &at, int pixel, int width) {
+  return (pixel * p.directions + at.direction) * width;
 }
+
+// The images of y or dx.
+__device__ inline float *sum_of_directions(const Arguments &p, const Place &at, float *tensor, int image) {
+  return tensor + (offset_t)(p.separate * FOUR_DIRECTIONS * at.direction * p.images + image) * p.pixels * p.x_pixel_stride;
+}
+
+// The images of a contiguous (images, pixels, directions, width) tensor of sums over all channels' blocks.
+__device__ inline float *sum_of_channels(const Arguments &p, float *tensor, int image, int width) {
+  return tensor + (offset_t)(p.separate * blockIdx.y * p.images + image) * p.pixels * p.directions * width;
+}
+
+// An input tensor from some element on.
+template <int TYPE>
+struct Input {
+  const void *first;
+  __device__ Input(const void *tensor, offset_t offset) : first((const char *)tensor + offset * (TYPE == 0 ? 4 : 2)) {}
+
+  // An element, as float.
+  __device__ float operator[](int i) const {
+    if (TYPE == 0) return READ((const float *)first + i);
+    const unsigned short bits = READ((const unsigned short *)first + i);
+    if (TYPE == 1) return half_value(bits);
+    return __uint_as_float((unsigned)bits << 16);
+  }
+};
+
+// What a kernel needs of a chunk: for the states only, with C for y, with dy for gradients.
+enum Needs { STATES_ONLY, FOR_Y, FOR_GRADIENTS };
 
 // A chunk's inputs in this thread's registers.
-template <bool BACKWARD>
+template <Needs NEEDS>
 struct Loaded {
   float x[CHANNEL_LOADS], dy[CHANNEL_LOADS], delta[CHANNEL_LOADS], B[STATE_LOADS], C[STATE_LOADS];
   float ranks[RANK_LOADS + 1];
 
-  __device__ void load(const Arguments &p, const Place &at, int image, int first_step, bool with_C) {
+  // `all`: else without dy and C
+  __device__ void load(const Arguments &p, const Place &at, int image, int chunk, bool all = true) {
+    const offset_t x_offset = (offset_t)image * p.pixels * p.x_pixel_stride;
+    const Input<X_TYPE> x_image(p.x, x_offset), dy_image(p.dy, x_offset);
+    const Input<PROJECTED_TYPE> delta_image(p.delta, image * p.delta_image_stride + at.direction * p.delta_direction_stride),
+        B_image(p.B, image * p.B_image_stride + at.direction * p.B_direction_stride),
+        C_image(p.C, image * p.C_image_stride + at.direction * p.C_direction_stride);
+    const int first_step = at.first_step + chunk * STEPS;
 #pragma unroll
     for (int j = 0; j < CHANNEL_LOADS; j++) {
       const int row = (j * THREADS + threadIdx.x) / CHANNELS, step = first_step + row;
       const bool valid = at.stages && row < STEPS && step < p.pixels;
-      const int pixel = valid ? pixel_at(p, at.direction, step) : 0;
-      const offset_t x_at = x_offset(p, at, image, pixel);
-      x[j] = valid ? p.x[x_at] : 0.f;
-      if (BACKWARD) dy[j] = valid ? p.dy[x_at] : 0.f;
-      if (!RANK_LOADS)
-        delta[j] = valid ? p.delta[image * p.delta_image_stride + pixel * p.delta_pixel_stride +
-                                   at.direction * p.delta_direction_stride + at.staged_channel]
-                         : 0.f;
+      const int pixel = valid ? pixel_at(p, at.direction, step) : 0, i = x_at(p, at, pixel);
+      x[j] = valid ? x_image[i] : 0.f;
+      if (NEEDS == FOR_GRADIENTS) dy[j] = valid && all ? dy_image[i] : 0.f;
+      if (!RANK_LOADS) delta[j] = valid ? delta_image[pixel * p.delta_pixel_stride + at.staged_channel] : 0.f;
     }
 #pragma unroll
     for (int j = 0; j < STATE_LOADS; j++) {
       const int i = j * THREADS + threadIdx.x, step = first_step + i / PADDED, n = i % PADDED;
       const bool valid = i < STEPS * PADDED && n < p.states && step < p.pixels;
       const int pixel = valid ? pixel_at(p, at.direction, step) : 0;
-      B[j] = valid ? p.B[image * p.B_image_stride + pixel * p.B_pixel_stride + at.direction * p.B_direction_stride + n]
-                   : 0.f;
-      if (with_C)
-        C[j] = valid ? p.C[image * p.C_image_stride + pixel * p.C_pixel_stride + at.direction * p.C_direction_stride + n]
-                     : 0.f;
+      B[j] = valid ? B_image[pixel * p.B_pixel_stride + n] : 0.f;
+      if (NEEDS != STATES_ONLY) C[j] = valid && all ? C_image[pixel * p.C_pixel_stride + n] : 0.f;
     }
 #pragma unroll
     for (int j = 0; j < RANK_LOADS; j++) {
-      const int i = j * THREADS + threadIdx.x, step = first_step + i / p.rank;
+      const int i = j * THREADS + threadIdx.x, row = i / p.rank, step = first_step + row;
       const bool valid = i < STEPS * p.rank && step < p.pixels;
       const int pixel = valid ? pixel_at(p, at.direction, step) : 0;
-      ranks[j] = valid ? p.delta[image * p.delta_image_stride + pixel * p.delta_pixel_stride +
-                                 at.direction * p.delta_direction_stride + i % p.rank]
-                       : 0.f;
+      ranks[j] = valid ? delta_image[pixel * p.delta_pixel_stride + i - row * p.rank] : 0.f;
     }
   }
 
   template <class Memory>
-  __device__ void store(const Arguments &p, Memory &m, const Projection &projection, bool with_C) const {
+  __device__ void store(const Arguments &p, Memory &m, const Projection &projection) const {
 #pragma unroll
     for (int j = 0; j < CHANNEL_LOADS; j++)
-      if (j * THREADS + threadIdx.x < CHUNK_VALUES) m.x[j * THREADS + threadIdx.x] = x[j];
+      if (j * THREADS + threadIdx.x < CHUNK_VALUES) {
+        m.x[j * THREADS + threadIdx.x] = x[j];
+        if constexpr (NEEDS == FOR_GRADIENTS) m.dy[j * THREADS + threadIdx.x] = dy[j];
+      }
 #pragma unroll
     for (int j = 0; j < STATE_LOADS; j++) {
       const int i = j * THREADS + threadIdx.x;
       if (i < STEPS * PADDED) {
-        m.B[i / STATES].n[i % STATES] = B[j];
-        if (with_C) m.C[i / STATES].n[i % STATES] = C[j];
+        ((SharedFloat *)m.B)[i] = B[j];
+        if (NEEDS != STATES_ONLY) ((SharedFloat *)m.C)[i] = C[j];
       }
     }
 #pragma unroll
@@ -144,8 +186,8 @@ struct Loaded {
   }
 
   // The steps' lengths, 0 outside the sequence. Projects delta, once `ranks` are in shared memory.
-  __device__ void store_steps(const Arguments &p, const Place &at, int first_step, const Projection &projection,
-                              float *steps) const {
+  __device__ void store_steps(const Arguments &p, const Place &at, int chunk, const Projection &projection,
+                              SharedFloat *steps) const {
     float raw[CHANNEL_LOADS];
 #pragma unroll
     for (int j = 0; j < CHANNEL_LOADS; j++) raw[j] = at.bias + (RANK_LOADS ? 0.f : delta[j]);
@@ -160,47 +202,64 @@ struct Loaded {
       }
 #pragma unroll
     for (int j = 0; j < CHANNEL_LOADS; j++) {
-      const int i = j * THREADS + threadIdx.x, step = first_step + i / CHANNELS;
+      const int i = j * THREADS + threadIdx.x, step = at.first_step + chunk * STEPS + i / CHANNELS;
       if (i >= CHUNK_VALUES) continue;
       const float softplus = raw[j] > 20.f ? raw[j] : log1pf(expf(raw[j]));
       steps[i] = at.stages && step < p.pixels ? (SOFTPLUS ? softplus : raw[j]) : 0.f;
     }
   }
+
+  // Stages a chunk that was loaded; all threads see it afterwards.
+  template <class Memory>
+  __device__ void stage(const Arguments &p, const Place &at, int chunk, Memory &m, const Projection &projection) const {
+    store(p, m, projection);
+    if (RANK_LOADS) __syncthreads();
+    store_steps(p, at, chunk, projection, m.steps);
+    __syncthreads();
+  }
 };
 
-__device__ inline float exp2_approx(float x) {
-#ifdef __CUDA_ARCH__
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-#else
-  return exp2f(x);
-#endif
+__device__ inline Vector zeros() {
+  Vector v;
+  for (int n = 0; n < STATES; n++) v.n[n] = 0.f;
+  return v;
+}
+
+// h after a step.
+__device__ inline void advance(Vector &h, const Vector &A, const Vector &B, float step, float x) {
+#pragma unroll
+  for (int n = 0; n < STATES; n++) h.n[n] = exp2_approx(step * A.n[n]) * h.n[n] + step * x * B.n[n];
 }
 
 __device__ inline Vector parameter_row(const Arguments &p, const Place &at) {
   Vector A;
   for (int i = 0; i < STATES; i++) {
     const int n = at.lane * STATES + i;
-    A.n[i] = at.computes && n < p.states ? p.A[at.parameters(p, at.channel) * p.states + n] : 0.f;
+    A.n[i] = at.computes && n < p.states ? READ(p.A + at.parameters(p, at.channel) * p.states + n) : 0.f;
   }
   return A;
 }
 
 // The weight's rows for this block's channels; `dweight` is set to zero, if given.
-__device__ inline void load_projection(const Arguments &p, const Place &at, const Projection &projection, float *dweight) {
+__device__ inline void load_projection(const Arguments &p, const Place &at, const Projection &projection,
+                                       SharedFloat *dweight) {
   if (!RANK_LOADS) return;
   for (int i = threadIdx.x; i < p.rank * CHANNELS; i += THREADS) {
-    const int r = i / CHANNELS, at_weight = r * WEIGHT_ROW + at.staged_row;  // i % CHANNELS is the staged row
-    projection.weight[at_weight] = at.stages ? p.delta_weight[at.parameters(p, at.staged_channel) * p.rank + r] : 0.f;
-    if (dweight) dweight[at_weight] = 0.f;
+    const int row = i / p.rank, r = i - row * p.rank, channel = blockIdx.y * CHANNELS + row;
+    projection.weight[r * WEIGHT_ROW + row] =
+        channel < p.channels ? READ(p.delta_weight + at.parameters(p, channel) * p.rank + r) : 0.f;
+    if (dweight) dweight[r * WEIGHT_ROW + row] = 0.f;
   }
 }
 
-__device__ inline Vector *saved_state(const Arguments &p, const Place &at, int image, int chunk) {
-  const int saved = (p.pixels + STEPS - 1) / STEPS - 1;  // none before the first chunk, where it is zero
+// This thread's states at the start of a segment: h before its first step, or g behind its last one.
+__device__ inline Vector *carried(const Arguments &p, const Place &at, float *tensor, int image) {
   const offset_t sequence = (offset_t)image * p.directions + at.direction;
-  return (Vector *)p.saved_states + ((sequence * saved + chunk - 1) * p.channels + at.channel) * LANES + at.lane;
+  return (Vector *)tensor + ((sequence * p.segments + at.segment) * p.channels + at.channel) * LANES + at.lane;
+}
+
+__device__ inline Vector carried_in(const Arguments &p, const Place &at, float *tensor, int image) {
+  return p.segments > 1 && at.computes ? *carried(p, at, tensor, image) : zeros();
 }
 
 __device__ inline float sum_of_lanes(float value) {
@@ -208,4 +267,3 @@ __device__ inline float sum_of_lanes(float value) {
   for (int other = 1; other < LANES; other *= 2) value += __shfl_xor_sync(~0u, value, other);
   return value;
 }
-

@@ -9,6 +9,7 @@ import hashlib
 import os
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def _checked(result: tuple[Any, ...]) -> Any:
     status, *values = result
     if status.value:
         raise CompilerError(f"{type(status).__name__} {status.name}")
-    return values[0] if len(values) == 1 else values
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def compile_cubin(source: str, options: tuple[str, ...], architecture: str) -> bytes:
@@ -74,7 +75,7 @@ def cached_cubin(source: str, options: tuple[str, ...], architecture: str) -> by
     cubin = compile_cubin(source, options, architecture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial = path.with_name(f"{path.name}.{os.getpid()}.{get_ident()}")
         partial.write_bytes(cubin)
         partial.replace(path)
     except OSError:
@@ -119,8 +120,11 @@ def launch(
     from cuda.bindings import driver
 
     with torch.cuda.device(device):
-        stream = torch.cuda.current_stream(device).cuda_stream  # this also makes PyTorch's context current
-        function = _function(source, options, name, shared_bytes, torch.cuda.current_device())
+        index = torch.cuda.current_device()
+        if not int(_checked(driver.cuCtxGetCurrent())):  # a new thread, such as autograd's
+            _checked(driver.cuCtxSetCurrent(_checked(driver.cuDevicePrimaryCtxRetain(index))))
+        stream = torch.cuda.current_stream(device).cuda_stream
+        function = _function(source, options, name, shared_bytes, index)
         values = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         _checked(
             driver.cuLaunchKernel(
