@@ -10,8 +10,8 @@ from .arguments import DECLARATION
 STEPS = 16  # of a chunk
 MOST_STATES = 64
 _TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
-# A block's shared memory in the backward pass, at most: 4 blocks fit on a multiprocessor of an H100, one fits on
-# that of every GPU since compute capability 7.5
+# A block's shared memory in the backward pass, at most: 4 blocks fit on a multiprocessor of an H100, one
+# fits on that of every GPU since compute capability 7.5
 _SHARED_BYTES = 56 << 10
 _MOST_CHUNKS = 16  # of a segment in the backward pass
 _FEWEST_CHUNKS = 2  # of a segment of a split sequence
