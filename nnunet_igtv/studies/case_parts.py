@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
@@ -35,12 +36,27 @@ def choose_parts(study: Study, pattern: str, options: ReadingOptions, union: boo
     Of several structure sets, those come first that were drawn on a CT that was asked for, or else on any CT
     of the study.
 
-    Raises IGTVError if a part is missing, if several structures match and no union was asked for, or as
-    `choose_images` does.
+    Raises IGTVError if a part is missing, if several structures match and no union was asked for, if a union
+    of several phases would get the images of one, or as `choose_images` does.
     """
     structures = structures_meant(study, pattern, options, union) if study.of("CT") else []
     known = replace(known_from(structures), registrations=tuple(study.registrations))
-    return Parts(*choose_images(study.series, options, known), structures)
+    parts = Parts(*choose_images(study.series, options, known), structures)
+    _refuse_union_on_a_phase(parts, study, options)
+    return parts
+
+
+def _refuse_union_on_a_phase(parts: Parts, study: Study, options: ReadingOptions) -> None:
+    """One phase is no image of a union over the breath; raises IGTVError unless somebody named that CT."""
+    moment, pets = traits.moment(parts.ct.series), {s.uid for s in study.of("PT")}
+    drawn_on = {uid for s, _ in parts.structures for uid in s.series_uids} - pets
+    if moment is not None and options.ct is None and len(drawn_on) > 1:
+        raise IGTVError(
+            f"structures that were drawn on {len(drawn_on)} CT series would be united on one of them, phase "
+            f"{moment} of a breath",
+            remedy="use the source 4dct, which takes the average of the phases, or name the CT",
+            settings=["ct"],
+        )
 
 
 def known_from(structures: Sequence[Drawn]) -> Known:

@@ -113,19 +113,18 @@ def _studies(
 def _breath(breath: FourD, study: Study, ids: dict[int, int], studies: "_Numbers") -> dict:
     """The phases of a 4D-CT, and what is missing of it."""
     names = structures_by_phase(study.structure_sets, breath)
-    phases = []
-    for phase in breath.phases:
-        s = phase.series
-        phases.append(
-            {
-                "phase": str(phase),
-                "series": ids[id(s)],
-                "slices": len(s.headers),
-                "spacing": None if s.fault else [round(v, 6) for v in s.grid.spacing],
-                "structures": names[phase.moment],
-                "problem": s.fault.what if s.fault else None,
-            }
-        )
+    shown = {phase.moment: phase.series for phase in breath.phases} | breath.faulty
+    phases = [
+        {
+            "phase": str(moment),
+            "series": ids[id(s)],
+            "slices": len(s.headers),
+            "spacing": None if s.fault else [round(v, 6) for v in s.grid.spacing],
+            "structures": names.get(moment, []),
+            "problem": s.fault.what if s.fault else None,
+        }
+        for moment, s in sorted(shown.items(), key=lambda item: item[0].key)
+    ]
     return {
         "study": studies[breath.series[0].study_uid],
         "told_by": breath.told_by,

@@ -83,13 +83,11 @@ def phase_structures(
             problems.append(f"phase {phase} has {len(candidates)} structures ({said})")
         else:
             problems.append(f"phase {phase} has no structure")
-    problems += [f"phase {m} has {len(s)} CT series" for m, s in breath.twice.items()]
-    problems += [f"phase {m} has no CT series" for m in breath.missing]
+    problems += breath.problems
     problems += [f"structure {roi.name!r} is of no phase that is there" for _, roi in strays]
     if (problems and (needed is None or len(drawn) < needed)) or len(drawn) < FEWEST:
-        total = len(breath.phases) + len(breath.twice) + len(breath.missing)
         raise IGTVError(
-            f"{len(drawn)} of {total} phases have images and one structure: {'; '.join(problems)}",
+            f"{len(drawn)} of {breath.count} phases have images and one structure: {'; '.join(problems)}",
             remedy="add what is missing, name the structure more narrowly, or say how many phases are enough",
             settings=["structure", "min_phases"],
         )
@@ -133,7 +131,7 @@ def _by_name(
     usual = (
         {Moment(way, float(value)) for way in ways for value in USUAL} if here[0].unit == PERCENT else set()
     )
-    absent = (usual | set(breath.missing)) - {*here, *breath.twice}
+    absent = (usual | set(breath.missing)) - {*here, *breath.twice, *breath.faulty}
     found = {moment: named for moment in here if (named := _named(sets, pattern, moment))}
     taken = {id(roi) for named in found.values() for _, roi in named}
     strays = {

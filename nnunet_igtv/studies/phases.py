@@ -40,6 +40,7 @@ class FourD:
         phases: each moment once.
         told_by: what tells the phases apart.
         twice: series of moments that several series show; none of them is in `phases`.
+        faulty: series of moments that are no regular stack; none of them is in `phases`.
         missing: moments that a complete breath would have, as far as the others tell.
         averages, maxima: series that were made from all phases.
     """
@@ -47,6 +48,7 @@ class FourD:
     phases: tuple[Phase, ...]
     told_by: str
     twice: dict[Moment, list[Series]] = field(default_factory=dict)
+    faulty: dict[Moment, Series] = field(default_factory=dict)
     missing: tuple[Moment, ...] = ()
     averages: tuple[Series, ...] = ()
     maxima: tuple[Series, ...] = ()
@@ -54,20 +56,32 @@ class FourD:
     @property
     def series(self) -> list[Series]:
         """All series of phases, those that are there twice included."""
-        return [p.series for p in self.phases] + [s for found in self.twice.values() for s in found]
+        twice = [s for found in self.twice.values() for s in found]
+        return [p.series for p in self.phases] + twice + list(self.faulty.values())
+
+    @property
+    def problems(self) -> list[str]:
+        """What a whole breath would have and this one has not, in words."""
+        return [
+            *(f"phase {moment} has {len(found)} CT series" for moment, found in self.twice.items()),
+            *(f"phase {moment}: {s.fault.what}" for moment, s in self.faulty.items() if s.fault),
+            *(f"phase {moment} has no CT series" for moment in self.missing),
+        ]
+
+    @property
+    def count(self) -> int:
+        """How many phases a whole breath would have."""
+        return len(self.phases) + len(self.problems)
 
     @property
     def is_cycle(self) -> bool:
         """Whether the last phase is followed by the first: no gap in the breath is known."""
-        return not self.missing and not self.twice
+        return not self.problems
 
     @property
     def grid(self) -> Grid:
-        """The grid of all phases. Raises IGTVError if they have several, or one is no regular stack."""
+        """The grid of all phases. Raises IGTVError if they have several."""
         first, *others = self.phases
-        for phase in self.phases:
-            if phase.series.fault:
-                raise phase.series.fault.but(what=f"phase {phase}: {phase.series.fault.what}")
         for phase in others:
             if not same_grid(phase.series.grid, first.series.grid):
                 what = difference(phase.series.grid, first.series.grid)
@@ -89,7 +103,7 @@ def find_4d(series: Sequence[Series]) -> list[FourD]:
 
 
 def the_4d(series: Sequence[Series]) -> FourD:
-    """The one 4D-CT among some series. Raises IGTVError if there is none, or several."""
+    """The one 4D-CT among some series. Raises IGTVError if there is none, or several, or none of use."""
     found = find_4d(series)
     cts = [s for s in series if s.modality == "CT"]
     if not found:
@@ -108,6 +122,12 @@ def the_4d(series: Sequence[Series]) -> FourD:
             remedy="name the study",
             settings=["study"],
             table=table([s for each in found for s in each.series]),
+        )
+    if len(found[0].phases) < FEWEST:
+        raise IGTVError(
+            f"{len(found[0].phases)} phases of the 4D-CT can be used: {'; '.join(found[0].problems)}",
+            file=found[0].series[0].folder,
+            remedy="export the 4D-CT again",
         )
     return found[0]
 
@@ -129,10 +149,12 @@ def _of_study(cts: Sequence[Series]) -> FourD | None:
     if len(shown) < FEWEST:
         return None
     order = sorted(shown, key=lambda moment: moment.key)
+    single = {moment: shown[moment][0] for moment in order if len(shown[moment]) == 1}
     return FourD(
-        phases=tuple(Phase(moment, shown[moment][0]) for moment in order if len(shown[moment]) == 1),
+        phases=tuple(Phase(moment, s) for moment, s in single.items() if not s.fault),
         told_by=told_by,
         twice={moment: shown[moment] for moment in order if len(shown[moment]) > 1},
+        faulty={moment: s for moment, s in single.items() if s.fault},
         missing=_missing(order, told_by, told[0][1]),
         averages=tuple(s for s in cts if projections[id(s)] == "average"),
         maxima=tuple(s for s in cts if projections[id(s)] == "maximum"),

@@ -19,24 +19,17 @@ def combined(breath: FourD, how: str, needed: int | None = None) -> Series:
         needed: how many phases must be there; None for all.
 
     Raises:
-        IGTVError: phases are missing or there twice, or their grids differ.
+        IGTVError: phases are missing, there twice or irregular, or their grids differ.
     """
-    _refuse_missing(breath, how, needed)
+    count = len(breath.phases)
+    if count < FEWEST or (breath.problems and (needed is None or count < needed)):
+        raise IGTVError(
+            f"{count} of {breath.count} phases can be used to make their {how}: {'; '.join(breath.problems)}",
+            remedy="add or remove series, or say how many phases are enough",
+            settings=["min_phases"],
+        )
     _ = breath.grid  # the one grid of all
     parts = tuple(phase.series for phase in breath.phases)
     first = parts[0]
     notes = list(dict.fromkeys(note for s in parts for note in s.notes))
     return Series(first.headers, first.files, first.frames, notes, parts=parts, how=how)
-
-
-def _refuse_missing(breath: FourD, how: str, needed: int | None) -> None:
-    problems = [f"phase {m} has {len(s)} CT series" for m, s in breath.twice.items()]
-    problems += [f"phase {m} has no CT series" for m in breath.missing]
-    count = len(breath.phases)
-    if count < FEWEST or (problems and (needed is None or count < needed)):
-        total = count + len(breath.twice) + len(breath.missing)
-        raise IGTVError(
-            f"{count} of {total} phases are there once, to make their {how}: {'; '.join(problems)}",
-            remedy="add or remove series, or say how many phases are enough",
-            settings=["min_phases"],
-        )

@@ -195,6 +195,19 @@ def test_headers_like_those_of_4d_lung(study, raw, scan):
         assert (label == scan.structure).all()
 
 
+def test_a_union_is_never_put_on_one_phase_by_chance(study, raw):
+    """Of ten phases one is there, and the structures of all: `dicom-rt` would have united them on it."""
+    shutil.rmtree(study / "AVERAGE")
+    for folder in (study / "4DCT").iterdir():
+        if folder.name != "30":
+            shutil.rmtree(folder)
+    raw.mkdir(exist_ok=True)
+    done = convert("dicom-rt", study, 708, structure="GTV.*", union=True, jobs=1)
+    assert "drawn on 10 CT series would be united on one of them, phase 30 %" in done.failures[0].what
+    named = converted(study, raw, 709, "dicom-rt", structure="GTV.*", union=True, ct="phase:30")
+    assert named[2].any()
+
+
 def alter(folder, **values):
     for file in folder.iterdir():
         image = pydicom.dcmread(file)
@@ -234,6 +247,10 @@ def contours_twice(study):
     image.save_as(study / "RTSTRUCT" / "again.dcm")
 
 
+def a_slice_missing(study):
+    sorted((study / "4DCT" / "40").iterdir())[3].unlink()
+
+
 def no_structures(study):
     shutil.rmtree(study / "RTSTRUCT")
 
@@ -247,6 +264,7 @@ def no_structures(study):
         (contours_on_an_absent_phase, "structure 'GTV_90' is of no phase that is there"),
         (contours_missing, "phase 40 % has no structure"),
         (contours_twice, "phase 40 % has 2 structures ('GTV_40', 'GTV_040')"),
+        (a_slice_missing, "phase 40 %: 1 slice(s) missing"),
         (no_structures, "no structure set"),
     ],
 )

@@ -157,10 +157,11 @@ def test_a_phase_twice_is_neither(patient):
         image.SeriesDescription, image.AcquisitionNumber = f"{percent}%", number + 1
 
     (found,) = find_4d(series_of(breath(patient(), told, True, counts=[*TENTHS, 40])))
-    (bad,) = [phase for phase in found.phases if phase.series.fault]
-    assert str(bad) == "40 %"
-    with pytest.raises(IGTVError, match="phase 40 %: "):
-        _ = found.grid
+    assert list(map(str, found.faulty)) == ["40 %"]
+    assert len(found.phases) == 9
+    with pytest.raises(IGTVError, match="9 of 10 phases can be used to make their average: phase 40 %: "):
+        breath_ct(found.series, found, "average")
+    assert len(breath_ct(found.series, found, "average", needed=9).series.parts) == 9
 
 
 def test_grids_that_differ_are_refused(patient):
