@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nnunet_igtv.errors import IGTVError
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
@@ -44,6 +46,20 @@ def written_once(path: str | Path) -> Iterator[Path]:
             place({unfinished: path}, journal)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def refuse_existing(output: Path, overwrite: bool = False) -> None:
+    """Every command refuses an output that exists, before it computes, unless `overwrite` is given.
+
+    Raises IGTVError for a file or folder of this name; what a killed run had placed there is none.
+    """
+    if not is_free(output) and not overwrite:
+        raise IGTVError(
+            "the output exists already",
+            file=output,
+            remedy="choose another name, or overwrite it",
+            settings=["output", "overwrite"],
+        )
 
 
 def is_free(path: Path) -> bool:

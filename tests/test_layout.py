@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "nnunet_igtv"
 MAY_IMPORT = {
     "errors": set(),
     "settings": set(),
-    "atomic": set(),
+    "atomic": {"errors"},
     "workspace": {"atomic"},
     "channels": {"errors"},
     "environment": {"errors"},

@@ -18,22 +18,27 @@ def parser() -> Parser:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write motion.json and motion.png there"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace these files if they exist")
     add_options(parser, MotionOptions)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nnunet_igtv.dataset_conversion.motion_files import write_motion
+    from nnunet_igtv.atomic import refuse_existing
+    from nnunet_igtv.dataset_conversion.motion_files import motion_files, write_motion
     from nnunet_igtv.dataset_conversion.motion_study import motion_of
     from nnunet_igtv.dicom.quiet import quiet
 
+    base = arguments.output / "motion" if arguments.output else None
+    for file in motion_files(base) if base else ():
+        refuse_existing(file, arguments.overwrite)
     with quiet():
         report, notes = motion_of(arguments.input, options_of(arguments, MotionOptions))
     say(_text(report))
     for note in notes:
         say(note, error=True)
-    if arguments.output:
-        for file in write_motion(report, arguments.output / "motion", "motion"):
+    if base:
+        for file in write_motion(report, base, "motion"):
             say(f"written: {file}")
     return 0
 

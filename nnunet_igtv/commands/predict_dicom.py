@@ -64,7 +64,7 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.dicom.quiet import quiet
     from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
-    from nnunet_igtv.export.files import refuse_existing
+    from nnunet_igtv.export.files import refuse_other
     from nnunet_igtv.prediction import Model, choose_series, mask_file, predict_series
     from nnunet_igtv.workspace import clear, finish, workspace
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [RTSTRUCT, SEG] if arguments.seg else [RTSTRUCT]
     clear(arguments.output)
     for name in names:
-        refuse_existing(arguments.output / name, Path(name).stem, arguments.overwrite)
+        refuse_other(arguments.output / name, Path(name).stem, arguments.overwrite)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
     model = Model.find(

@@ -13,6 +13,11 @@ _MARKERS = {"R-L": "o", "A-P": "s", "S-I": "^"}
 _FLAGGED = "#c00000"
 
 
+def motion_files(base: Path) -> tuple[Path, Path]:
+    """base.json and base.png."""
+    return base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.png")
+
+
 def write_motion(report: dict[str, Any], base: Path, title: str) -> list[Path]:
     """Write base.json and base.png, each whole; an older pair is replaced.
 
@@ -22,7 +27,7 @@ def write_motion(report: dict[str, Any], base: Path, title: str) -> list[Path]:
         title: what the picture is called: a case, not a patient.
     """
     base.parent.mkdir(parents=True, exist_ok=True)
-    text, picture = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.png")
+    text, picture = motion_files(base)
     write_text(text, json.dumps(report, indent=1) + "\n")
     with written_whole(picture) as unfinished:
         _draw(report, unfinished, title)

@@ -30,7 +30,7 @@ class Padding:
         tissue = TISSUE[modality]
         if self.highest < tissue[0] or self.lowest > tissue[1] or not found.any():
             return found
-        return _at_the_border(found)
+        return at_the_border(found)
 
 
 def padding_of(header: Dataset, slope: float, intercept: float) -> Padding | None:
@@ -59,7 +59,7 @@ def _stored(header: Dataset, name: str) -> int | None:
     return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
 
 
-def _at_the_border(mask: np.ndarray) -> np.ndarray:
+def at_the_border(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask that are connected to the border of the slice."""
     labels, _ = ndimage.label(mask)
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))

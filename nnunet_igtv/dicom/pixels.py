@@ -16,12 +16,13 @@ from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom import streams
 from nnunet_igtv.dicom.attributes import integer, is_absent, number, text
-from nnunet_igtv.dicom.padding import Padding, padding_of
+from nnunet_igtv.dicom.padding import Padding, at_the_border, padding_of
 from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.errors import IGTVError
 
 CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
 AIR_HU = -1024.0
+HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
 LARGEST = float(np.finfo(np.float32).max)  # volumes are in single precision
 OUTSIDE = {"CT": AIR_HU, "PT": 0.0}
 HOUNSFIELD = ("", "HU", "US")  # Rescale Types of a CT in HU; US, unspecified, is what many archives write
@@ -85,10 +86,17 @@ def _rescaled(stored: np.ndarray, header: Dataset, path: Path, rescaled: bool) -
 
 
 def _outside(values: np.ndarray, padding: Padding | None, modality: str) -> np.ndarray | None:
-    """Which pixels are outside of the reconstruction; None if none is, as far as can be seen."""
-    vacuum = values < AIR_HU if modality == "CT" else None
-    padded = None if padding is None else padding.pixels(values, modality)
-    masks = [mask for mask in (vacuum, padded) if mask is not None and mask.any()]
+    """Which pixels are outside of the reconstruction; None if none is, as far as can be seen.
+
+    Of a CT also what no scanner measures: less than a vacuum anywhere, and over `HIGHEST_HU` at the border of
+    the slice (-2000 that was stored as unsigned, without a Pixel Padding Value).
+    """
+    masks = [] if padding is None else [padding.pixels(values, modality)]
+    if modality == "CT":
+        masks.append(values < AIR_HU)
+        if values.max() > HIGHEST_HU:
+            masks.append(at_the_border(values > HIGHEST_HU))
+    masks = [mask for mask in masks if mask.any()]
     return np.logical_or.reduce(masks) if masks else None
 
 

@@ -6,23 +6,21 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
 
-from nnunet_igtv.atomic import is_free, written_once
+from nnunet_igtv.atomic import refuse_existing, written_once
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
-def refuse_existing(output: Path, modality: str = "", overwrite: bool = False) -> None:
+def refuse_other(output: Path, modality: str, overwrite: bool = False) -> None:
     """Raises IGTVError where a file already has this name.
 
     With `overwrite`, a DICOM file of the same modality is no hindrance; an image or a folder is.
     """
-    if is_free(output):
+    refuse_existing(output, overwrite)
+    if not output.exists():
         return
-    if not overwrite:
-        what, remedy = "the output exists already", "choose another name, or overwrite it"
-        raise IGTVError(what, file=output, remedy=remedy, settings=["output", "overwrite"])
     header = read_header(output) if output.is_file() else None
     if header is None or text(header, "Modality") != modality:
         what = f"the output exists, is no {modality}, and is not overwritten"
@@ -48,7 +46,7 @@ def with_file_meta(dataset: Dataset) -> Dataset:
 
 
 def write_dicom(dataset: Dataset, output: Path) -> None:
-    """Write `dataset`, over a file that has this name: `refuse_existing` says whether it may."""
+    """Write `dataset`, over a file that has this name: `refuse_other` says whether it may."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with written_once(output) as beside:
         with_file_meta(dataset).save_as(beside, enforce_file_format=True)

@@ -20,7 +20,7 @@ from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.contours import Contour, trace
 from nnunet_igtv.export.ct_series import reference_series
 from nnunet_igtv.export.existing import FRAMES, STRUCTURES, read_existing, unused_number
-from nnunet_igtv.export.files import refuse_existing, write_dicom
+from nnunet_igtv.export.files import refuse_other, write_dicom
 from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import ReferencedImage, referenced_frame, referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
@@ -80,7 +80,7 @@ def write_rtstruct(
         True
     """
     output = Path(output)
-    refuse_existing(output, "RTSTRUCT", overwrite)
+    refuse_other(output, "RTSTRUCT", overwrite)
     if anonymous is not None and extend is not None:
         raise IGTVError(
             "an existing structure set holds the patient's identity, so it cannot be extended anonymously",

@@ -19,7 +19,7 @@ from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.anonymous import anonymised
 from nnunet_igtv.export.ct_series import reference_series
-from nnunet_igtv.export.files import refuse_existing, write_dicom
+from nnunet_igtv.export.files import refuse_other, write_dicom
 from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
@@ -84,7 +84,7 @@ def write_seg(
         'dense'
     """
     output = Path(output)
-    refuse_existing(output, "SEG", overwrite)
+    refuse_other(output, "SEG", overwrite)
     require_highdicom()
     series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
     if anonymous is not None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_igtv.dicom.pixels import HIGHEST_HU
 from nnunet_igtv.errors import IGTVError
 
-HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
 AIR_HU = -300.0  # air and lung are below; around every patient, and in every chest
 AIR = 1.0  # percentile of the voxels that is air at the least
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200

@@ -7,7 +7,7 @@ import torch
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.atomic import is_free, written_once
+from nnunet_igtv.atomic import refuse_existing, written_once
 from nnunet_igtv.channels import described
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.weights.mapping import rename
@@ -46,13 +46,7 @@ def import_weights(
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     if output.resolve() == source.resolve():
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
-    if not is_free(output) and not overwrite:
-        raise IGTVError(
-            "the output exists already",
-            file=output,
-            remedy="name another output, or have it replaced",
-            settings=["overwrite"],
-        )
+    refuse_existing(output, overwrite)
     if classes is not None and classes < 2:
         raise IGTVError("a network has two classes or more, background included", settings=["classes"])
     checkpoint = load_checkpoint(source)

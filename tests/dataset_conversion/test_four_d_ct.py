@@ -312,6 +312,12 @@ def test_the_report_is_written_with_the_case_and_by_its_command(written, raw, tm
     assert json.loads((tmp_path / "m" / "motion.json").read_text()) == report
     picture = sitk.ReadImage(str(tmp_path / "m" / "motion.png"))
     assert picture.GetWidth() > 800
+    (tmp_path / "m" / "motion.json").unlink()  # one of two is enough to be asked
+    again = ["motion", str(study), "--structure", "GTV.*", "-o", str(tmp_path / "m")]
+    assert main(again) == 1
+    assert "motion.png" in (said := capsys.readouterr().err)
+    assert "--overwrite" in said
+    assert main([*again, "--overwrite"]) == 0
     assert main(["motion", str(study), "--structure", "PTV_{phase}"]) == 1
     assert "--structure" in capsys.readouterr().err
 

@@ -76,6 +76,7 @@ def test_a_ct_in_hu(kind, plane):
         (-2000, {"PixelPaddingValue": -2000}),  # signed: -3024 HU
         (63536, {"PixelPaddingValue": 63536}),  # the same, stored as unsigned: 62512 HU
         (-2000, {}),  # not named, and below any HU
+        (63536, {}),  # the same, stored as unsigned: above any HU
         (-2000, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1500}),
         (-1700, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1500}),
         (-1700, {"PixelPaddingValue": -1500, "PixelPaddingRangeLimit": -2000}),

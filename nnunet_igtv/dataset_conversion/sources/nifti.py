@@ -8,13 +8,14 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.resampling import check_overlap, covered, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
@@ -121,9 +122,9 @@ def _on_its_image(
         except IGTVError as error:
             refusals.append(error.what)
             continue
-        missing = int(np.prod(image.GetSize())) - int(np.prod(mask.GetSize()))
+        corners = np.array(list(product(*[(0, size - 1) for size in image.GetSize()])))
         part = f"the label covers a part of the {name}; elsewhere it is taken for background"
-        return moved, [part] if missing > 0 else []
+        return moved, [part] if covered(corners, image, mask) < 1 else []
     raise IGTVError(
         f"the label lies on the grid of neither CT nor PET: {'; '.join(refusals)}",
         file=_name(file, root),
