@@ -1,11 +1,14 @@
 """One DICOM study in, contours out: the pieces with nnU-Net's part replaced, and once with nnU-Net itself."""
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import zlib
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from kills import completes_after_every_kill, files
+from kills import before_each_change, completes_after_every_kill, files
 from pydicom import dcmread
 
 from nnunet_igtv import prediction, read_ct, read_pet, read_structure
@@ -452,3 +455,76 @@ def test_a_prediction_that_cannot_be_written_is_kept(
     assert main(["export", "rtstruct", str(kept), "--ct", str(folder), "-o", str(tmp_path / "x.dcm")]) == 0
     assert run(folder, output, "--seg") == 0
     assert {path.name for path in output.iterdir()} == {"RTSTRUCT.dcm", "SEG.dcm"}
+
+
+# in the headers, in free text, and in names of files, folders, series and structures
+WHO = ("Querelle", "Philomena", "QP774411", "19510302", "1951-03-02", "02.03.1951")
+FREE = ("Hartigan", "Xanthippe", "Zanussi")
+IDENTIFYING = ("_record.sqlite", "_record.sqlite-journal", "_manifest.csv", "_manifest.csv.partial")
+
+
+def holds(content):
+    """The secrets in bytes, packed or not, in any usual encoding and case."""
+    with contextlib.suppress(zlib.error):
+        content += zlib.decompressobj(31).decompress(content)
+    spelled = {w: {w, w.lower(), w.upper(), w.replace("QP774411", "QP-77-4411")} for w in (*WHO, *FREE)}
+    encodings = ("utf-8", "utf-16-le", "utf-16-be", "cp500")
+    return [
+        w for w, texts in spelled.items() if any(t.encode(e) in content for t in texts for e in encodings)
+    ]
+
+
+def planted(study, folder):
+    for image in study.all:
+        image.PatientName, image.PatientID, image.PatientBirthDate = (
+            "Querelle^Philomena",
+            "QP-77-4411",
+            "19510302",
+        )
+        image.InstitutionName, image.ImageComments = "Hartigan", "Xanthippe"
+        image.private_block(0x0099, "ZANUSSI", create=True).add_new(1, "LO", "Zanussi")
+        image.SeriesDescription = "CT of QUERELLE, 02.03.1951"
+    for k, image in enumerate(study.pet):
+        image.PixelData = (np.indices((12, 14)).sum(0) * 2000 * (k == 4)).astype("<u2").tobytes()
+    study.rois[0].ROIName = "IGTV Philomena 1951-03-02"
+    return study.write(folder / "Querelle_Philomena" / "QP774411")
+
+
+def test_no_secret_reaches_outputs_logs_or_temporary_files(
+    results, threshold_for_nnunet, patient, raw, tmp_path, monkeypatch, capfd
+):
+    studies, made = tmp_path / "in", tmp_path / "made"
+    folder = planted(patient("a"), studies)
+    (folder / "CT" / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x08\0\x05\0CS\xff\xff")
+    (made / "tmp").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(made / "tmp"))
+    for name in ("raw", "preprocessed"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(made / name))
+    found = {}
+
+    def look():
+        for path in files(made):
+            if not path.name.endswith(IDENTIFYING):
+                for word in holds(path.read_bytes()) + holds(str(path.relative_to(made)).encode()):
+                    found[path, word] = True
+
+    convert = ["convert", "dicom-rt", studies, "-d", 5, "--structure", "IGTV.*", "-j", 1]
+    export = ["--ct", folder / "CT", "--anonymous", "A1", "-o"]
+    with before_each_change(made, look):
+        assert main([*map(str, convert)]) == 1  # a damaged file
+        assert main(["inspect", str(studies)]) == 0
+        (folder / "CT" / "cut.dcm").unlink()
+        assert main([*map(str, convert)]) == 0
+        assert main(["inspect", "--json", str(studies)]) == 0
+        assert run(folder, made / "out", "--seg", "--anonymous", "A1") == 0
+        label = next((made / "raw").rglob("labelsTr/*"))
+        assert main([*map(str, ["export", "rtstruct", label, *export, made / "x.dcm"])]) == 0
+        assert main([*map(str, ["export", "seg", label, *export, made / "y.dcm"])]) == 0
+    look()
+    assert not found
+    printed = "".join(capfd.readouterr())
+    assert "<patient>" in printed
+    assert not holds(printed.replace(str(folder), "").encode())
+    record = [path for path in files(made) if path.name.endswith(IDENTIFYING)]
+    assert {word for path in record for word in holds(path.read_bytes())}
+    assert {path.stat().st_mode & 0o777 for path in record} == {0o600}

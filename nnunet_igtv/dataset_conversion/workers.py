@@ -11,9 +11,8 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.redaction import without_secrets
 from nnunet_igtv.dataset_conversion.source import Item
-from nnunet_igtv.dicom.identity import redact
+from nnunet_igtv.dicom.identity import redact, without_secrets
 from nnunet_igtv.dicom.quiet import quiet, quiet_itk
 from nnunet_igtv.errors import IGTVError
 

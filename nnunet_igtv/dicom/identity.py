@@ -1,30 +1,59 @@
 """Who a DICOM object is about, and how that is taken out of text that people will read."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import text as text_of
+from nnunet_igtv.dicom.attributes import values_of
 
+NAMES_AND_IDS = ("PatientID", "PatientName", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName")
 SHORTEST_NAME, SHORTEST_NUMBER = 3, 4  # letters and digits of a part that is a secret by itself
 _BETWEEN = r"[\W_]*"  # "QP-77-4411", "qp774411" and "QP 77_4411" are one id
 
 
 def secrets_of(header: Dataset) -> frozenset[str]:
-    """The patient's id and name, where they are given."""
-    return frozenset({text_of(header, "PatientID"), text_of(header, "PatientName")} - {""})
+    """The patient's names, ids and date of birth (year, day and month first), where they are given."""
+    known = {str(value) for keyword in NAMES_AND_IDS for value in values_of(header, keyword)}
+    born = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", text_of(header, "PatientBirthDate"))
+    if born:
+        year, month, day = born.groups()
+        known |= {year + month + day, day + month + year, month + day + year}
+    return frozenset(known - {""})
 
 
 def redact(text: str, secrets: frozenset[str]) -> str:
-    """`text` without a patient's name or id: whole, in parts, in any case and with any separators."""
-    parts = sorted({part for secret in secrets for part in _parts(secret)}, key=len, reverse=True)
-    for part in parts:
+    """`text` without a patient's names, ids and birth: whole, in parts, in any case, with any separators."""
+    pattern = _pattern(secrets)
+    return text if pattern is None else pattern.sub("<patient>", text)
+
+
+@lru_cache(maxsize=64)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+    """One expression for all parts of all secrets, the longest first."""
+    spellings = []
+    for part in sorted({part for secret in secrets for part in _parts(secret)}, key=lambda p: (-len(p), p)):
         spelled = _BETWEEN.join(map(re.escape, part))
         # a number is not looked for within a longer one
-        pattern = rf"(?<!\d){spelled}(?!\d)" if part.isdigit() else spelled
-        text = re.sub(pattern, "<patient>", text, flags=re.IGNORECASE)
-    return text
+        spellings.append(rf"(?<!\d){spelled}(?!\d)" if part.isdigit() else spelled)
+    return re.compile("|".join(spellings), re.IGNORECASE) if spellings else None
+
+
+def without_secrets(found: Mapping[str, object], secrets: frozenset[str]) -> dict[str, object]:
+    """Values with names and ids taken out of all their texts (structures may be named after patients)."""
+    return {key: _clean(value, secrets) for key, value in found.items()}
+
+
+def _clean(value: object, secrets: frozenset[str]) -> object:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, list | tuple):
+        return [_clean(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {key: _clean(item, secrets) for key, item in value.items()}
+    return value
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files, read_header
+from nnunet_igtv.dicom.identity import secrets_of, without_secrets
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.rasterise import rasterise
@@ -33,6 +34,8 @@ DEFAULTS = ReadingOptions()
 
 def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     """What a folder holds, as data that JSON can carry. Raises IGTVError if the folder does not exist.
+
+    Names, ids and dates of birth of the patients are taken out of all texts.
 
     Args:
         path: a folder, searched to any depth, or a file.
@@ -65,31 +68,47 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     ids = {id(s): number for number, s in enumerate(series, start=1)}
     groups = _studies(headers, series, sets, registrations)
     breaths = [(group, breath) for group in groups for breath in find_4d(group.series)]
+    secrets = {file: secrets_of(header) for file, header in headers}
+    everybody = frozenset().union(*secrets.values())
     return {
         "format": FORMAT,
         "series": [
             {"id": ids[id(s)], "study": studies[s.study_uid]}
-            | _series(s, root, frames[s.frame_of_reference], options.weight_kg)
+            | without_secrets(
+                _series(s, root, frames[s.frame_of_reference], options.weight_kg), secrets[s.files[0]]
+            )
             for s in series
         ],
         "structure_sets": [
             {"study": studies[text(s.header, "StudyInstanceUID")]}
-            | _structure_set(s, root, series, ids, frames)
+            | without_secrets(_structure_set(s, root, series, ids, frames), secrets[s.file])
             for s in sets
         ],
-        "registrations": [_registration(r, root, frames) for r in registrations],
+        "registrations": [
+            without_secrets(_registration(r, root, frames), secrets[r.file]) for r in registrations
+        ],
         "choices": [
-            {
-                "studies": sorted({n for s in group.series if (n := studies[s.study_uid])}),
-                "structure_set": None if drawn is None else _name(drawn.file, root),
-            }
-            | _choice(group, drawn, ids, options)
+            {"studies": sorted({n for s in group.series if (n := studies[s.study_uid])})}
+            | without_secrets(
+                {"structure_set": None if drawn is None else _name(drawn.file, root)}
+                | _choice(group, drawn, ids, options),
+                secrets[group.series[0].files[0]],
+            )
             for group in groups
             for drawn in [*group.structure_sets, None]
         ],
-        "unreadable": unreadable,
+        "unreadable": [without_secrets(each, everybody) for each in unreadable],
         "other_files": others,
-    } | ({"breaths": [_breath(b, group, ids, studies) for group, b in breaths]} if breaths else {})
+    } | (
+        {
+            "breaths": [
+                without_secrets(_breath(b, group, ids, studies), secrets[group.series[0].files[0]])
+                for group, b in breaths
+            ]
+        }
+        if breaths
+        else {}
+    )
 
 
 def _studies(

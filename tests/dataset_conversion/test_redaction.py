@@ -1,8 +1,10 @@
 """Names and ids do not survive in free text, however they are spelled there."""
 
 import pytest
+from pydicom import Dataset
 
-from nnunet_igtv.dataset_conversion.redaction import redact, redacted, without_secrets
+from nnunet_igtv.dataset_conversion.redaction import redacted
+from nnunet_igtv.dicom.identity import redact, secrets_of, without_secrets
 from nnunet_igtv.errors import IGTVError
 
 SECRETS = frozenset({"QP-77-4411", "Querelle^Philomena^Xanthe"})
@@ -42,3 +44,15 @@ def test_records_and_errors_are_cleaned_at_any_depth():
     }
     error = redacted(IGTVError("no PET of Xanthe", file="a/QP774411/x.dcm", remedy="add it"), SECRETS)
     assert str(error) == "no PET of <patient> [a/<patient>/x.dcm]. Remedy: add it"
+
+
+def test_the_date_of_birth_is_a_secret_in_its_usual_orders():
+    header = Dataset()
+    header.PatientBirthDate, header.OtherPatientIDs = "19510302", ["QZ-9911", "X"]
+    secrets = secrets_of(header)
+    assert redact("born 1951-03-02, 02.03.1951 or 03/02/1951", secrets) == (
+        "born <patient>, <patient> or <patient>"
+    )
+    assert redact("qz 9911 of 2019-03-02, 519510302 X", secrets) == "<patient> of 2019-03-02, 519510302 X"
+    header.PatientBirthDate = ""
+    assert redact("1951", secrets_of(header)) == "1951"
