@@ -138,10 +138,14 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
         )
         for part, more in _with_registered(parts)
     ]
+    within: dict[Path, list[StudyFiles]] = {}
+    for study in studies:
+        for folder in {file.parent for file in study.files}:
+            within.setdefault(folder, []).append(study)
     loose = []
     for entry in entries:
         if entry.error is not None:
-            near = [s for s in studies if any(f.parent == entry.path.parent for f in s.files)]
+            near = within.get(entry.path.parent, [])
             for study in near:
                 study.unreadable.append(entry.error)
             if not near:

@@ -120,13 +120,14 @@ def _studies(
     """The studies as a conversion finds them, in the order of their series; those without images left out."""
     groups, _ = group_studies([entry_of(file, header) for file, header in headers])
     found = []
+    place = {id(s): number for number, s in enumerate(series)}
     for group in groups:
         files = set(group.files)
         mine = [s for s in series if s.files[0] in files and s.modality in NAMES]
         if mine:
             joining = [r for r in registrations if r.file in files]
             found.append(Study(mine, [s for s in sets if s.file in files], joining))
-    return sorted(found, key=lambda study: series.index(study.series[0]))
+    return sorted(found, key=lambda study: place[id(study.series[0])])
 
 
 def _breath(breath: FourD, study: Study, ids: dict[int, int], studies: "_Numbers") -> dict:
