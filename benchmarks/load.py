@@ -90,8 +90,7 @@ def main() -> None:
                     "peak_mib": round(int(printed.splitlines()[-1]) / 1024),
                 }
             )
-            print(rows[-1], flush=True)
-    write("load", rows, "cpu")
+            write("load", rows, "cpu")  # after each: removing so many files takes minutes
 
 
 if __name__ == "__main__":
