@@ -216,7 +216,7 @@ def study_of(patient, dicom, names, counts=TENTHS, drawn_on=None):
         series[drawn_on].uid if drawn_on is not None else "1.9"
     )
     study = Study(series, [structure_set(Path("rt.dcm"), rt)])
-    return study, the_4d(series)
+    return study, found
 
 
 def test_structures_by_their_names(patient, dicom):
