@@ -1,6 +1,7 @@
 """`nnunet-igtv evaluate`: score predictions per case and per slice position."""
 
 import argparse
+from pathlib import Path
 
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import UsageError
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         name, folder = _named(text, "--prediction") if "=" in text else ("prediction", text)
         predictions.setdefault(name, []).append(folder)
     truth: str | dict[str, str] = arguments.truth[0]
-    if len(arguments.truth) > 1:
+    if len(arguments.truth) > 1 or ("=" in arguments.truth[0] and not Path(arguments.truth[0]).exists()):
         named = [_named(text, "--truth") for text in arguments.truth]
         truth = dict(named)
         if len(truth) < len(named):

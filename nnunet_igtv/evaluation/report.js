@@ -288,6 +288,8 @@ function describe() {
   const inside = volume.layers.filter((_, layer) => inMask(layer, voxel));
   values.push(inside.length ? `in ${inside.join(", ")}` : "in no contour");
   const slice = models.map((model) => `${model} ${volume.dice[model][k]?.toFixed(3) ?? "n/a"}`).join(", ");
+  const outside = Object.entries(volume.outside).map(([layer, ml]) => `${layer} ${ml} ml`);
+  if (outside.length) values.push(`not shown, too far from the truth: ${outside.join(", ")}`);
   if (volume.every > 1) values.push(`one of ${volume.every} pixels is shown`);
   $("readout").textContent = `At the cross: ${values.join(" · ")}. Dice of this axial slice: ${slice}.`;
 }

@@ -83,6 +83,10 @@ def evaluate(
     )
     for case in tqdm(cases, desc="evaluate", unit="case"):
         _score(case, results)
+    for model, found in results.calibration.items():
+        masks = sum(map(len, results.runs[model]))
+        if found.masks < masks:
+            results.notes.append(f"The calibration of {model} is over {found.masks} of {masks} masks.")
     texts = json_text(results), csv_text(results), report(results, cases, title)
     write_all(output, dict(zip(FILES, texts, strict=True)))
     return results

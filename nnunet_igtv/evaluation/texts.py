@@ -168,6 +168,7 @@ def _model(results: "Results", model: str) -> dict[str, Any]:
         else {
             "expected_calibration_error": reliability.error,
             "brier": reliability.brier,
+            "masks": reliability.masks,
             "voxels": reliability.count.tolist(),
             "mean_probability": _plain(reliability.mean_probability),
             "part_in_truth": _plain(reliability.part_in_truth),

@@ -15,11 +15,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.evaluation.boxes import box_of, voxels
-from nnunet_igtv.evaluation.by_position import dice
 from nnunet_igtv.evaluation.cases import Case, read_images, read_prediction, read_truth
 from nnunet_igtv.grids import Grid
 
-MARGIN = 30.0  # mm around all contours
+MARGIN = 30.0  # mm around all contours; around the truth, where all of them are too far apart
 MOST_VOXELS = 2_000_000  # of a case; larger ones are shown with fewer pixels
 CT_LEVELS = np.concatenate(  # HU: steps of 12 in lung, 3 in soft tissue, 150 in bone
     [np.linspace(-1024, -200, 70, False), np.linspace(-200, 300, 168, False), np.linspace(300, 3000, 18)]
@@ -40,7 +39,8 @@ def volume(case: Case) -> dict[str, Any]:
         - "in_lung": whether at least a tenth of the voxels are as dense as lung;
         - "start": index of the slice, row and column to begin with;
         - "zoom": how much larger than the whole it is shown at first, so that the truth fills the view;
-        - "dice": model -> Dice in each slice, None where both masks are empty.
+        - "dice": model -> Dice in each slice of the image that is shown, None where both masks are empty;
+        - "outside": ml of each layer that are not shown, where there are any.
 
     Raises:
         IGTVError: as `read_truth`, `read_prediction` and `read_images`.
@@ -48,11 +48,11 @@ def volume(case: Case) -> dict[str, Any]:
     truth = read_truth(case)
     models = {model: read_prediction(case, runs[0][1], truth) for model, runs in case.predictions.items()}
     layers = {"truth": truth.structure, **models, **truth.observers}
-    union = np.logical_or.reduce(list(layers.values()))
-    box = box_of(union, voxels(MARGIN, truth.spacing)) if union.any() else _middle(union.shape, truth.spacing)
+    box = _box(layers, truth.spacing)
     turned = _Turned(truth.grid, box)
-    size = math.prod(part.stop - part.start for part in box)
-    every = max(1, math.ceil(math.sqrt(size / MOST_VOXELS)))
+    every = max(1, math.ceil(math.sqrt(_size(box) / MOST_VOXELS)))
+    voxel_ml = math.prod(truth.spacing) / 1000
+    outside = {name: float(mask.sum() - mask[box].sum()) * voxel_ml for name, mask in layers.items()}
     thin = np.s_[:, ::every, ::every]
     images = [turned(image)[thin] for image in read_images(case, truth)]
     masks = {name: turned(mask.astype(np.uint8))[thin] != 0 for name, mask in layers.items()}
@@ -75,7 +75,8 @@ def volume(case: Case) -> dict[str, Any]:
         "in_lung": bool(((images[0] > -950) & (images[0] < -500)).mean() > 0.1),
         "start": _start(masks),
         "zoom": _zoom(masks["truth"], spacing),
-        "dice": {model: _by_slice(masks["truth"], masks[model]) for model in models},
+        "dice": {model: turned.dice_by_slice(truth.structure, mask) for model, mask in models.items()},
+        "outside": {name: round(ml, 1) for name, ml in outside.items() if ml},
     }
 
 
@@ -100,15 +101,42 @@ class _Turned:
         axes = list(zip(self._filter.GetPermuteOrder(), self._filter.GetFlipAxes(), strict=True))[::-1]
         self.first = [(after if flipped else before)[axis] for axis, flipped in axes]
         self.whole = [self._grid.size[axis] for axis, _ in axes]
+        self._slice_axis, self._from_head = axes[0]
+        self._slices = cut.GetSize()[2]
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         return sitk.GetArrayFromImage(self._turn(np.ascontiguousarray(array[self._box])))
+
+    def dice_by_slice(self, truth: np.ndarray, prediction: np.ndarray) -> list[float | None]:
+        """Dice in each axial slice of the box, of the whole slices and not only of what is in the box."""
+        others = tuple(axis for axis in range(3) if axis != 2 - self._slice_axis)
+        both = (truth & prediction).sum(others)
+        total = truth.sum(others) + prediction.sum(others)
+        values = [
+            round(2 * b / t, 3) if t else None for b, t in zip(both.tolist(), total.tolist(), strict=True)
+        ]
+        return values[:: -1 if self._from_head else 1][self.first[0] : self.first[0] + self._slices]
 
     def _turn(self, array: np.ndarray) -> sitk.Image:
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(self._grid.spacing)
         image.SetDirection(self._grid.direction)
         return self._filter.Execute(image)
+
+
+def _box(layers: dict[str, np.ndarray], spacing: tuple[float, ...]) -> tuple[slice, ...]:
+    """What is shown: all contours; the truth alone where they are far apart; of none, the middle."""
+    union, margin = np.logical_or.reduce(list(layers.values())), voxels(MARGIN, spacing)
+    if not union.any():
+        return _middle(union.shape, spacing)
+    box = box_of(union, margin)
+    if _size(box) > MOST_VOXELS and layers["truth"].any():
+        return box_of(layers["truth"], margin)
+    return box
+
+
+def _size(box: tuple[slice, ...]) -> int:
+    return math.prod(part.stop - part.start for part in box)
 
 
 def _middle(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[slice, ...]:
@@ -153,8 +181,3 @@ def _zoom(truth: np.ndarray, spacing: tuple[float, float, float]) -> float:
     wanted = max((part.stop - part.start) * step for part, step in zip(box, spacing, strict=True)) + MARGIN
     whole = max(n * step for n, step in zip(truth.shape, spacing, strict=True))
     return float(np.clip(math.floor(2 * whole / wanted) / 2, 1, 4))
-
-
-def _by_slice(truth: np.ndarray, prediction: np.ndarray) -> list[float | None]:
-    values = [dice(t, p) for t, p in zip(truth, prediction, strict=True)]
-    return [round(value, 3) if math.isfinite(value) else None for value in values]

@@ -58,7 +58,8 @@ def test_probabilities_of_an_edited_mask_are_named_and_left_out(cohort, ball, wr
     results = evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
     assert results.calibration["m"].masks == 2
     assert results.notes == [
-        "CASE_1: the probabilities of m belong to another mask; left out of the calibration."
+        "CASE_1: the probabilities of m belong to another mask; left out of the calibration.",
+        "The calibration of m is over 2 of 3 masks.",
     ]
     assert results.notes[0] in results.table()
     assert results.notes[0] in (cohort / "out" / "report.html").read_text()

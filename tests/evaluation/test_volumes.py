@@ -58,6 +58,14 @@ def test_large_targets_are_thinned_and_no_target_shows_the_middle(tmp_path, writ
     assert found["every"] == 3
     assert found["spacing"] == [3, 6, 6]
     assert unpacked(found["ct"], found["shape"]).size <= 1.3 * 3000
+    assert found["outside"] == {}
+    far = ball((5, 6, 6), 3) | ball((12, 24, 24), 3)
+    case, _, _ = case_of(tmp_path, write_image, ball((12, 24, 24), 3), far)
+    monkeypatch.setattr("nnunet_igtv.evaluation.volumes.MARGIN", 6.0)
+    found = volume(case)  # what is far from the truth would take the pixels
+    assert found["every"] == 1
+    assert found["outside"] == {"m": pytest.approx(ball((5, 6, 6), 3).sum() * 0.012, abs=0.06)}
+    assert found["dice"]["m"][0] < 0.1  # of the whole slice
     nothing = np.zeros_like(ball())
     case, _, _ = case_of(tmp_path, write_image, nothing, nothing)
     found = volume(case)
