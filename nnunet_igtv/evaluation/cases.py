@@ -173,14 +173,33 @@ def read_prediction(case: Case, path: Path, truth: Truth) -> np.ndarray:
     return (_on_grid(_read(read_mask, path, case), path, case, truth.grid) != 0) & truth.counts
 
 
-def read_images(case: Case, truth: Truth) -> list[np.ndarray]:
-    """CT and, where there is one, PET, (S, H, W) each; a PET of zeros stands for none, as in a conversion.
+@dataclass(frozen=True)
+class Content:
+    """What is shown of a case; arrays are (S, H, W).
+
+    Attributes:
+        truth: with its grid.
+        predictions: model -> bool; of several runs the first that predicted the case.
+        images: CT and, where there is one, PET. A PET of zeros stands for none, as in a conversion.
+    """
+
+    truth: Truth
+    predictions: dict[str, np.ndarray]
+    images: list[np.ndarray]
+
+
+def read_content(case: Case) -> Content:
+    """Everything of a case that has images.
 
     Raises:
-        IGTVError: an image cannot be read, or has another grid than the truth.
+        IGTVError: as `read_truth` and `read_prediction`; an image cannot be read, or has another grid.
     """
+    truth = read_truth(case)
+    predictions = {
+        model: read_prediction(case, runs[0][1], truth) for model, runs in case.predictions.items()
+    }
     ct, *pet = (_on_grid(_read(read_image, path, case), path, case, truth.grid) for path in case.images)
-    return [ct, *(image for image in pet if image.any())]
+    return Content(truth, predictions, [ct, *(image for image in pet if image.any())])
 
 
 def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.Image:

@@ -12,22 +12,18 @@ import numpy as np
 from nnunet_igtv.evaluation import colours
 from nnunet_igtv.evaluation.boxes import box_of, voxels
 from nnunet_igtv.evaluation.by_position import positions
-from nnunet_igtv.evaluation.cases import Case, read_images, read_prediction, read_truth
+from nnunet_igtv.evaluation.cases import Content
 
 _CT_WINDOW = (-1000.0, 300.0)  # HU, lung and soft tissue at once
 _MARGIN = 35.0  # mm shown around the target
 _PIXELS = 260  # of one picture's side
 
 
-def picture(case: Case) -> str:
-    """One JPEG as a data URI, the slices nearest to the head on the left; "" where the case has no images."""
-    if not case.images:
-        return ""
-    truth = read_truth(case)
+def picture(content: Content) -> str:
+    """One JPEG as a data URI, the slices nearest to the head on the left."""
+    truth, volumes = content.truth, content.images
     masks = [(colours.TRUTH, truth.structure)]
-    for i, runs in enumerate(case.predictions.values()):
-        masks.append((colours.of_model(i), read_prediction(case, runs[0][1], truth)))
-    volumes = read_images(case, truth)
+    masks += [(colours.of_model(i), mask) for i, mask in enumerate(content.predictions.values())]
     union = np.logical_or.reduce([mask for _, mask in masks])
     target = truth.structure if truth.structure.any() else union
     window = _window(target, truth.spacing)

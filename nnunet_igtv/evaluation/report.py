@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from nnunet_igtv import __version__
 from nnunet_igtv.evaluation import charts, colours
-from nnunet_igtv.evaluation.cases import Case
+from nnunet_igtv.evaluation.cases import Case, read_content
 from nnunet_igtv.evaluation.comparison import Difference
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PAIRED
@@ -48,16 +48,13 @@ def report(results: Results, cases: list[Case], title: str) -> str:
     """The page. Images are read again here; raises IGTVError as `evaluate`."""
     ranked = _worst_first(results, cases)
     chosen = _choose(ranked) if cases[0].images else []
-    shown_cases = tqdm(chosen, desc="pictures", unit="case", disable=not chosen)
-    pictured = [
-        {
-            "name": case.name,
-            "said": _said(results, case.name),
-            "still": picture(case),
-            "volume": volume(case),
-        }
-        for case in shown_cases
-    ]
+    pictured = []
+    for case in tqdm(chosen, desc="pictures", unit="case", disable=not chosen):
+        content = read_content(case)
+        said = _said(results, case.name)
+        pictured.append(
+            {"name": case.name, "said": said, "still": picture(content), "volume": volume(content)}
+        )
     models = [{"name": m, "colour": colours.of_model(i)} for i, m in enumerate(results.models)]
     observers = [
         {"name": o, "colour": colours.of_observer(i)}

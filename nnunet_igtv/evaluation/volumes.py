@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.evaluation.boxes import box_of, voxels
-from nnunet_igtv.evaluation.cases import Case, read_images, read_prediction, read_truth
+from nnunet_igtv.evaluation.cases import Content
 from nnunet_igtv.grids import Grid
 
 MARGIN = 30.0  # mm around all contours; around the truth, where all of them are too far apart
@@ -26,8 +26,8 @@ CT_LEVELS = np.concatenate(  # HU: steps of 12 in lung, 3 in soft tissue, 150 in
 _PET_TOP = 5.0  # SUV: the colours of a faint PET reach at least so far
 
 
-def volume(case: Case) -> dict[str, Any]:
-    """The case for the viewer, ready for JSON; of several runs of a model, the first that predicted the case.
+def volume(content: Content) -> dict[str, Any]:
+    """A case for the viewer, ready for JSON.
 
     Returns:
         - "shape": (S, H, W), and "spacing" in mm along these;
@@ -41,12 +41,8 @@ def volume(case: Case) -> dict[str, Any]:
         - "zoom": how much larger than the whole it is shown at first, so that the truth fills the view;
         - "dice": model -> Dice in each slice of the image that is shown, None where both masks are empty;
         - "outside": ml of each layer that are not shown, where there are any.
-
-    Raises:
-        IGTVError: as `read_truth`, `read_prediction` and `read_images`.
     """
-    truth = read_truth(case)
-    models = {model: read_prediction(case, runs[0][1], truth) for model, runs in case.predictions.items()}
+    truth, models = content.truth, content.predictions
     layers = {"truth": truth.structure, **models, **truth.observers}
     box = _box(layers, truth.spacing)
     turned = _Turned(truth.grid, box)
@@ -54,7 +50,7 @@ def volume(case: Case) -> dict[str, Any]:
     voxel_ml = math.prod(truth.spacing) / 1000
     outside = {name: float(mask.sum() - mask[box].sum()) * voxel_ml for name, mask in layers.items()}
     thin = np.s_[:, ::every, ::every]
-    images = [turned(image)[thin] for image in read_images(case, truth)]
+    images = [turned(image)[thin] for image in content.images]
     masks = {name: turned(mask.astype(np.uint8))[thin] != 0 for name, mask in layers.items()}
     spacing = (turned.spacing[0], turned.spacing[1] * every, turned.spacing[2] * every)
     pet = images[1] if len(images) > 1 else None

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from nnunet_igtv.evaluation.cases import Case
+from nnunet_igtv.evaluation.cases import Case, read_content
 from nnunet_igtv.evaluation.volumes import CT_LEVELS, volume
 
 
@@ -32,7 +32,7 @@ FLIPPED = {"direction": (-1, 0, 0, 0, 1, 0, 0, 0, -1)}
 def test_the_viewer_gets_the_voxels_of_the_box(tmp_path, write_image, ball, geometry):
     truth, prediction = ball((12, 16, 20), 4), ball((12, 16, 21), 4)
     case, ct, pet = case_of(tmp_path, write_image, truth, prediction, **geometry)
-    found = volume(case)
+    found = volume(read_content(case))
     flip = (slice(None, None, -1 if geometry else 1), slice(None), slice(None, None, -1 if geometry else 1))
     ct, pet, truth, prediction = (array[flip] for array in (ct, pet, truth, prediction))
     box = tuple(slice(f, f + n) for f, n in zip(found["first"], found["shape"], strict=True))
@@ -54,7 +54,7 @@ def test_the_viewer_gets_the_voxels_of_the_box(tmp_path, write_image, ball, geom
 def test_large_targets_are_thinned_and_no_target_shows_the_middle(tmp_path, write_image, ball, monkeypatch):
     monkeypatch.setattr("nnunet_igtv.evaluation.volumes.MOST_VOXELS", 3000)
     case, _, _ = case_of(tmp_path, write_image, ball(), ball())
-    found = volume(case)
+    found = volume(read_content(case))
     assert found["every"] == 3
     assert found["spacing"] == [3, 6, 6]
     assert unpacked(found["ct"], found["shape"]).size <= 1.3 * 3000
@@ -62,13 +62,13 @@ def test_large_targets_are_thinned_and_no_target_shows_the_middle(tmp_path, writ
     far = ball((5, 6, 6), 3) | ball((12, 24, 24), 3)
     case, _, _ = case_of(tmp_path, write_image, ball((12, 24, 24), 3), far)
     monkeypatch.setattr("nnunet_igtv.evaluation.volumes.MARGIN", 6.0)
-    found = volume(case)  # what is far from the truth would take the pixels
+    found = volume(read_content(case))  # what is far from the truth would take the pixels
     assert found["every"] == 1
     assert found["outside"] == {"m": pytest.approx(ball((5, 6, 6), 3).sum() * 0.012, abs=0.06)}
     assert found["dice"]["m"][0] < 0.1  # of the whole slice
     nothing = np.zeros_like(ball())
     case, _, _ = case_of(tmp_path, write_image, nothing, nothing)
-    found = volume(case)
+    found = volume(read_content(case))
     assert found["start"] == [n // 2 for n in found["shape"]]
     assert found["zoom"] == 1
     assert all(value is None for value in found["dice"]["m"])
