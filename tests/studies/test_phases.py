@@ -212,9 +212,9 @@ def study_of(patient, dicom, names, counts=TENTHS, drawn_on=None):
     for name in names:
         dicom.add_roi(rt, name, contours)
     reference = rt.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
-    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = (
-        series[drawn_on].uid if drawn_on is not None else "1.9"
-    )
+    found = the_4d(series)
+    uid = "1.9" if drawn_on is None else found.phases[drawn_on].series.uid
+    reference.RTReferencedSeriesSequence[0].SeriesInstanceUID = uid
     study = Study(series, [structure_set(Path("rt.dcm"), rt)])
     return study, found
 
