@@ -26,7 +26,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
 from nnunet_igtv.structures.structure_sets import read_structure_set, references
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
-from nnunet_igtv.studies.images import ct_volume
+from nnunet_igtv.studies.images import Volume, ct_volume
 from nnunet_igtv.studies.registration import find_registrations
 from nnunet_igtv.weights.trust import check_model, read_json
 
@@ -157,12 +157,14 @@ class Prediction:
         ct: the CT series that it belongs to.
         structure: name of the model's label.
         notes: what a person should know about the input.
+        picture: a PNG of both CTs, where the PET/CT was registered by computation.
     """
 
     mask: sitk.Image
     ct: Series
     structure: str
     notes: tuple[str, ...] = ()
+    picture: bytes | None = None
 
 
 def predict(
@@ -229,13 +231,14 @@ def predict_series(
     )
     with temporary as name:
         folder = Path(name)
-        read = pet_channel(pet, options.weight_kg)
-        notes = (*ct.warnings, *write_input(ct.series, read, folder / "input", model.file_ending))
+        ct_read, pet_read = ct_volume(ct.series), pet_channel(pet, options.weight_kg)
+        pet_read = pet_read.registered_to(ct_read.image)
+        notes = (*ct.warnings, *write_input(ct_read, pet_read, folder / "input", model.file_ending))
         for note in notes:
             tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
         mask = _read_prediction(mask_file(folder, model), model.structure)
-    return Prediction(mask, ct.series, model.structure, notes)
+    return Prediction(mask, ct.series, model.structure, notes, pet_read.picture)
 
 
 def mask_file(workspace: Path, model: Model) -> Path:
@@ -270,13 +273,12 @@ def choose_series(
         raise error.but(file=error.file or study) from error
 
 
-def write_input(ct_series: Series, pet: PetChannel, folder: Path, ending: str) -> tuple[str, ...]:
+def write_input(ct_read: Volume, pet: PetChannel, folder: Path, ending: str) -> tuple[str, ...]:
     """CT in HU and PET in SUV on the CT's grid, named as nnU-Net expects.
 
     Returns:
         What a person should know about them.
     """
-    ct_read = ct_volume(ct_series)
     ct = ct_read.image
     share = pet.check_overlap(ct, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
     folder.mkdir(parents=True)

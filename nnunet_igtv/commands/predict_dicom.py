@@ -13,6 +13,7 @@ from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.choice import ReadingOptions
 
 RTSTRUCT, SEG = "RTSTRUCT.dcm", "SEG.dcm"
+PICTURE = "registration.png"  # of a registration that was computed
 UNWRITTEN = "unwritten-prediction"  # the mask, where it could not be written as DICOM
 
 
@@ -102,6 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
                 workspace=folder,
                 tell=lambda note: say(f"note: {note}"),
             )
+            if found.picture is not None:
+                (folder / PICTURE).write_bytes(found.picture)
+                names.append(PICTURE)
             with _kept_if_not_written(mask_file(folder, model), arguments.output):
                 write_rtstruct(found.mask, drawn_on, folder / RTSTRUCT, structure, extend=arguments.extend)
                 if arguments.seg:

@@ -25,6 +25,7 @@ class Case:
         ct, pet, label: images of one grid.
         provenance: how the case was made; holds no identity.
         identity: what it was made from; goes to the manifest only.
+        pictures: kind -> a PNG that a person should look at, such as that of a registration.
         summary: lines that tell a person what it was made from, with dates; they are shown, not kept.
     """
 
@@ -34,6 +35,7 @@ class Case:
     provenance: dict[str, object] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
     summary: tuple[str, ...] = ()
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
 
 def case_files(folder: Path, case: str, split: str) -> list[Path]:

@@ -4,18 +4,21 @@ nnU-Net needs an image for every channel. Where there is no PET, it is 0 SUV eve
 constant: networks that know cases without a PET go by that, not by the value (architectures/absent_pet.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
+from nnunet_igtv.dataset_conversion.rigid import register_rigidly
+from nnunet_igtv.dataset_conversion.rigid_picture import drawn_together
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.choice import Chosen
-from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.studies.images import ct_volume, pet_volume
 
 ABSENT_SUV = 0.0
+AIR_HU = -1024.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class PetChannel:
         moved: (4, 4) matrix that takes a point of it to the CT (mm); None where both share a space.
         chosen: the series that it is from.
         provenance: how it was made, for the record of a case.
+        picture: a PNG that shows a registration that was computed.
         warnings: what may be wrong with it.
         notes: what was left out of it or replaced in it.
     """
@@ -37,6 +41,30 @@ class PetChannel:
     provenance: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    picture: bytes | None = None
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """What a person should look at, by the name of the folder that it goes to."""
+        return {} if self.picture is None else {"registration": self.picture}
+
+    def registered_to(self, ct: sitk.Image) -> "PetChannel":
+        """The same, registered to the CT in HU by the CT that was taken with it, where that was asked for.
+
+        Raises IGTVError if that CT cannot be read or registered.
+        """
+        if self.chosen is None or self.chosen.register_by is None:
+            return self
+        own = ct_volume(self.chosen.register_by)
+        found = register_rigidly(own.image, ct)
+        said = "the PET was registered to the CT by computation: look at the picture of it"
+        return replace(
+            self,
+            moved=found.matrix,
+            provenance=self.provenance | {"registration": found.recorded},
+            picture=drawn_together(onto(own.image, ct, outside=AIR_HU, moved=found.matrix), ct),
+            warnings=(*self.warnings, said),
+        )
 
     def check_overlap(self, ct: sitk.Image, mask: sitk.Image) -> float:
         """Share of the CT that it covers; see `resampling.check_overlap`. 0 without a PET."""

@@ -2,6 +2,7 @@
 
 DatasetXXX_Name/imagesTr/CASE_0000.nii.gz  CT      labelsTr/CASE.nii.gz  {background 0, <label> 1}
                 imagesTr/CASE_0001.nii.gz  PET     dataset.json, conversion.json (how, per case; no identity)
+                registration/CASE.png              CT and PET/CT's CT together, where that was registered
                 motion/CASE.json, CASE.png         how the tumour moves, of a 4D-CT
 DatasetXXX_Name_record.sqlite              the record, which all else is written from; mode 600
 DatasetXXX_Name_manifest.csv               which study became which case; mode 600
@@ -20,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nnunet_igtv import __version__
-from nnunet_igtv.atomic import replace
+from nnunet_igtv.atomic import replace, written_whole
 from nnunet_igtv.channels import CT_PET, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
@@ -307,6 +308,10 @@ def _write(folder: Path, split: str, name: str, case: Case) -> list[int]:
     """Write the files of a case, a report of its motion first; runs in a worker process."""
     if isinstance(motion := case.provenance.get("motion"), dict):
         write_motion(motion, folder / MOTION / name, name)
+    for kind, picture in case.pictures.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / kind / f"{name}.png") as unfinished:
+            unfinished.write_bytes(picture)
     return write_case(case, case_files(folder, name, split), folder / SCRATCH)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.studies.candidates import NAMES, table
-from nnunet_igtv.studies.frames import aligned_pets, cts_in_frame, moved, unused_registrations
+from nnunet_igtv.studies.candidates import NAMES, described, table
+from nnunet_igtv.studies.frames import aligned_pets, cts_in_frame, moved, own_ct, unused_registrations
 from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.phases import find_4d
 from nnunet_igtv.studies.projections import combined
@@ -75,13 +75,15 @@ PET_KIND = (
 class Chosen:
     """A series, why it was taken, and what a person should know about that.
 
-    `joined`: how its frame of reference is joined with that of the CT, where it is another one.
+    `joined`: how its frame of reference is joined with that of the CT, where it is another one; or
+    `register_by`: the CT that was taken with it, which is to be registered to the CT.
     """
 
     series: Series
     why: str
     warnings: tuple[str, ...] = ()
     joined: Joined | None = None
+    register_by: Series | None = None
 
 
 def choose_images(
@@ -98,7 +100,7 @@ def choose_images(
         IGTVError: a modality is missing; CT, PET and structure share no frame of reference; or several series
             could serve (`table` lists them).
     """
-    known = known or Known()
+    known = replace(known or Known(), others=tuple(series))
     refuse_several_patients(series)
     cts, pets = ([s for s in series if s.modality == modality] for modality in NAMES)
     if not cts:
@@ -151,7 +153,10 @@ def choose_ct(
     known = known or Known()
     if pets is not None and not known.frames:
         own = {s.frame_of_reference for s in pets} - {""}
-        known = replace(known, registered=joined_frames((r.frames for r in known.registrations), own) - own)
+        registered = joined_frames((r.frames for r in known.registrations), own)
+        if options.register:
+            registered |= {s.frame_of_reference for s in series}
+        known = replace(known, registered=registered - own - {""})
     found = cts_in_frame(selected(series, options, "study", "ct"), pets, options, known)
     kept, why = _apply(CT_BELONGS, found, known)
     _refuse_several_visits(kept, options, "ct")
@@ -205,7 +210,18 @@ def choose_pet(
         warnings += unused_registrations(kept[0], ct, known) if way is None else way.notes
     if traits.is_part_of_a_scan(kept[0]):
         warnings += ("the PET is gated or dynamic: its SUV is that of a part of the scan",)
-    return Chosen(kept[0], f"{reason}; joined to the CT: {way.how}" if way else reason, warnings, way)
+    if way is not None:
+        return Chosen(kept[0], f"{reason}; joined to the CT: {way.how}", warnings, way)
+    if ct is None or not _is_to_be_registered(kept[0], ct, options):
+        return Chosen(kept[0], reason, warnings)
+    by = choose_ct(own_ct(kept[0], known), ReadingOptions())
+    said = f"; to be registered to the CT by its own CT, {described(by.series)}"
+    return Chosen(kept[0], reason + said, (*warnings, *by.warnings), register_by=by.series)
+
+
+def _is_to_be_registered(pet: Series, ct: Series, options: ReadingOptions) -> bool:
+    together = pet.frame_of_reference and pet.frame_of_reference == ct.frame_of_reference
+    return options.register and not options.trust_frames and not together
 
 
 def refuse_several_patients(series: Sequence[Series]) -> None:
@@ -287,8 +303,9 @@ def _of_another_visit(
     if one_day:
         return ("the PET is of another study than the CT, of the same day",)
     days = traits.days_apart(pet, ct)
-    if joined and (days is None or days <= PLANNING_DAYS):
-        return (f"the PET is of another study than the CT ({apart}), joined to it by a registration",)
+    registered = joined or _is_to_be_registered(pet, ct, options)
+    if registered and (days is None or days <= PLANNING_DAYS):
+        return (f"the PET is of another study than the CT ({apart}), and registered to it",)
     if options.pet is None:
         raise IGTVError(
             f"the PET that fits the CT is of another study and not known to be of its day ({apart})",

@@ -51,6 +51,8 @@ def aligned_pets(
             continue
         if way is not None:
             joined[s.uid] = way
+    if not joined and options.register and refusal is None:
+        return list(pets), {}
     if not joined:
         raise refusal or _no_frame_in_common(known)
     return [s for s in pets if s.uid in joined], joined
@@ -80,7 +82,19 @@ def _no_frame_in_common(known: Known) -> IGTVError:
     others = "; the registration objects of the study join other frames" if known.registrations else ""
     return IGTVError(
         f"CT and PET have no frame of reference in common{others}",
-        remedy="add the registration object (REG) of the PET/CT to the CT, register the PET to the CT first, "
-        "or trust the frames if they are aligned",
-        settings=["trust_frames"],
+        remedy="add the registration object (REG) of the PET/CT to the CT, register them here, or trust "
+        "the frames if they are aligned",
+        settings=["register", "trust_frames"],
     )
+
+
+def own_ct(pet: Series, known: Known) -> list[Series]:
+    """The CT series that a PET was taken with: in its frame of reference, of its study if there is one."""
+    found = [s for s in known.others if s.modality == "CT" and s.frame_of_reference == pet.frame_of_reference]
+    found = found if pet.frame_of_reference else []
+    if not found:
+        raise IGTVError(
+            "the PET cannot be registered: it has no CT in its own frame of reference",
+            remedy="add the CT that was taken with the PET",
+        )
+    return [s for s in found if s.study_uid == pet.study_uid] or found

@@ -106,13 +106,18 @@ def entry_of(path: Path, header: Dataset) -> Entry:
     return Entry(path, patient, study, modality, series, tuple(links), secrets_of(header), joins)
 
 
-def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTVError]]:
+def group_studies(
+    entries: Sequence[Entry], register: bool = False
+) -> tuple[list[StudyFiles], list[IGTVError]]:
     """Entries -> studies, and the errors of unreadable files that lie in no study's folder.
 
     Studies that share a frame of reference are one, unless each of them is complete by itself (two visits of
     a patient whose tables were at the same place). One without a PET takes that of the PET/CT that it is
     registered to. The order is fixed but says nothing: UIDs often begin with a date.
     An unreadable file belongs to every study that has files in the same folder.
+
+    Args:
+        register: whether a study without a PET takes the PET/CTs of its patient, to register them.
     """
     parent: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -136,7 +141,7 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
             patients=frozenset(e.patient for e in part),
             files=sorted(e.path for e in [*part, *more]),
         )
-        for part, more in _with_registered(parts)
+        for part, more in _with_registered(parts, register)
     ]
     within: dict[Path, list[StudyFiles]] = {}
     for study in studies:
@@ -153,7 +158,7 @@ def group_studies(entries: Sequence[Entry]) -> tuple[list[StudyFiles], list[IGTV
     return sorted(studies, key=lambda s: sha256(s.key.encode()).digest()), loose
 
 
-def _with_registered(parts: list[list[Entry]]) -> list[tuple[list[Entry], list[Entry]]]:
+def _with_registered(parts: list[list[Entry]], register: bool) -> list[tuple[list[Entry], list[Entry]]]:
     """Each study, and what registration objects add to it: themselves and, where it has a CT and no PET, the
     CT and PET of the PET/CT that they join to it.
 
@@ -168,7 +173,7 @@ def _with_registered(parts: list[list[Entry]]) -> list[tuple[list[Entry], list[E
         for e in part
         if e.joins
     ]
-    if not registrations:
+    if not registrations and not register:
         return [(part, []) for part in parts]
     found: list[tuple[list[Entry], list[Entry]]] = []
     taken: set[int] = set()
@@ -181,11 +186,16 @@ def _with_registered(parts: list[list[Entry]]) -> list[tuple[list[Entry], list[E
         more = [e for e, joins in own if joins & near and id(e) not in present]
         kinds = {e.modality for e in part}
         if "CT" in kinds and "PT" not in kinds:
-            for other in parts:
-                pets = [e for e in other if e.modality == "PT" and e.patient in patients]
-                if any(e.frames & reached for e in pets):
-                    more += [e for e in other if e.modality in ("CT", "PT")]
-                    taken.add(id(other))
+            pets = {
+                id(other): [e for e in other if e.modality == "PT" and e.patient in patients]
+                for other in parts
+            }
+            lenders = [p for p in parts if any(e.frames & reached for e in pets[id(p)])]
+            if register and not lenders and patients != {""}:
+                lenders = [p for p in parts if pets[id(p)]]
+            for other in lenders:
+                more += [e for e in other if e.modality in ("CT", "PT")]
+                taken.add(id(other))
         found.append((part, more))
     attached = {id(e) for _, more in found for e in more}
     taken |= {id(part) for part in parts if {id(e) for e in part} <= attached}

@@ -66,7 +66,7 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     registrations = find_registrations(headers)
     studies, frames = _Numbers(), _Numbers()
     ids = {id(s): number for number, s in enumerate(series, start=1)}
-    groups = _studies(headers, series, sets, registrations)
+    groups = _studies(headers, series, sets, registrations, options.register)
     breaths = [(group, breath) for group in groups for breath in find_4d(group.series)]
     secrets = {file: secrets_of(header) for file, header in headers}
     everybody = frozenset().union(*secrets.values())
@@ -116,9 +116,10 @@ def _studies(
     series: Sequence[Series],
     sets: Sequence[StructureSet],
     registrations: Sequence[Registration],
+    register: bool,
 ) -> list[Study]:
     """The studies as a conversion finds them, in the order of their series; those without images left out."""
-    groups, _ = group_studies([entry_of(file, header) for file, header in headers])
+    groups, _ = group_studies([entry_of(file, header) for file, header in headers], register)
     found = []
     place = {id(s): number for number, s in enumerate(series)}
     for group in groups:

@@ -35,6 +35,11 @@ class ReadingOptions:
         "take studies without a PET too (missing), or leave the PET of every study out (all)",
         choices=("missing", "all"),
     )
+    register: bool = setting(
+        False,
+        "where no registration object joins PET and CT, register the PET/CT's own CT to the CT (rigid, by "
+        "mutual information); look at the picture that is written",
+    )
     trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
     weight_kg: float | None = setting(None, "body weight where the PET headers have none")
 
@@ -58,6 +63,7 @@ class Known:
         frames: frames of reference that it lives in.
         points: (n, 3) mm, points of its contours.
         ct: the CT, where a PET is looked for.
+        others: the series of the study, where a PET may have to be registered by its own CT.
         contoured: UIDs of the series that other structure sets were drawn on.
         registrations: the registration objects of the study.
         registered: frames of reference that they join with a PET's, where a CT is looked for.
@@ -69,6 +75,7 @@ class Known:
     frames: frozenset[str] = frozenset()
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     ct: Series | None = None
+    others: tuple[Series, ...] = ()
     contoured: frozenset[str] = frozenset()
     registrations: tuple[Registration, ...] = ()
     registered: frozenset[str] = frozenset()

@@ -9,8 +9,11 @@ from registered import moved_examination, registration, rigid
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion.convert import convert as convert_from_python
 from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
+from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.prediction import choose_series, write_input
+from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.images import ct_volume
 
 NAMES = ("LUCID_0001_0000", "LUCID_0001_0001")
 
@@ -83,7 +86,7 @@ def test_prediction_reads_the_same(planned, raw, read, tmp_path):
     folder = planned("apart", matrix=rigid())
     convert(folder, "-d", 1)
     ct, pet = choose_series(folder)
-    write_input(ct.series, pet_channel(pet), tmp_path / "input", ".nii.gz")
+    write_input(ct_volume(ct.series), pet_channel(pet), tmp_path / "input", ".nii.gz")
     for channel, name in enumerate(NAMES):
         converted = read(raw / f"Dataset001_LUCID/imagesTr/{name}.nii.gz")
         assert np.array_equal(read(tmp_path / f"input/STUDY_000{channel}.nii.gz"), converted)
@@ -98,3 +101,58 @@ def test_the_phantoms_pet_ct_is_brought_to_its_4d_ct(raw, tmp_path):
     record = json.loads((done.dataset / "conversion.json").read_text())["cases"]["IGTV_0001"]
     off = np.array(record["registration"]["pet_to_ct"]) - simulate_4d(4, 0, 32, 12)[2].placed
     assert np.linalg.norm(off @ (250, 250, 250, 1)) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def without_object(tmp_path_factory):
+    """The phantom's 4D-CT and PET/CT, and nothing that joins them."""
+    folder = tmp_path_factory.mktemp("unregistered")
+    (study,) = write_cohort("4dct", 1, 4, 48, 20, folder)
+    (study / "REG" / "REG.dcm").unlink()
+    return study
+
+
+def test_a_computed_registration_is_within_a_millimetre_and_half_a_degree(raw, without_object):
+    raw.mkdir()
+    options = {"structure": "GTV_{phase}", "jobs": 1}
+    refused = convert_from_python("4dct", without_object, 4, **options)  # never by default
+    assert "no PET series in the study" in refused.failures[0].what
+    done = convert_from_python("4dct", without_object, 4, register=True, **options)
+    assert not done.failures
+    record = json.loads((done.dataset / "conversion.json").read_text())["cases"]["IGTV_0001"]
+    registration = record["registration"]
+    scan = simulate_4d(4, 0, 48, 20)[2]
+    off = np.array(registration["pet_to_ct"]) @ np.linalg.inv(scan.placed)
+    tumour = [axis.ravel().mean() for axis in (scan.grid.x, scan.grid.y, scan.grid.z)]
+    assert np.linalg.norm((off @ [*tumour, 1])[:3] - tumour) < 1
+    assert np.degrees(np.arccos(min(1, (np.trace(off[:3, :3]) - 1) / 2))) < 0.5
+    assert registration["metric"] > 1
+    assert "registered to the CT by computation" in " ".join(record["warnings"])
+    picture = (done.dataset / "registration" / "IGTV_0001.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_what_would_be_registered_and_what_cannot_be(patient, tmp_path):
+    made = patient("a")
+    own = moved_examination(made, rigid())
+    folder = made.write(tmp_path / "study")
+    with pytest.raises(IGTVError, match="no frame of reference in common"):
+        choose_series(folder, ReadingOptions(ct="date:2020-01-02"))
+    with pytest.raises(IGTVError, match="it has no CT in its own frame of reference"):
+        choose_series(folder, ReadingOptions(register=True))
+    made.ct += own
+    made.write(folder)
+    ct, pet = choose_series(folder, ReadingOptions(register=True))
+    assert ct.series.headers[0].StudyDate == "20200102"  # not the PET/CT's own
+    assert pet.register_by.headers[0].StudyDate == "20200120"
+    assert "to be registered to the CT by its own CT" in pet.why
+    ct, pet = choose_series(folder, ReadingOptions(register=True, ct="date:2020-01-20"))
+    assert pet.register_by is None  # they share a frame of reference
+    joins = registration(
+        made.ct[0], made.ct[0].FrameOfReferenceUID, (own[0].FrameOfReferenceUID, "RIGID", rigid())
+    )
+    made.rt.append(joins)
+    made.write(folder)
+    _, pet = choose_series(folder, ReadingOptions(register=True))
+    assert pet.register_by is None  # the object comes first
+    assert pet.joined.type == "RIGID"

@@ -12,6 +12,7 @@ from nnunet_igtv.dicom.series import find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.prediction import write_input
 from nnunet_igtv.studies.choice import Chosen
+from nnunet_igtv.studies.images import ct_volume
 from nnunet_igtv.studies.inventory import inspect
 from nnunet_igtv.studies.plausibility import (
     body_suv,
@@ -101,7 +102,7 @@ def test_every_command_passes_the_warnings_on(study, raw, capsys, tmp_path):
     inspected = " ".join(w for s in inspect(study)["series"] for w in s.get("suv_warnings", ()))
     ct, pet = (find_series(study, modality)[0] for modality in ("CT", "PT"))
     channel = pet_channel(Chosen(pet, "the only one"))
-    predicted = " ".join(write_input(ct, channel, tmp_path / "input", ".nii.gz"))
+    predicted = " ".join(write_input(ct_volume(ct), channel, tmp_path / "input", ".nii.gz"))
     assert main(["convert", "lucid", str(study), "-d", "7", "-j", "1"]) == 0
     printed = capsys.readouterr().err
     record = json.loads((raw / "Dataset007_LUCID" / "conversion.json").read_text())

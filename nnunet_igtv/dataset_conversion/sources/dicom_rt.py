@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
+from nnunet_igtv.dataset_conversion.pet_channel import AIR_HU, pet_channel
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files
@@ -28,7 +28,6 @@ from nnunet_igtv.studies.grouping import Entry, Study, StudyFiles, group_studies
 from nnunet_igtv.studies.images import ct_volume
 from nnunet_igtv.studies.plausibility import remarks_on_structure
 
-AIR_HU = -1024.0
 STRUCTURE = (
     "structure to segment: its name (case, blanks, '_', '-' do not count) or a regular expression for the "
     "whole name"
@@ -56,7 +55,7 @@ def collect_studies(
     """As `collect`, for any function (picklable) that makes a case of a study."""
     files, closed = find_files(folder)
     entries = index(files, jobs)
-    studies, loose = group_studies(entries)
+    studies, loose = group_studies(entries, options.register)
     patients = {_patient(study) for study in studies}
     if options.weight_kg is not None and len(patients) > 1:
         raise IGTVError(
@@ -122,6 +121,7 @@ def case_of(study: Study, options: Options) -> Case:
     structure = rasterise(parts.rois, ct_series.grid, options.interpolate)
     ct_read = ct_volume(ct_series)
     ct = ct_read.image
+    pet = pet.registered_to(ct)
     mask = ct_series.grid.image(structure.mask)
     share = pet.check_overlap(ct, mask)
     if options.grid == "ct":
@@ -167,6 +167,7 @@ def case_of(study: Study, options: Options) -> Case:
             "pet_series": parts.pet.series.uid if parts.pet else "",
             "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s, _ in parts.structures),
         },
+        pictures=pet.pictures,
         summary=(
             f"CT: {described(ct_series)}; {parts.ct.why}",
             pet.summary,

@@ -11,7 +11,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
+from nnunet_igtv.dataset_conversion.pet_channel import AIR_HU, pet_channel
 from nnunet_igtv.dataset_conversion.phase_union import Label, refuse_other_frame, united
 from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
@@ -77,19 +77,21 @@ def case_of(study: Study, options: Options) -> Case:
         known_from([(s, []) for s in label.sets]),
         points=label.extent,
         registrations=tuple(study.registrations),
+        others=tuple(study.series),
     )
     pets = study.of("PT")
     without = is_without_pet(pets, options)
     pet = pet_channel(None if without else choose_pet(pets, options, known, ct.series), options.weight_kg)
     ct_read = ct.volume()
     image = ct_read.image
+    pet = pet.registered_to(image)
     mask = label.grid.image(label.mask)
     share = pet.check_overlap(image, mask)
     if options.grid == "ct":
         channel, mask = pet.onto(image), onto(mask, image, label=True)
     else:
         channel = pet.grid_image
-        image, mask = pet.brought_here(image, outside=dicom_rt.AIR_HU), pet.brought_here(mask, label=True)
+        image, mask = pet.brought_here(image, outside=AIR_HU), pet.brought_here(mask, label=True)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError("the structure covers no voxel of the grid of the case")
     used = [s for phase in breath.phases for s in [phase.series]] + [ct.series]
@@ -129,6 +131,7 @@ def case_of(study: Study, options: Options) -> Case:
             "pet_series": pet.chosen.series.uid if pet.chosen else "",
             "structure_set": "; ".join(text(s.header, "SOPInstanceUID") for s in label.sets),
         },
+        pictures=pet.pictures,
         summary=(
             f"CT: {ct.shows}; {ct.why}; grid of {described(ct.series)}",
             f"phases: {', '.join(map(str, breath.phases))}, told by {breath.told_by}",
