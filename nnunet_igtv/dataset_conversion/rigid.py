@@ -72,10 +72,10 @@ def register_rigidly(moving: sitk.Image, fixed: sitk.Image) -> RigidResult:
         IGTVError: no body is found in one of them, or what was found is no plausible registration.
     """
     coarse = _Level.of(moving, fixed, COARSE_MM)
-    found = [_refined(coarse, start, (8.0, 4.0)) for start in _starts(coarse)]
+    found = [_refined(coarse, start, (8.0, 4.0, 2.0)) for start in _starts(coarse)]
     transform = max(found, key=lambda result: result[1])[0]
     for size in FINE_MM:
-        transform, metric = _refined(_Level.of(moving, fixed, size), transform, (4.0, 2.0))
+        transform, metric = _refined(_Level.of(moving, fixed, size), transform, (2.0, 1.0, 0.5))
     back = np.eye(4)
     centre = np.array(transform.GetCenter())
     back[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
@@ -188,21 +188,31 @@ def _value(method: sitk.ImageRegistrationMethod, level: _Level) -> float:
 def _refined(
     level: _Level, start: sitk.Euler3DTransform, steps: Sequence[float]
 ) -> tuple[sitk.Euler3DTransform, float]:
-    """The best transform near a start, and its mutual information."""
-    transform = sitk.Euler3DTransform(start)
+    """The best transform near a start, and its mutual information: never worse than the start.
+
+    Args:
+        steps: mm, of descents one after the other; a descent that ends worse than it began is forgotten.
+    """
     inside = int(np.count_nonzero(sitk.GetArrayViewFromImage(level.fixed_body)))
+    share = min(1.0, FINE_SAMPLES / max(inside, 1))
+    method = _method(level.fixed_body, share)
+    method.SetInitialTransform(sitk.Euler3DTransform(start))
+    best, value = start, -_value(method, level)
     for step in steps:
-        method = _method(level.fixed_body, min(1.0, FINE_SAMPLES / max(inside, 1)))
+        method = _method(level.fixed_body, share)
         method.SetOptimizerAsRegularStepGradientDescent(
             step, 0.001, 300, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-8
         )
         method.SetOptimizerScalesFromPhysicalShift()
-        method.SetInitialTransform(transform, inPlace=True)
+        reached = sitk.Euler3DTransform(best)
+        method.SetInitialTransform(reached, inPlace=True)
         try:
             method.Execute(level.fixed, level.moving)
         except RuntimeError:  # it left the overlap
-            return sitk.Euler3DTransform(start), 0.0
-    return transform, -float(method.GetMetricValue())
+            continue
+        if -float(method.GetMetricValue()) > value:
+            best, value = reached, -float(method.GetMetricValue())
+    return best, value
 
 
 def _overlap(transform: sitk.Euler3DTransform, level: _Level) -> float:
