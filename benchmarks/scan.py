@@ -3,8 +3,8 @@
     python benchmarks/scan.py kernels     the CPU kernels, mambapy, the definition, the machine's exp floor
     python benchmarks/scan.py start       import, first call and peak memory, each in a fresh process
     python benchmarks/scan.py network     the tiny network: our scan, no scan, scalar numba code
-    python benchmarks/scan.py gpu         the backends on a GPU, the bandwidth floor
-    python benchmarks/scan.py resources   registers and memory of the CUDA kernels; needs no GPU
+    python benchmarks/scan.py resources   registers, spills and memory of the CUDA kernels; needs no GPU
+    python benchmarks/scan.py model       what bounds the CUDA kernels, by their instructions; needs no GPU
 
 Each round runs every candidate twice and times the second run. Medians are over the rounds, so that another
 load of the machine affects all candidates alike. CPU times are sums over the threads of the process. With
@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Generic
 
-import scan_gpu
+import scan_model
 import scan_network
 import torch
 import torch.nn.functional as F
@@ -213,8 +213,8 @@ PARTS = {
     "kernels": kernels,
     "start": start,
     "network": scan_network.network,
-    "gpu": scan_gpu.gpu,
-    "resources": scan_gpu.resources,
+    "resources": scan_model.resources,
+    "model": scan_model.model,
 }
 
 
@@ -227,7 +227,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the CPU kernels")
     parser.add_argument("--preset", default="tiny", help="of the network")
     parser.add_argument("--size", type=int, default=512, help="pixels of the network's slice")
-    parser.add_argument("--batch", type=int, default=12, help="on the GPU")
     arguments = parser.parse_args()
     PARTS[arguments.part](arguments)
 
