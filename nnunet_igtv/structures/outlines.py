@@ -4,7 +4,8 @@ from enum import Enum
 from functools import cached_property
 
 import numpy as np
-from skimage.draw import polygon
+
+from nnunet_igtv.structures.fill import filled
 
 Window = tuple[slice, slice]  # rows and columns of an image
 
@@ -45,9 +46,7 @@ class Outline:
         first = np.clip(np.floor(self.low), 0, (columns, rows)).astype(int)
         end = np.clip(np.ceil(self.high) + 1, first, (columns, rows)).astype(int)
         self.window: Window = slice(first[1], end[1]), slice(first[0], end[0])
-        self.pixels = np.zeros((end - first)[::-1], bool)
-        r, c = polygon(points[:, 1], points[:, 0], (rows, columns))
-        self.pixels[r - first[1], c - first[0]] = True
+        self.pixels = filled(points, first, (int(end[1] - first[1]), int(end[0] - first[0])))
         edge = 0.5 + EDGE
         self.is_cut = bool(
             (self.low < -edge).any() or (self.high > np.array([columns, rows]) - 1 + edge).any()
