@@ -7,7 +7,6 @@ const settings = JSON.parse($("viewer-data").textContent);
 const blocks = [...document.querySelectorAll("script.volume")];
 const unpacked = new Map();                 // number of a case -> its volume
 const hidden = new Set(settings.observers); // layers that are switched off
-const DASHED = new Set(settings.observers);
 const FONT = "600 22px system-ui, sans-serif";
 
 // rows and columns of a plane: [axis of the volume, whether the picture runs against the axis]
@@ -61,10 +60,7 @@ const inMask = (layer, voxel) => {
 const mode = () => volume.pet ? document.querySelector("input[name=mode]:checked").value : "ct";
 const petTop = () => Number($("pet-top").value);
 
-function ctGreys() { // of each byte
-  const [level, width] = $("window").value.split(",").map(Number);
-  return settings.ct_levels.map((hu) => 255 * Math.min(1, Math.max(0, (hu - level + width / 2) / width)));
-}
+const ctWindow = () => $("window").value.split(",").map(Number); // level and width, HU
 
 function petColour(part) { // of 0 to 1
   const i = Math.round(255 * Math.min(1, part));
@@ -72,7 +68,9 @@ function petColour(part) { // of 0 to 1
 }
 
 function colourTable(what) { // code of CT or PET -> red, green, blue
-  if (what === "ct") return ctGreys().map((grey) => [grey, grey, grey]);
+  const [level, width] = ctWindow();
+  const grey = (hu) => 255 * Math.min(1, Math.max(0, (hu - level + width / 2) / width));
+  if (what === "ct") return settings.ct_levels.map((hu) => Array(3).fill(grey(hu)));
   return volume.pet_levels.map((suv) => petColour(suv / petTop()));
 }
 
@@ -158,7 +156,7 @@ function draw(name) {
     const scaled = new Path2D();
     scaled.addPath(outline(plane, k), new DOMMatrix([stepX, 0, 0, stepY, place.x, place.y]));
     context.strokeStyle = settings.colours[layer];
-    context.lineWidth = DASHED.has(layer) ? 2 : 3.5;
+    context.lineWidth = settings.observers.includes(layer) ? 2 : 3.5;
     context.stroke(scaled);
   });
   drawCross(context, plane, place, stepX, stepY);
@@ -202,12 +200,10 @@ function drawMarks(context, canvas, name, place) {
   text(context, `${name} ${numberOf(axis, position[axis])} of ${volume.whole[axis]}`, 14, 20, "left");
   const mm = [50, 20, 10, 5].find((length) => length * place.scale < size / 3) || 2, length = mm * place.scale;
   const x = size - 20 - length, y = size - 22;
-  context.lineWidth = 7;
-  context.strokeStyle = "rgba(0,0,0,.8)";
-  context.strokeRect(x, y, length, 0);
-  context.lineWidth = 4;
-  context.strokeStyle = "#fff";
-  context.strokeRect(x, y, length, 0);
+  for (const [thickness, colour] of [[7, "rgba(0,0,0,.8)"], [4, "#fff"]]) {
+    [context.lineWidth, context.strokeStyle] = [thickness, colour];
+    context.strokeRect(x, y, length, 0);
+  }
   text(context, `${mm} mm`, x + length / 2, y - 18);
 }
 
@@ -230,7 +226,7 @@ function drawBar(id, low, high, colour, unit) {
 }
 
 function drawBars() {
-  const [level, width] = $("window").value.split(",").map(Number);
+  const [level, width] = ctWindow();
   drawBar("ct-bar", level - width / 2, level + width / 2, (part) => [255 * part, 255 * part, 255 * part], "HU");
   if ($("pet-bar")) $("pet-bar").style.visibility = volume.pet ? "visible" : "hidden";
   if (volume.pet) drawBar("pet-bar", 0, petTop(), petColour, "SUV");
@@ -346,9 +342,8 @@ async function open(i, scroll) {
 function start() {
   $("viewer").hidden = false;
   document.querySelector(`input[name=mode][value=${$("pet-top") ? "fused" : "ct"}]`).checked = true;
-  for (const control of document.querySelectorAll("#modes, #window, #pet-top, #pet-colours")) {
-    control.addEventListener("input", redraw);
-  }
+  const controls = document.querySelectorAll("#modes, #window, #pet-top, #pet-colours");
+  controls.forEach((control) => control.addEventListener("input", redraw));
   $("zoom").addEventListener("input", () => { centre = [...position]; redraw(); });
   $("case").addEventListener("change", (event) => open(Number(event.target.value)));
   const step = (by) => open((number + by + blocks.length) % blocks.length);
