@@ -17,8 +17,8 @@ _MOST_CHUNKS = 16  # of a segment in the backward pass
 _FEWEST_CHUNKS = 2  # of a segment of a split sequence
 _BLOCKS_PER_MULTIPROCESSOR = 8  # wanted at least: some wait for memory while others compute
 _STEPS_PER_BLOCK = 256  # a block takes several short sequences, to load its parameters once for so many steps
-# Instructions for a state and step, relative to those with 4 states in a thread: about the mean of both passes
-# at N = 16, compiled for sm_90 (counted by benchmarks/scan_model.py)
+# Instructions for a state and step, relative to those with 4 states in a thread: about the mean of both
+# passes at N = 16, compiled for sm_90 (counted by benchmarks/scan_model.py)
 _WORK = {4: 1.0, 2: 1.5, 1: 2.9}
 _FLOAT = 4  # bytes
 
