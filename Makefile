@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 FUZZ_EXAMPLES ?= 100000
+FUZZ_SECONDS  ?= 1800
+FUZZ_TARGETS  ?= ct pet rtstruct inspect nifti csv checkpoint pickle
 
 .PHONY: fuzz install lint format-check types unit test demo format hooks wheel clean
 
@@ -34,9 +36,13 @@ unit: install
 test: lint format-check types
 	@$(MAKE) --no-print-directory unit
 
-# readers against damaged files, until interrupted or done
+# readers against damaged files, until interrupted or done: with Atheris where it installs, else with Hypothesis
 fuzz: install
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -x tests/fuzz
+	@if $(BIN)/python -m pip install --quiet atheris; then \
+	  for target in $(FUZZ_TARGETS); do \
+	    $(BIN)/python tests/fuzz/with_atheris.py $$target $(FUZZ_SECONDS) || exit 1; \
+	  done; \
+	else FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -x tests/fuzz; fi
 
 demo: install
 	$(BIN)/nnunet-igtv demo --output demo

@@ -1,24 +1,35 @@
 """A folder of unfinished work inside an output folder: private, and gone on any way out.
 
+One process at a time works in an output folder: a second one is refused, and touches nothing.
+
 What a kill leaves is gone with the next run. Finished files leave it for the output folder together
 or not at all.
 """
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nnunet_igtv.atomic import place, placed, withdraw
+from nnunet_igtv.errors import IGTVError
 
 FOLDER, JOURNAL = ".unfinished", ".unfinished.journal"
 
 
 def clear(output: Path) -> None:
-    """Remove what a killed run left in an output folder: its work, and files that it was placing there."""
-    withdraw(output / JOURNAL)
-    if (output / FOLDER).is_dir():
+    """Remove what a killed run left in an output folder: its work, and files that it was placing there.
+
+    Raises IGTVError where the process that works there is running.
+    """
+    if not (output / FOLDER).is_dir():
+        withdraw(output / JOURNAL)
+        return
+    with _held(output / FOLDER):
+        withdraw(output / JOURNAL)
         shutil.rmtree(output / FOLDER)
 
 
@@ -31,7 +42,7 @@ def workspace(output: Path) -> Iterator[Path]:
     folder = output / FOLDER
     folder.mkdir(mode=0o700, parents=True)
     try:
-        with placed(output / JOURNAL):
+        with _held(folder), placed(output / JOURNAL):
             try:
                 yield Path(tempfile.mkdtemp(dir=folder))
             finally:
@@ -44,3 +55,23 @@ def workspace(output: Path) -> Iterator[Path]:
 def finish(files: Sequence[Path], output: Path) -> None:
     """Move finished files of a workspace to names in the output folder that are free."""
     place({file: output / file.name for file in files}, output / JOURNAL)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A lock on a folder, which ends with the process. Raises IGTVError where another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every file system has locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise IGTVError(
+                    "another process works in this output folder",
+                    file=folder.parent,
+                    remedy="wait for its end, or choose another folder",
+                    settings=["output"],
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "errors": set(),
     "settings": set(),
     "atomic": {"errors"},
-    "workspace": {"atomic"},
+    "workspace": {"atomic", "errors"},
     "channels": {"errors"},
     "environment": {"errors"},
     "image_files": {"errors"},

@@ -414,6 +414,24 @@ def test_images_are_private_and_gone_with_the_next_call(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["RTSTRUCT.dcm"]
 
 
+def test_a_second_call_with_the_same_output_is_refused_and_touches_nothing(
+    study, results, threshold_for_nnunet, tmp_path, monkeypatch, capsys
+):
+    stand_in, second = prediction.follow, []
+
+    def meanwhile(command, env):
+        monkeypatch.setattr(prediction, "follow", stand_in)
+        second.append((run(study, tmp_path / "out"), capsys.readouterr().err))
+        return stand_in(command, env)
+
+    monkeypatch.setattr(prediction, "follow", meanwhile)
+    assert run(study, tmp_path / "out") == 0
+    ((status, said),) = second
+    assert status == 1
+    assert "another process works in this output folder" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["RTSTRUCT.dcm"]
+
+
 def test_killed_at_every_file_event_the_same_command_completes_it(
     results, threshold_for_nnunet, patient, tmp_path, capsys
 ):
