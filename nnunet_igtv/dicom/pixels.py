@@ -23,6 +23,7 @@ from nnunet_igtv.errors import IGTVError
 CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
 AIR_HU = -1024.0
 HIGHEST_HU = 32768.0  # 16 bits; metal reads up to 31 000 on scanners with an extended scale
+BEYOND_HU = 2 * HIGHEST_HU  # of padding with 16 bits; what is farther off comes of a wrong rescale
 LARGEST = float(np.finfo(np.float32).max)  # volumes are in single precision
 OUTSIDE = {"CT": AIR_HU, "PT": 0.0}
 HOUNSFIELD = ("", "HU", "US")  # Rescale Types of a CT in HU; US, unspecified, is what many archives write
@@ -89,13 +90,13 @@ def _outside(values: np.ndarray, padding: Padding | None, modality: str) -> np.n
     """Which pixels are outside of the reconstruction; None if none is, as far as can be seen.
 
     Of a CT also what no scanner measures: less than a vacuum anywhere, and over `HIGHEST_HU` at the border of
-    the slice (-2000 that was stored as unsigned, without a Pixel Padding Value).
+    the slice (-2000 that was stored as unsigned, without a Pixel Padding Value), to +-`BEYOND_HU`.
     """
     masks = [] if padding is None else [padding.pixels(values, modality)]
     if modality == "CT":
-        masks.append(values < AIR_HU)
+        masks.append((values < AIR_HU) & (values >= -BEYOND_HU))
         if values.max() > HIGHEST_HU:
-            masks.append(at_the_border(values > HIGHEST_HU))
+            masks.append(at_the_border((values > HIGHEST_HU) & (values <= BEYOND_HU)))
     masks = [mask for mask in masks if mask.any()]
     return np.logical_or.reduce(masks) if masks else None
 

@@ -24,7 +24,12 @@ from nnunet_igtv.studies.choice import (
     refuse_several_patients,
     selected,
 )
-from nnunet_igtv.studies.plausibility import refuse_no_suv, remarks_on_ct, remarks_on_pet
+from nnunet_igtv.studies.plausibility import (
+    refuse_no_suv,
+    remarks_on_ct,
+    remarks_on_pet,
+    remarks_on_rescale,
+)
 from nnunet_igtv.suv import SUVResult, suv_factors
 
 
@@ -54,7 +59,9 @@ def ct_volume(series: Series) -> Volume:
     """A CT series in HU. Raises IGTVError if it is not one, or cannot be read."""
     voxels, notes = read_voxels(series)
     image = with_frame(series.grid.image(voxels), series)
-    return Volume(image, tuple(remarks_on_ct(voxels)), (*series.notes, *notes))
+    rescales = [(float(h.RescaleSlope), float(h.RescaleIntercept)) for h in series.headers]
+    warnings = (*remarks_on_ct(voxels), *remarks_on_rescale(voxels, rescales))
+    return Volume(image, warnings, (*series.notes, *notes))
 
 
 def pet_volume(series: Series, weight_kg: float | None = None) -> SUVVolume:

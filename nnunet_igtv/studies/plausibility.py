@@ -4,6 +4,8 @@ A wrong unit of the dose, a lost rescale or a wrong weight is a factor, and show
 so and change nothing; values far beyond any SUV are refused.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from nnunet_igtv.dicom.pixels import HIGHEST_HU
 from nnunet_igtv.errors import IGTVError
 
 AIR_HU = -300.0  # air and lung are below; around every patient, and in every chest
+OFF_HU = 200.0  # by which the air of a slice may differ from that of the others
 AIR = 1.0  # percentile of the voxels that is air at the least
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
 LOWEST_SUV, TOO_LOW = -50.0, 1.0  # noise about zero is above; percentile of the voxels, as for the highest
@@ -32,6 +35,25 @@ def remarks_on_ct(voxels: np.ndarray) -> list[str]:
     if low > AIR_HU:
         return [f"the CT has no air (percentile {AIR:g} is {low:.4g} HU): check the rescale intercept"]
     return []
+
+
+def remarks_on_rescale(voxels: np.ndarray, rescales: Sequence[tuple[float, ...]]) -> list[str]:
+    """A remark on slices of a CT in HU (slices, rows, columns) that a rescale of their own sets apart.
+
+    Scanners may give slices rescales of their own, to the same scale: then the air around the patient is the
+    same. One that was lost or mixed up moves it, or leaves nothing but air.
+    """
+    usual = Counter(rescales).most_common(1)[0][0]
+    others = [k for k, rescale in enumerate(rescales) if rescale != usual]
+    if not others:
+        return []
+    air = float(
+        np.median([np.percentile(v, AIR) for v, r in zip(voxels, rescales, strict=True) if r == usual])
+    )
+    odd = [k for k in others if abs(np.percentile(voxels[k], AIR) - air) > OFF_HU or np.ptp(voxels[k]) == 0]
+    if not odd:
+        return []
+    return [f"the rescale of {len(odd)} slice(s) of the CT is another one, and so are their values: check it"]
 
 
 def remarks_on_pet(voxels: np.ndarray) -> list[str]:

@@ -147,14 +147,15 @@ def _from_activity(
     dose = dose_bq(information, nuclide, weight, warnings)
     if decay == "ADMIN":
         return np.full(len(headers), weight * 1000 / dose), "decay corrected to injection (ADMIN)"
-    constant = float(np.log(2)) / half_life
-    if decay == "START":
-        reference = start_of_scan(headers, constant, warnings)
-    elif decay == "NONE":
-        reference = corrected_to_nothing(headers, constant, warnings)
-    else:
+    if decay not in ("START", "NONE"):
         raise refuse(f"decay correction {decay or 'missing'} (0054,1102): only START, ADMIN and NONE")
-    start = injected(first, information, reference.began, nuclide, constant, warnings)
+    constant = float(np.log(2)) / half_life
+    reference_of = start_of_scan if decay == "START" else corrected_to_nothing
+    try:
+        reference = reference_of(headers, constant, warnings)
+        start = injected(first, information, reference.began, nuclide, constant, warnings)
+    except OverflowError as error:  # such as a Frame Reference Time of 1e30
+        raise refuse("a date, time or duration that no scan can have") from error
     check_uptake(nuclide, half_life, (reference.began - start).total_seconds(), warnings)
     elapsed = np.array([(t - start).total_seconds() for t in reference.times])
     if elapsed.min() < 0 or elapsed.max() > MOST_HALF_LIVES * half_life:

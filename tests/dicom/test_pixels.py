@@ -90,6 +90,13 @@ def test_outside_of_the_circle_is_air(stored, attributes, plane):
     assert set(found.values[~CIRCLE]) == {50, -800}
 
 
+@pytest.mark.parametrize("intercept", [1e6, -1e6])
+def test_values_far_beyond_16_bits_are_left_to_be_warned_of(intercept, plane):
+    found = plane("CT", tissue(0), RescaleIntercept=intercept)
+    assert found.outside == 0
+    assert abs(found.values).min() > 9e5
+
+
 def test_padding_of_a_value_that_tissue_has_counts_at_the_border_only(plane):
     """A padding value of 50 HU: the body, which the air outside of the circle surrounds, is not padding."""
     found = plane("CT", tissue(24), PixelPaddingValue=1074)

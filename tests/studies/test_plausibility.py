@@ -19,6 +19,7 @@ from nnunet_igtv.studies.plausibility import (
     refuse_no_suv,
     remarks_on_ct,
     remarks_on_pet,
+    remarks_on_rescale,
     remarks_on_structure,
 )
 
@@ -64,6 +65,17 @@ def test_a_ct_without_air_has_another_rescale():
     hounsfield = chest() * 1000 - 1000
     assert not remarks_on_ct(hounsfield)
     assert "check the rescale intercept" in remarks_on_ct(hounsfield + 1024)[0]
+
+
+@pytest.mark.parametrize(("added", "is_odd"), [(24, False), (1024, True), (-1024, True)])
+def test_a_slice_of_a_ct_with_a_rescale_of_its_own(added, is_odd):
+    hounsfield = chest() * 1000 - 1000
+    hounsfield[3] = np.maximum(hounsfield[3] + added, -1024)
+    if added < 0:
+        hounsfield[3] = -1024  # all of it outside of the reconstruction
+    rescales = [(1.0, -1024.0)] * len(hounsfield)
+    rescales[3] = (1.0, -1024.0 + added)
+    assert bool(remarks_on_rescale(hounsfield, rescales)) == is_odd
 
 
 def test_images_that_hold_nothing():

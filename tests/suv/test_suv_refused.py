@@ -187,6 +187,7 @@ REFUSED = {
     "corrections not stated": ({}, {"CorrectedImage": None}, "0028,0051"),
     "not corrected for attenuation": ({}, {"CorrectedImage": ["DECY", "SCAT"]}, "attenuation"),
     "START without the correction": ({}, {"CorrectedImage": ["ATTN"]}, "DECY"),
+    "a time beyond any calendar": ({}, {"FrameReferenceTime": "1e30"}, "no scan can have"),
     "an intercept": ({}, {"RescaleIntercept": 5}, "intercept"),
     "a negative slope": ({}, {"RescaleSlope": -2}, "negative"),
     "two radiopharmaceuticals": (
