@@ -19,7 +19,7 @@ from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.phantom.four_d import SHIFT
 from nnunet_igtv.prediction import choose_series, write_input
 from nnunet_igtv.structures.rasterise import read_structure
-from nnunet_igtv.studies.images import read_ct
+from nnunet_igtv.studies.images import ct_volume, read_ct
 from nnunet_igtv.studies.known import ReadingOptions
 
 SEED, MATRIX, SLICES = 4, 32, 8
@@ -284,7 +284,7 @@ def test_a_prediction_reads_the_average_and_its_contours_refer_to_it(study, tmp_
         shutil.rmtree(study / "AVERAGE")
     options = ReadingOptions(ct="average")
     ct, pet = choose_series(study, options)
-    write_input(ct.series, pet_channel(pet), tmp_path / "input", ".nii.gz")
+    write_input(ct_volume(ct.series), pet_channel(pet), tmp_path / "input", ".nii.gz")
     image = sitk.ReadImage(str(tmp_path / "input" / "STUDY_0000.nii.gz"))
     assert (sitk.GetArrayFromImage(image) == scan.average).all()
     mask = sitk.GetImageFromArray(scan.structure.astype(np.uint8))

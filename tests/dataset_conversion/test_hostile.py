@@ -455,7 +455,7 @@ def contours_repeated(a, dicom):
     a.contours.append(dicom.contour(dicom.square(15, 13, 27, 23, 9)))
 
 
-@mutation(error="damaged")
+@mutation(error="no closed contours")
 def contour_refers_to_no_number(a, dicom):
     without(a.rt[0].ROIContourSequence, "ReferencedROINumber")
 

@@ -52,7 +52,7 @@ def test_it_ends_with_a_table_and_a_self_contained_report(demo):
     assert "from scratch" in printed
     assert "Dice" in printed
     page = (output / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    assert "data:image/jpeg;base64," in page
     assert 'src="http' not in page
     assert 'href="http' not in page
 

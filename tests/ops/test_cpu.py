@@ -60,7 +60,7 @@ def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, fresh_k
 
 
 def small_problem():
-    return dispatch._small_problem(2, 8, 1.0, torch.device("cpu"))
+    return dispatch._small_problem(2, 8, 8, torch.device("cpu"))
 
 
 def leave_memory_uncleared(monkeypatch):

@@ -169,7 +169,7 @@ def test_the_ct_that_the_pet_is_registered_to_is_taken(patient, structure):
     ct, pet, chosen = taken(made, *own_ct, joins, structure=structure)
     assert (ct, pet) == ("20200102", "20200120")
     assert np.abs(chosen.joined.matrix - rigid()).max() < 1e-4
-    assert "18 days apart), joined to it by a registration" in chosen.warnings[0]
+    assert "18 days apart), and registered to it" in chosen.warnings[0]
     assert "joined to the CT: RIGID by a registration object" in chosen.why
 
 
