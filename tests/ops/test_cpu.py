@@ -16,6 +16,7 @@ from nnunet_igtv.ops import cpu, cpu_backward, cpu_forward, cross_scan, dispatch
 from nnunet_igtv.ops.codegen import compiled
 from nnunet_igtv.ops.cpu_arguments import ScanArguments
 from nnunet_igtv.ops.problem import Problem
+from nnunet_igtv.ops.projection import projected
 
 
 def run(program, **environment):
@@ -60,7 +61,9 @@ def test_processors_of_every_vector_width_agree(monkeypatch, scan_tools, fresh_k
 
 
 def small_problem():
-    return dispatch._small_problem(2, 8, 8, torch.device("cpu"))
+    """Of delta for all channels, as the dispatcher gives it to the backward pass."""
+    problem, grad = dispatch._small_problem(1, 2, 8, torch.device("cpu"))
+    return projected(problem), grad
 
 
 def leave_memory_uncleared(monkeypatch):
