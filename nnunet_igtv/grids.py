@@ -8,6 +8,7 @@ which moves a corner by far less.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsFloat
 
 import numpy as np
 import SimpleITK as sitk
@@ -64,8 +65,17 @@ class Grid:
         matrix[:3, 3] = self.origin
         return matrix
 
+    def millilitres(self, voxels: SupportsFloat) -> float:
+        """The volume of so many voxels."""
+        return float(voxels) * float(np.prod(self.spacing)) / 1000
+
     def __str__(self) -> str:
         return f"size {self.size}, spacing {_mm(self.spacing)}, origin {_mm(self.origin)}"
+
+
+def transformed(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (n, 3) that a matrix (4, 4) takes to another place."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def shared_voxels(a: Grid, b: Grid) -> np.ndarray | None:
@@ -110,7 +120,7 @@ def onto_grid(mask: sitk.Image, grid: Grid, name: str) -> sitk.Image:
         raise IGTVError(f"the mask's voxels ({Grid.of(mask)}) are not those of the {name} ({grid})")
     target = grid.empty()
     index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
-    index = np.rint(index @ move[:3, :3].T + move[:3, 3]).astype(int)
+    index = np.rint(transformed(index, move)).astype(int)
     if len(index) and ((index < 0) | (index >= grid.size)).any():
         raise IGTVError(f"the mask reaches outside of the {name}")
     target[tuple(index.T[::-1])] = 1

@@ -25,6 +25,8 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
+NAMES = {GTV: "PhantomGTV", IGTV: "PhantomIGTV"}
+FOLDERS = {number: f"Dataset{number}_{name}" for number, name in NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ class Demo:
         }
 
     def fold(self, dataset: int, trainer: str) -> Path:
-        name = "Dataset901_PhantomGTV" if dataset == GTV else "Dataset902_PhantomIGTV"
-        return self.results / name / f"{trainer}__nnUNetPlans__2d" / "fold_0"
+        return self.results / FOLDERS[dataset] / f"{trainer}__nnUNetPlans__2d" / "fold_0"
 
     def train(self, dataset: int, trainer: str, *extra: str) -> Step:
         command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-device", self.device]
@@ -93,7 +94,7 @@ class Demo:
     def predict(self, trainer: str) -> Step:
         cases = [
             "-i",
-            str(self.raw / "Dataset902_PhantomIGTV" / "imagesTs"),
+            str(self.raw / FOLDERS[IGTV] / "imagesTs"),
             "-o",
             str(self.predictions(trainer)),
         ]
@@ -119,9 +120,9 @@ class Demo:
         yield self.phantom("gtv", "gtv", size.gtv_patients, seed=1)
         yield self.phantom("igtv", "igtv", size.igtv_patients, seed=2)
         yield self.phantom("new", "igtv", size.test_patients, seed=3)
-        gtv = ["dicom-rt", str(self.dicom("gtv")), "-d", str(GTV), "-n", "PhantomGTV", "--structure", "GTV.*"]
+        gtv = ["dicom-rt", str(self.dicom("gtv")), "-d", str(GTV), "-n", NAMES[GTV], "--structure", "GTV.*"]
         yield Step("convert-gtv", [*convert, *gtv])
-        igtv = ["-d", str(IGTV), "-n", "PhantomIGTV"]
+        igtv = ["-d", str(IGTV), "-n", NAMES[IGTV]]
         yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
         yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
         plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "-np", "1", "-npfp", "1"]
@@ -141,7 +142,7 @@ class Demo:
 
     def evaluation(self) -> list[str]:
         """Arguments of `nnunet-igtv evaluate`: both models on the new patients."""
-        test = self.raw / "Dataset902_PhantomIGTV"
+        test = self.raw / FOLDERS[IGTV]
         models = [
             f"from scratch={self.predictions(self.scratch)}",
             f"transferred={self.predictions(self.transfer)}",
@@ -152,7 +153,7 @@ class Demo:
 
     def contours(self) -> Iterator[Step]:
         """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
-        for case, study in cases_of(self.raw / "Dataset902_PhantomIGTV_manifest.csv", split="test").items():
+        for case, study in cases_of(self.raw / f"{FOLDERS[IGTV]}_manifest.csv", split="test").items():
             prediction = self.predictions(self.transfer) / f"{case}.nii.gz"
             rtstruct = self.output / "rtstruct" / f"{case}.dcm"
             paths = [str(prediction), "--ct", study, "--output", str(rtstruct)]
@@ -173,7 +174,7 @@ class Demo:
     def set_patch(self) -> None:
         """A smaller patch than planned, by editing the plans, as nnU-Net documents it: nnU-Net plans whole
         slices, which take four times as long per step."""
-        for dataset in ("Dataset901_PhantomGTV", "Dataset902_PhantomIGTV"):
+        for dataset in FOLDERS.values():
             path = self.output / "nnUNet_preprocessed" / dataset / "nnUNetPlans.json"
             plans = json.loads(path.read_text())
             patch = plans["configurations"]["2d"]["patch_size"]

@@ -34,8 +34,9 @@ class Position:
 def position(phase: str, mask: np.ndarray, grid: Grid) -> Position:
     """From a mask (slices, rows, columns) with at least one voxel set."""
     index = np.argwhere(mask).mean(0)[::-1]
-    volume = float(np.count_nonzero(mask)) * float(np.prod(grid.spacing)) / 1000
-    return Position(phase, volume, grid.matrix[:3, :3] @ index + grid.origin)
+    return Position(
+        phase, grid.millilitres(np.count_nonzero(mask)), grid.matrix[:3, :3] @ index + grid.origin
+    )
 
 
 def motion_report(positions: Sequence[Position], igtv_ml: float, is_cycle: bool = True) -> dict:

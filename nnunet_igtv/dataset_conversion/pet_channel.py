@@ -12,13 +12,13 @@ import SimpleITK as sitk
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, onto
 from nnunet_igtv.dataset_conversion.rigid import register_rigidly
 from nnunet_igtv.dataset_conversion.rigid_picture import drawn_together
+from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.choice import Chosen
 from nnunet_igtv.studies.images import ct_volume, pet_volume
 
 ABSENT_SUV = 0.0
-AIR_HU = -1024.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnunet_igtv.dataset_conversion.motion import motion_report, position
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import Grid
+from nnunet_igtv.grids import Grid, transformed
 from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.structures.structure_sets import Roi, StructureSet
 from nnunet_igtv.studies.phase_structures import PhaseStructures
@@ -37,7 +37,7 @@ class Label:
 
     @property
     def volume_ml(self) -> float:
-        return float(self.mask.sum()) * float(np.prod(self.grid.spacing)) / 1000
+        return self.grid.millilitres(self.mask.sum())
 
     @property
     def extent(self) -> np.ndarray:
@@ -45,8 +45,7 @@ class Label:
         index = np.argwhere(self.mask)[:, ::-1]
         low, high = index.min(0), index.max(0)
         corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), -1).reshape(-1, 3)
-        matrix = self.grid.matrix
-        return corners @ matrix[:3, :3].T + matrix[:3, 3]
+        return transformed(corners, self.grid.matrix)
 
 
 def united(
@@ -68,9 +67,8 @@ def united(
         union |= found.mask
         notes += [f"phase {phase}: {note}" for note in found.notes]
         positions.append(position(str(phase), found.mask, grid))
-    volume = float(union.sum()) * float(np.prod(grid.spacing)) / 1000
     is_cycle = breath.is_cycle and len(positions) == len(breath.phases)
-    report = motion_report(positions, volume, is_cycle)
+    report = motion_report(positions, grid.millilitres(union.sum()), is_cycle)
     return Label(grid, union, list(drawn.sets), drawn.names, notes, report)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import same_grid
+from nnunet_igtv.grids import same_grid, transformed
 
 
 def onto(
@@ -54,8 +54,7 @@ def covered(
     """
     physical = voxels * np.array(grid.GetSpacing()) @ _axes(grid).T + grid.GetOrigin()
     if moved is not None:
-        back = np.linalg.inv(moved)
-        physical = physical @ back[:3, :3].T + back[:3, 3]
+        physical = transformed(physical, np.linalg.inv(moved))
     index = (physical - image.GetOrigin()) @ _axes(image) / image.GetSpacing()
     inside = (index >= -0.5) & (index <= np.array(image.GetSize()) - 0.5)
     return float(inside.all(1).mean())

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import binary_fill_holes
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.studies.registration import recorded_matrix
 
 SEED = 1  # of the sampling: one input gives one result
 BINS = 40
@@ -40,13 +42,13 @@ class RigidResult:
 
     @property
     def recorded(self) -> dict[str, object]:
-        """What is kept of it in the record of a conversion; the matrix as that of `Joined`."""
+        """What is kept of it in the record of a conversion."""
         return {
             "type": "RIGID",
             "computed": "Mattes mutual information of the CTs",
             "metric": round(self.metric, 4),
             "overlap": round(self.overlap, 3),
-            "pet_to_ct": [[round(float(value), 9) for value in row] for row in self.matrix],
+            "pet_to_ct": recorded_matrix(self.matrix),
         }
 
 
@@ -121,16 +123,10 @@ def _body(image: sitk.Image) -> sitk.Image:
     body = sitk.GetArrayFromImage(parts) == 1
     if not body.any():
         raise IGTVError("no body was found in a CT that is to be registered", remedy="check the CT")
-    filled = np.stack([_filled(plane) for plane in body]).astype(np.uint8)
+    filled = np.stack([binary_fill_holes(plane) for plane in body]).astype(np.uint8)
     mask = sitk.GetImageFromArray(filled)
     mask.CopyInformation(image)
     return sitk.BinaryDilate(mask, [1, 1, 0])
-
-
-def _filled(plane: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import binary_fill_holes
-
-    return binary_fill_holes(plane)
 
 
 def _starts(level: _Level) -> Sequence[sitk.Euler3DTransform]:

@@ -1,5 +1,6 @@
 """What a source of cases is: a name, its options, and a function that finds the studies in a folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,3 +57,9 @@ class Source:
     label: str = "GTV"
     channels: tuple[Channel, Channel] = CT_PET
     example: str = "/data/studies"
+
+
+def relative(path: str | Path, root: Path) -> str:
+    """A file as errors name it: from the input folder on."""
+    path = Path(path)
+    return os.path.relpath(path, root) if path.is_absolute() == root.is_absolute() else path.name

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from nnunet_igtv.dicom.attributes import text, values_of, vector
 from nnunet_igtv.dicom.geometry import axes_of
 from nnunet_igtv.dicom.identity import redact, secrets_of
-from nnunet_igtv.dicom.phases import PERCENT, Moment, percent
+from nnunet_igtv.dicom.phases import Moment, percent
 from nnunet_igtv.dicom.series import SECONDARY_CAPTURE, Series
 from nnunet_igtv.errors import IGTVError
 
@@ -129,12 +129,6 @@ def moment(series: Series) -> Moment | None:
     if series.moment is not None:
         return series.moment
     return None if projection(series) else percent(series.headers[0])
-
-
-def phase(series: Series) -> float | None:
-    """The breathing (or cardiac) phase in per cent; None where it is not told in per cent."""
-    found = moment(series)
-    return found.value if found is not None and found.unit == PERCENT else None
 
 
 def projection(series: Series) -> str:

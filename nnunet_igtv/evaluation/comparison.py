@@ -1,6 +1,7 @@
 """One model over patients, and two models on the same patients."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,20 @@ class Detection(NamedTuple):
     false_per_case_interval: Interval | None
     f1: float
     f1_interval: Interval | None
+
+
+def mean_by_patient(values: Iterable[tuple[str, float]], patients: Mapping[str, int]) -> dict[int, float]:
+    """Patient -> mean of the values of the patient's cases, of those that are defined.
+
+    Args:
+        values: (case, value).
+        patients: case -> patient.
+    """
+    found: dict[int, list[float]] = {}
+    for case, value in values:
+        if math.isfinite(value):
+            found.setdefault(patients[case], []).append(value)
+    return {patient: float(np.mean(own)) for patient, own in found.items()}
 
 
 def summarise(by_patient: Mapping[int, float]) -> Summary:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnunet_igtv.evaluation.boxes import box_of
 from nnunet_igtv.evaluation.by_position import dice
-from nnunet_igtv.evaluation.comparison import Summary, summarise
+from nnunet_igtv.evaluation.comparison import Summary, mean_by_patient, summarise
 from nnunet_igtv.evaluation.statistics import Interval, bootstrap
 from nnunet_igtv.evaluation.surfaces import surface_metrics
 
@@ -87,9 +87,5 @@ def by_patient(
     patients: Mapping[str, int],
 ) -> dict[int, float]:
     """Mean over all pairs and cases of a patient, of those that are defined."""
-    found: dict[int, list[float]] = {}
-    for pair in pairs:
-        for case, values in scores[pair].items():
-            if np.isfinite(values[metric]):
-                found.setdefault(patients[case], []).append(values[metric])
-    return {patient: float(np.mean(values)) for patient, values in found.items()}
+    values = ((case, own[metric]) for pair in pairs for case, own in scores[pair].items())
+    return mean_by_patient(values, patients)

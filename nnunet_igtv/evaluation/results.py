@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from nnunet_igtv.evaluation.calibration import Reliability
-from nnunet_igtv.evaluation.comparison import Detection, Difference, Summary, compare, detection, summarise
+from nnunet_igtv.evaluation.comparison import (
+    Detection,
+    Difference,
+    Summary,
+    compare,
+    detection,
+    mean_by_patient,
+    summarise,
+)
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PairScores
 from nnunet_igtv.evaluation.statistics import Agreement, agreement, holm
@@ -72,12 +80,8 @@ class Results:
 
     def by_patient(self, model: str, metric: str) -> dict[int, float]:
         """Patient -> mean of the patient's cases, of those for which the metric is defined."""
-        found: dict[int, list[float]] = {}
-        for case, patient in self.patients.items():
-            value = self.scores[model][case][metric]
-            if math.isfinite(value):
-                found.setdefault(patient, []).append(value)
-        return {patient: float(np.mean(values)) for patient, values in found.items()}
+        values = ((case, self.scores[model][case][metric]) for case in self.cases)
+        return mean_by_patient(values, self.patients)
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, Summary]]:

@@ -19,15 +19,14 @@ def filled(points: np.ndarray, first: np.ndarray, shape: tuple[int, int]) -> np.
         first: column and row of the first pixel.
         shape: rows and columns of the result.
     """
-    inside = np.zeros(shape, bool)
     rows, columns = shape
-    if not inside.size:
-        return inside
+    if not rows * columns:
+        return np.zeros(shape, bool)
     start, end = points - first, np.roll(points, -1, axis=0) - first
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
     top = np.clip(np.ceil(low - NEAR[0]), 0, rows).astype(int)
     below = np.clip(np.floor(high + NEAR[0]) + 1, top, rows).astype(int)
-    edge, row = _ranges(top, below)
+    edge, row = ranges(top, below)
     (x0, y0), (x1, y1) = start[edge].T, end[edge].T
     rise = y1 - y0
     flat = np.abs(rise) < FLAT
@@ -36,22 +35,33 @@ def filled(points: np.ndarray, first: np.ndarray, shape: tuple[int, int]) -> np.
 
     is_crossed = (low[edge] <= row) & (row < high[edge])
     right_of = np.clip(np.ceil(crossing[is_crossed]), 0, columns).astype(int)
-    toggles = np.zeros((rows, columns + 1), np.int32)
-    np.add.at(toggles, (row[is_crossed], right_of), 1)
-    inside[:] = toggles[:, :-1].cumsum(1) % 2 == 1
+    inside = even_odd(row[is_crossed], right_of, shape)
 
     left = np.where(flat, np.minimum(x0, x1), crossing) - NEAR[1]
     right = np.where(flat, np.maximum(x0, x1), crossing) + NEAR[1]
     left = np.clip(np.ceil(left), 0, columns).astype(int)
     right = np.clip(np.floor(right) + 1, left, columns).astype(int)
-    near, column = _ranges(left, right)
+    near, column = ranges(left, right)
     pixels = np.unique(row[near] * columns + column)
     r, c = np.divmod(pixels, columns)
     inside[r, c] = points_in_poly(np.column_stack([c, r]) + first, points)
     return inside
 
 
-def _ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def even_odd(row: np.ndarray, right_of: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where an odd number of crossings is to the left.
+
+    Args:
+        row: of each crossing of an edge with a row's line.
+        right_of: the first column to the right of it, at most the number of columns.
+        shape: rows and columns of the result.
+    """
+    toggles = np.zeros((shape[0], shape[1] + 1), np.int32)
+    np.add.at(toggles, (row, right_of), 1)
+    return toggles[:, :-1].cumsum(1) % 2 == 1
+
+
+def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The whole numbers of each range, after each other, and which range each is of."""
     counts = stop - start
     number = np.repeat(np.arange(len(counts)), counts)

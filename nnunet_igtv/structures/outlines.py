@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nnunet_igtv.structures.fill import filled
+from nnunet_igtv.structures.fill import even_odd, filled, ranges
 
 Window = tuple[slice, slice]  # rows and columns of an image
 
@@ -130,14 +130,10 @@ class Outline:
         """Whether the points of a lattice (columns x, rows y, ascending) are inside, by the even-odd rule."""
         start, end = self.points, np.roll(self.points, -1, axis=0)
         first, last = np.sort(np.searchsorted(y, [start[:, 1], end[:, 1]]), axis=0)
-        crossed = last - first  # rows that each edge crosses
-        edge = np.repeat(np.arange(len(start)), crossed)
-        row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
+        edge, row = ranges(first, last)  # each edge with each row that it crosses
         (x0, y0), (x1, y1) = start[edge].T, end[edge].T
         crossing = x0 + (y[row] - y0) / (y1 - y0) * (x1 - x0)
-        toggles = np.zeros((len(y), len(x) + 1), np.int32)
-        np.add.at(toggles, (row, np.searchsorted(x, crossing)), 1)
-        return toggles[:, :-1].cumsum(1) % 2 == 1
+        return even_odd(row, np.searchsorted(x, crossing), (len(y), len(x)))
 
 
 def within(window: Window, part: Window) -> Window:

@@ -6,6 +6,7 @@ import numpy as np
 
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import transformed
 from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.registration import Joined, join
 
@@ -64,8 +65,7 @@ def moved(points: np.ndarray, series: Sequence[Series], joined: dict[str, Joined
         return points
     if len({s.frame_of_reference for s in series}) > 1:
         return points[:0]
-    back = np.linalg.inv(joined[series[0].uid].matrix)
-    return points @ back[:3, :3].T + back[:3, 3]
+    return transformed(points, np.linalg.inv(joined[series[0].uid].matrix))
 
 
 def unused_registrations(pet: Series, ct: Series, known: Known) -> tuple[str, ...]:

@@ -277,8 +277,7 @@ def _structure(roi: Roi, grid: Series | None) -> dict:
     else:
         try:
             drawn = rasterise([roi], grid.grid)
-            voxels = int(drawn.mask.sum())
-            found["volume_ml"] = round(voxels * float(np.prod(grid.grid.spacing)) / 1000, 3)
+            found["volume_ml"] = round(grid.grid.millilitres(drawn.mask.sum()), 3)
             found["notes"] = drawn.notes
         except IGTVError as error:
             found["problem"] = error.what

@@ -88,14 +88,18 @@ class Joined:
     @property
     def recorded(self) -> dict[str, object]:
         """What is kept of it in the record of a conversion."""
-        matrix = [[round(float(value), 9) for value in row] for row in self.matrix]
-        return {"type": self.type, "objects": self.objects, "pet_to_ct": matrix}
+        return {"type": self.type, "objects": self.objects, "pet_to_ct": recorded_matrix(self.matrix)}
 
     @property
     def how(self) -> str:
         return (
             f"{self.type} by {'a registration object' if self.objects == 1 else 'two registration objects'}"
         )
+
+
+def recorded_matrix(matrix: np.ndarray) -> list[list[float]]:
+    """A matrix as records hold it."""
+    return [[round(float(value), 9) for value in row] for row in matrix]
 
 
 def is_registration(header: Dataset) -> bool:

@@ -8,8 +8,9 @@ import pytest
 from pydicom.uid import generate_uid
 
 from nnunet_igtv import read_ct, read_pet
+from nnunet_igtv.dicom.phases import PERCENT
 from nnunet_igtv.dicom.series import group_series
-from nnunet_igtv.dicom.traits import phase
+from nnunet_igtv.dicom.traits import moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import structure_set
 from nnunet_igtv.studies.case_parts import choose_parts
@@ -452,6 +453,12 @@ def test_selectors(study, selector, taken):
     whole, end = others[1][0].SeriesInstanceUID, others[1][0].SeriesInstanceUID[-8:]
     for uid in (whole, f"uid:…{end}"):
         assert choose(study, *others, structure=False, ct=uid)[0] == "Gated, 50%"
+
+
+def phase(series):
+    """In per cent; None where it is not told in per cent."""
+    found = moment(series)
+    return found.value if found is not None and found.unit == PERCENT else None
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ The cases keep the grid of the PET, on which the lesions were drawn and to which
 """
 
 import csv
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import nifti
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
@@ -50,7 +49,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     if not items:
         raise IGTVError("the metadata table names no lung cancer patient of this folder", file=root)
     yield from items
-    yield from (error.but(file=os.path.relpath(str(error.file), root)) for error in closed)
+    yield from (error.but(file=relative(error.file or "", root)) for error in closed)
 
 
 def _load(study: Path, root: Path, may_be_empty: bool) -> Case:

@@ -9,14 +9,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.pet_channel import AIR_HU, pet_channel
-from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
+from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files
+from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
 from nnunet_igtv.settings import setting
@@ -46,14 +46,18 @@ class Options(ReadingOptions):
 
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
-    return collect_studies(folder, options, jobs, case_of)
+    return collect_studies(folder, find_files(folder), options, jobs, case_of)
 
 
 def collect_studies(
-    folder: Path, options: Options, jobs: int, make: Callable[[Study, Any], Case]
+    folder: Path,
+    found: tuple[list[Path], list[IGTVError]],
+    options: Options,
+    jobs: int,
+    make: Callable[[Study, Any], Case],
 ) -> Iterator[Item | IGTVError]:
-    """As `collect`, for any function (picklable) that makes a case of a study."""
-    files, closed = find_files(folder)
+    """As `collect`, of what `find_files` found, for any function (picklable) that makes a case of a study."""
+    files, closed = found
     entries = index(files, jobs)
     studies, loose = group_studies(entries, options.register)
     patients = {_patient(study) for study in studies}
@@ -73,7 +77,7 @@ def collect_studies(
         load = partial(load_study, study, options, folder, make)
         yield Item(study.key, _patient(study), path, load, secrets)
     for error in (*closed, *loose):
-        yield error.but(file=_relative(Path(error.file or ""), folder))
+        yield error.but(file=relative(error.file or "", folder))
 
 
 def _patient(study: StudyFiles) -> str:
@@ -110,7 +114,7 @@ def load_study(files: StudyFiles, options: Options, root: Path, make: Callable[[
             )
         return make(read_study(files.files), options)
     except IGTVError as error:
-        raise error.but(file=None if error.file is None else _relative(Path(error.file), root)) from error
+        raise error.but(file=None if error.file is None else relative(error.file, root)) from error
 
 
 def case_of(study: Study, options: Options) -> Case:
@@ -151,9 +155,7 @@ def case_of(study: Study, options: Options) -> Case:
             ],
             "notes": [*ct_read.notes, *pet.notes],
             "chosen": {"ct": parts.ct.why, "pet": parts.pet.why if parts.pet else None},
-            "volume_ml": round(
-                float(structure.mask.sum()) * float(np.prod(ct_series.grid.spacing)) / 1000, 3
-            ),
+            "volume_ml": round(ct_series.grid.millilitres(structure.mask.sum()), 3),
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
             "left_out": [
@@ -178,10 +180,6 @@ def case_of(study: Study, options: Options) -> Case:
             ),
         ),
     )
-
-
-def _relative(path: Path, root: Path) -> str:
-    return os.path.relpath(path, root) if path.is_absolute() == root.is_absolute() else path.name
 
 
 SOURCE = Source(

@@ -11,12 +11,15 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.pet_channel import AIR_HU, pet_channel
+from nnunet_igtv.dataset_conversion.motion_study import MIN_PHASES
+from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.dataset_conversion.phase_union import Label, refuse_other_frame, united
 from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import dicom_rt
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.files import find_files
+from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
@@ -47,15 +50,13 @@ class Options(dicom_rt.Options):
     channel: str = setting(
         AVERAGE, "what the CT channel shows: average, maximum, or a phase (50)", metavar="CHANNEL"
     )
-    min_phases: int | None = setting(
-        None, "how many phases must have images and a structure (default: all)", metavar="N"
-    )
+    min_phases: int | None = setting(None, MIN_PHASES, metavar="N")
 
 
 def collect(folder: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The studies under a folder, and the errors of unreadable files that belong to none."""
     has_place(options.structure)
-    return dicom_rt.collect_studies(folder, options, jobs, case_of)
+    return dicom_rt.collect_studies(folder, find_files(folder), options, jobs, case_of)
 
 
 def case_of(study: Study, options: Options) -> Case:
@@ -94,7 +95,7 @@ def case_of(study: Study, options: Options) -> Case:
         image, mask = pet.brought_here(image, outside=AIR_HU), pet.brought_here(mask, label=True)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError("the structure covers no voxel of the grid of the case")
-    used = [s for phase in breath.phases for s in [phase.series]] + [ct.series]
+    used = [*(phase.series for phase in breath.phases), ct.series]
     used += [pet.chosen.series] if pet.chosen else []
     provenance: dict[str, object] = {
         "structure": label.names,

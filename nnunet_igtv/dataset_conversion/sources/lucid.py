@@ -8,7 +8,6 @@ each folder that holds NIfTI files must hold one CT, one PET and one IGTV, told 
 file names.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
@@ -39,10 +38,10 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     files, closed = find_files(root)
     images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz"))]
     if not images:
-        yield from dicom_rt.collect_studies(root, options, jobs, case_of)
+        yield from dicom_rt.collect_studies(root, (files, closed), options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
-    yield from (error.but(file=os.path.relpath(str(error.file), root)) for error in closed)
+    yield from (error.but(file=relative(error.file or "", root)) for error in closed)
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
         try:

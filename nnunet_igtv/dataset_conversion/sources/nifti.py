@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.resampling import check_overlap, covered, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
+from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
 from nnunet_igtv.settings import setting
@@ -26,8 +27,6 @@ from nnunet_igtv.studies.plausibility import (
     remarks_on_pet,
     remarks_on_structure,
 )
-
-AIR_HU = -1024.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def load_triple(
         mask,
         provenance={
             "suv_rule": "SUVbw as given",
-            "volume_ml": round(float(chosen.sum()) * float(np.prod(label.GetSpacing())) / 1000, 3),
+            "volume_ml": round(Grid.of(label).millilitres(chosen.sum()), 3),
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
             "warnings": [
