@@ -20,6 +20,7 @@ TOLERANCE = 0.02  # voxels, at the corner that differs most
 # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
 MOST_LABELS = 200
 MOST_VOXELS = 2**32  # a whole-body CT of 1024 x 1024 x 4000
+PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")  # NIfTI or Analyze; ITK fills what is missing with zeros
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
@@ -157,6 +158,12 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
         reader.ReadImageInformation()
         if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
             raise IGTVError(f"not a 3D image of one channel (size {reader.GetSize()})", file=shown)
+        if path.name.lower().endswith(PAIRS):
+            raise IGTVError(
+                "header and voxels are in two files, whose length is not checked",
+                file=shown,
+                remedy="save the image as one file (.nii.gz)",
+            )
         if path.name.lower().endswith((".nii", ".nii.gz")):
             grid = Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
             return grid.image(nifti_voxels(path, shown))

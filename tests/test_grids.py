@@ -74,3 +74,10 @@ def test_what_is_no_3d_image_is_named(tmp_path):
     for name, message in (("text", "cannot be read"), ("flat", "not a 3D image"), ("absent", "no such file")):
         with pytest.raises(IGTVError, match=message):
             read_image(tmp_path / f"{name}.nii.gz")
+
+
+def test_an_image_in_two_files_is_refused(tmp_path):
+    sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkUInt8), str(tmp_path / "mask.hdr"))
+    for ending in (".hdr", ".img"):
+        with pytest.raises(IGTVError, match="two files"):
+            read_image(tmp_path / f"mask{ending}")

@@ -11,6 +11,7 @@ DatasetXXX.lock                            held by the one conversion that may w
 
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ class RawDataset:
         dry_run: bool = False,
     ) -> None:
         self.spec, self.source, self.options, self.split = spec, source, options, split
-        self.append, self.dry_run, self.input = append, dry_run, str(source_input.resolve())
+        self.append, self.dry_run, self.input = append, dry_run, os.path.realpath(source_input)
         self.to_do: str | None = None  # what the user still has to do after a conversion
         self.root = nnunet_folder("nnUNet_raw")
         self.folder = self.root / spec.folder_name
@@ -234,7 +235,7 @@ class RawDataset:
                     self.source,
                     item.patient,
                     self.input,
-                    str(item.path.resolve()),
+                    os.path.realpath(item.path),
                     item.fold,
                 )
             rows.append((known, item))

@@ -40,10 +40,9 @@ def find_files(folder: str | Path) -> tuple[list[Path], list[IGTVError]]:
             try:
                 if stat.S_ISREG(path.stat().st_mode):
                     files.append(path)
-            except FileNotFoundError:  # a link to nowhere
-                continue
-            except OSError as error:
-                refused.append(error)
+            except OSError as error:  # also a link to nowhere, such as to a file that was not downloaded
+                if not path.name.startswith("."):  # programs keep locks in hidden links
+                    refused.append(error)
     closed = {str(error.filename): error for error in refused}
     return sorted(files), [
         IGTVError(

@@ -1,5 +1,6 @@
 """A foreign checkpoint becomes one for `nnUNetv2_train -pretrained_weights`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def import_weights(
     """
     if preset not in (None, *PRESETS):
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    if output.resolve() == source.resolve():
+    if os.path.realpath(output) == os.path.realpath(source):
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
     refuse_existing(output, overwrite)
     if classes is not None and classes < 2:

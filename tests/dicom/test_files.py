@@ -47,3 +47,23 @@ def test_a_batch_names_it_and_takes_the_other_studies(cohort, closed):
     assert len(found) == 2
     unreadable = inspect(cohort[0])["unreadable"]
     assert [entry["reason"] for entry in unreadable] == ["cannot be read (Permission denied)"]
+
+
+def test_a_link_to_nowhere_is_an_error_and_a_hidden_one_is_none(tmp_path):
+    (tmp_path / "here.dcm").write_bytes(b"a file")
+    (tmp_path / "elsewhere.dcm").symlink_to("not downloaded")
+    (tmp_path / "loop.dcm").symlink_to("loop.dcm")
+    (tmp_path / ".#lock").symlink_to("somebody@host:17")
+    files, errors = find_files(tmp_path)
+    assert [file.name for file in files] == ["here.dcm"]
+    assert [os.path.basename(error.file) for error in errors] == ["elsewhere.dcm", "loop.dcm"]
+
+
+def test_a_study_with_a_link_to_nowhere_is_not_converted_without_that_file(tmp_path):
+    (study,) = write_cohort("igtv", 1, 3, 32, 8, tmp_path)
+    last = sorted((study / "CT").iterdir())[-1]
+    last.unlink()
+    last.symlink_to("not downloaded")
+    [item] = dicom_rt.collect(tmp_path, dicom_rt.Options(structure="IGTV"))
+    with pytest.raises(IGTVError, match="No such file"):
+        item.load()

@@ -58,7 +58,12 @@ def collect_studies(
 ) -> Iterator[Item | IGTVError]:
     """As `collect`, of what `find_files` found, for any function (picklable) that makes a case of a study."""
     files, closed = found
-    entries = index(files, jobs)
+    # a link to nowhere is a file that its study lacks
+    absent = [
+        Entry(Path(str(error.file)), error=error) for error in closed if os.path.islink(str(error.file))
+    ]
+    closed = [error for error in closed if not os.path.islink(str(error.file))]
+    entries = [*index(files, jobs), *absent]
     studies, loose = group_studies(entries, options.register)
     patients = {_patient(study) for study in studies}
     if options.weight_kg is not None and len(patients) > 1:

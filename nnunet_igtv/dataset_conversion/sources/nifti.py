@@ -5,6 +5,7 @@ fold), fold (optional: train or val). Other columns are ignored.
 """
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +62,7 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
             raise IGTVError(f"line {number}: an empty path, or one that no file can have", file=table)
         ct, pet, label = (table.parent / path for path in paths)
         load = partial(load_triple, ct, pet, label, options, table.parent)
-        key = str(ct.resolve())
+        key = os.path.realpath(ct)
         items.append(Item(key, patient or key, ct, load, frozenset({patient} - {""}), fold))
     if len({i.key for i in items}) < len(items):
         raise IGTVError("the CSV manifest names a CT twice", file=table)
