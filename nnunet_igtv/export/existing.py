@@ -31,8 +31,8 @@ def read_existing(file: str | Path, ct: Dataset, name: str) -> Dataset:
         name: of the structure that will be added.
 
     Raises:
-        IGTVError: no RTSTRUCT, damaged, of another patient, study or frame of reference than the CT, or with
-            a structure of this name.
+        IGTVError: no RTSTRUCT, damaged, of another patient or frame of reference, of another study
+            without naming the CT's series, or with a structure of this name.
     """
     file = Path(file)
     if not file.is_file():
@@ -51,7 +51,9 @@ def read_existing(file: str | Path, ct: Dataset, name: str) -> Dataset:
         _keep_contour_data(carried)
     except Exception as error:  # pydicom raises whatever the damage leads to
         raise _not_extendable("the structure set to extend is damaged", file) from error
-    if any(text(header, keyword) != text(ct, keyword) for keyword in ("PatientID", "StudyInstanceUID")):
+    is_filed_with_it = text(header, "StudyInstanceUID") == text(ct, "StudyInstanceUID")
+    is_drawn_on_it = text(ct, "SeriesInstanceUID") in references(header)[1]  # some systems file it elsewhere
+    if text(header, "PatientID") != text(ct, "PatientID") or not (is_filed_with_it or is_drawn_on_it):
         raise _not_extendable(
             "the structure set to extend belongs to another patient or study than the CT", file
         )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
-from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.attributes import values_of
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 
@@ -46,7 +46,7 @@ def referenced_images(ct: Series) -> list[ReferencedImage]:
         IGTVError: the series lacks an identifier, so that nothing can refer to it.
     """
     for header, file in zip(ct.headers, ct.files, strict=True):
-        missing = [name for keyword, name in _NEEDED.items() if not text(header, keyword)]
+        missing = [name for keyword, name in _NEEDED.items() if len(values_of(header, keyword)) != 1]
         if missing:
             raise IGTVError(
                 f"the CT has no {', no '.join(missing)}: contours cannot refer to it",

@@ -52,19 +52,20 @@ def test_pseudonymised_ct(attributes, ring, upright, write_ct, read_independentl
 
 
 @pytest.mark.parametrize(
-    ("keyword", "named"),
+    ("keyword", "named", "value"),
     [
-        ("FrameOfReferenceUID", "no frame of reference"),
-        ("StudyInstanceUID", "no Study Instance UID"),
-        ("SeriesInstanceUID", "no Series Instance UID"),
-        ("SOPInstanceUID", "no SOP Instance UID"),
+        ("FrameOfReferenceUID", "no frame of reference", None),
+        ("StudyInstanceUID", "no Study Instance UID", None),
+        ("SeriesInstanceUID", "no Series Instance UID", None),
+        ("SeriesInstanceUID", "no Series Instance UID", ["1.2", "1.3"]),
+        ("SOPInstanceUID", "no SOP Instance UID", None),
     ],
 )
-def test_ct_that_nothing_can_refer_to(keyword, named, ring, upright, write_ct, tmp_path):
+def test_ct_that_nothing_can_refer_to(keyword, named, value, ring, upright, write_ct, tmp_path):
     ct = write_ct(tmp_path / "ct", upright)
     for path in ct.iterdir():
         image = dcmread(path)
-        delattr(image, keyword)
+        setattr(image, keyword, value)
         image.save_as(path)
     (series,) = find_series(ct, "CT")
     for write in WRITERS:

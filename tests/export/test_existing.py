@@ -320,8 +320,20 @@ def test_structure_sets_of_other_images_are_refused(plan, ring, upright, write_c
             roi.ReferencedFrameOfReferenceUID = "1.2.3"
 
     refused("another frame of reference", another_frame)
-    refused("another patient or study", lambda planned: setattr(planned, "StudyInstanceUID", "1.2.3"))
+
+    def another_study(planned):
+        planned.StudyInstanceUID = "1.2.3"
+        series = planned.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+        series.RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.4"
+
+    refused("another patient or study", another_study)
     refused("is no RTSTRUCT", lambda planned: setattr(planned, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"))
+
+
+def test_a_set_that_is_filed_in_another_study_and_names_the_ct_is_extended(plan, box):
+    old, new = plan(box, lambda planned: setattr(planned, "StudyInstanceUID", "1.2.3"))
+    carries_on(old, new)
+    assert new.StudyInstanceUID != "1.2.3"
 
 
 def test_names_that_are_taken(plan, box):
