@@ -28,7 +28,7 @@ def polygons(kind, rng):
 )
 def test_the_pixels_are_those_of_scikit_image(kind):
     rng = np.random.default_rng(7)
-    for _ in range(150):
+    for _ in range(40):
         points, first, shape = polygons(kind, rng), rng.integers(0, 6, 2), tuple(rng.integers(1, 30, 2))
         expected = np.zeros((first[1] + shape[0], first[0] + shape[1]), bool)
         expected[polygon(points[:, 1], points[:, 0], expected.shape)] = True
