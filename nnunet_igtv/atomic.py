@@ -4,9 +4,10 @@ What is renamed into place is on the disk first, and the folder that names it af
 leaves the old file or the new one.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,42 +31,101 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def written_once(path: str | Path) -> Iterator[Path]:
+def written_once(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """As `written_whole`, for a name that is free, or whose file the user wants replaced: see `is_free`.
 
     A run that is killed when the file has its name already leaves a journal, so that the next run finds the
-    name free.
+    name free. Of two runs that write it at the same time, the second waits, and finds the name taken.
+
+    Raises IGTVError where the name is taken by now.
     """
-    path = Path(path)
-    journal = _journal(path)
-    with placed(journal):
-        unfinished = _unfinished(path)
-        unfinished.unlink(missing_ok=True)
-        try:
-            yield unfinished
-            place({unfinished: path}, journal)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with written_together([Path(path)], overwrite) as (unfinished,):
+        yield unfinished
 
 
-def refuse_existing(output: Path, overwrite: bool = False) -> None:
+@contextmanager
+def written_together(paths: Sequence[Path], overwrite: bool = False) -> Iterator[list[Path]]:
+    """As `written_once`, for several files of one folder, which appear together. The folder is made."""
+    folder, journal = paths[0].parent, _journal(paths[0])
+    unfinished = [_unfinished(path) for path in paths]
+    with made(folder), locked(folder):
+        withdraw(journal)
+        refuse_taken(*paths, overwrite=overwrite)
+        with placed(journal):
+            try:
+                for each in unfinished:
+                    each.unlink(missing_ok=True)
+                yield unfinished
+                place(dict(zip(unfinished, paths, strict=True)), journal)
+            finally:
+                for each in unfinished:
+                    each.unlink(missing_ok=True)
+
+
+def refuse_existing(*outputs: Path, overwrite: bool = False) -> None:
     """Every command refuses an output that exists, before it computes, unless `overwrite` is given.
+
+    Args:
+        outputs: files that are written together, in that order, or a single one.
 
     Raises IGTVError for a file or folder of this name; what a killed run had placed there is none.
     """
-    if not is_free(output) and not overwrite:
-        raise IGTVError(
-            "the output exists already",
-            file=output,
-            remedy="choose another name, or overwrite it",
-            settings=["output", "overwrite"],
-        )
+    is_free(outputs[0])
+    refuse_taken(*outputs, overwrite=overwrite)
+
+
+def refuse_taken(*outputs: Path, overwrite: bool) -> None:
+    """As `refuse_existing`, for a process that has the lock on the folder."""
+    for output in outputs:
+        if output.exists() and not overwrite:
+            raise IGTVError(
+                "the output exists already",
+                file=output,
+                remedy="choose another name, or overwrite it",
+                settings=["output", "overwrite"],
+            )
 
 
 def is_free(path: Path) -> bool:
-    """Whether no file has this name; one that a killed run had placed under it is removed first."""
-    withdraw(_journal(path))
+    """Whether no file has this name; one that a killed run had placed under it is removed first, with those
+    that it had placed together with it."""
+    if _journal(path).exists():
+        with locked(path.parent):  # by the end of a run that is placing files, its journal is gone
+            withdraw(_journal(path))
     return not path.exists()
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """The folder and its parents are there in here; on an exception those that were not before are gone."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # not empty: another process uses it
+                each.rmdir()
+        raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process (and thread) at a time is in here with the same folder; others wait. It must exist.
+
+    The lock leaves no file, and ends with the process. A folder that cannot be listed has none.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        yield
+        return
+    try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """The one error that users of this package meet: what is wrong, where, and what to do about it."""
 
+import errno
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # too many open files, no memory
 
 
 class IGTVError(Exception):
@@ -70,3 +73,18 @@ class IGTVError(Exception):
     def __reduce__(self) -> tuple:
         """Errors cross process boundaries whole."""
         return partial(IGTVError, **vars(self)), ()
+
+
+def blamed(error: Exception, damaged: IGTVError) -> IGTVError:
+    """What a file that could not be read is blamed for: `damaged`, unless the system refused to read it.
+
+    Raises `error` itself where it is this process that the system refuses: no file could be read then.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return damaged
+    if error.errno in OF_THE_PROCESS:
+        raise error
+    return damaged.but(
+        what=f"cannot be read ({error.strerror})",
+        remedy="check that it is there, and that you may read it",
+    )

@@ -11,10 +11,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from nnunet_igtv.atomic import place, placed, withdraw
+from nnunet_igtv.atomic import locked, made, place, placed, refuse_taken, withdraw
 from nnunet_igtv.errors import IGTVError
 
 FOLDER, JOURNAL = ".unfinished", ".unfinished.journal"
@@ -25,12 +25,15 @@ def clear(output: Path) -> None:
 
     Raises IGTVError where the process that works there is running.
     """
-    if not (output / FOLDER).is_dir():
-        withdraw(output / JOURNAL)
+    if not output.is_dir():
         return
-    with _held(output / FOLDER):
-        withdraw(output / JOURNAL)
-        shutil.rmtree(output / FOLDER)
+    with locked(output):
+        if not (output / FOLDER).is_dir():
+            withdraw(output / JOURNAL)
+            return
+        with held(output / FOLDER):
+            withdraw(output / JOURNAL)
+            shutil.rmtree(output / FOLDER)
 
 
 @contextmanager
@@ -40,26 +43,35 @@ def workspace(output: Path) -> Iterator[Path]:
     Each has a new name: a program that outlived a killed run, and still writes, does not reach it.
     """
     folder = output / FOLDER
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        with _held(folder), placed(output / JOURNAL):
-            try:
-                yield Path(tempfile.mkdtemp(dir=folder))
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        if not any(output.iterdir()):
-            output.rmdir()
+    with made(output):
+        folder.mkdir(mode=0o700)
+        try:
+            with held(folder), ExitStack() as ending, placed(output / JOURNAL):
+                try:
+                    yield Path(tempfile.mkdtemp(dir=folder))
+                finally:
+                    # without the folder, the journal would be that of a killed run
+                    ending.enter_context(locked(output))
+                    shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not any(output.iterdir()):
+                output.rmdir()
 
 
-def finish(files: Sequence[Path], output: Path) -> None:
-    """Move finished files of a workspace to names in the output folder that are free."""
-    place({file: output / file.name for file in files}, output / JOURNAL)
+def finish(files: Sequence[Path], output: Path, overwrite: bool = False) -> None:
+    """Move finished files of a workspace to the output folder.
+
+    Raises IGTVError where one of the names is taken by now, unless `overwrite` is given.
+    """
+    targets = {file: output / file.name for file in files}
+    with locked(output):
+        refuse_taken(*targets.values(), overwrite=overwrite)
+        place(targets, output / JOURNAL)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """A lock on a folder, which ends with the process. Raises IGTVError where another process has it."""
+def held(folder: Path) -> Iterator[None]:
+    """A folder in which one process works. Raises IGTVError where another process does."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # not every file system has locks

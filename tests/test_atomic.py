@@ -1,9 +1,12 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from nnunet_igtv.atomic import is_free, place, write_text, written_whole
+from nnunet_igtv import atomic
+from nnunet_igtv.atomic import is_free, place, write_text, written_once, written_together, written_whole
+from nnunet_igtv.errors import IGTVError
 
 
 def test_a_file_takes_its_place_when_it_is_complete_and_leaves_nothing_beside(tmp_path):
@@ -58,3 +61,63 @@ def test_a_journal_gives_away_the_files_that_it_placed_and_no_others(tmp_path):
     journal.write_text("damaged")
     assert not is_free(output)
     assert list(tmp_path.iterdir()) == [output]
+
+
+def write(path, text, overwrite=False):
+    with written_once(path, overwrite) as unfinished:
+        unfinished.write_text(text)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_that_write_one_file_the_second_waits_and_finds_it_there(tmp_path, overwrite):
+    path = tmp_path / "new" / "file"
+    with ThreadPoolExecutor(1) as other:
+        with written_once(path) as unfinished:
+            unfinished.write_text("first")
+            second = other.submit(write, path, "second", overwrite)
+            assert not wait([second], 0.2).done
+            assert unfinished.read_text() == "first"
+        if overwrite:
+            second.result()
+        else:
+            with pytest.raises(IGTVError, match="exists already"):
+                second.result()
+    assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [
+        ("file", "second" if overwrite else "first")
+    ]
+
+
+def test_a_file_that_is_being_placed_is_not_taken_for_a_killed_runs(tmp_path, monkeypatch):
+    path, asked = tmp_path / "file", []
+    rename = atomic.replace
+    with ThreadPoolExecutor(1) as other:
+
+        def renamed(unfinished, target):
+            rename(unfinished, target)
+            if target == path:  # it has its name, and its journal is there
+                asked.append(other.submit(is_free, path))
+                assert not wait(asked, 0.2).done
+
+        monkeypatch.setattr(atomic, "replace", renamed)
+        write(path, "mine")
+        assert asked[0].result() is False
+    assert path.read_text() == "mine"
+
+
+def write_together(paths, texts, failure=None):
+    with written_together(paths) as unfinished:
+        for each, text in zip(unfinished, texts, strict=False):
+            each.write_text(text)
+        if failure:
+            raise failure
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt, None])
+def test_files_that_are_written_together_appear_together_or_not_at_all(tmp_path, failure):
+    paths = [tmp_path / "new" / "deep" / name for name in "ab"]
+    with pytest.raises(failure or FileNotFoundError):  # of the last, one is not there at the end
+        write_together(paths, "xy" if failure else "x", failure)
+    assert list(tmp_path.iterdir()) == []  # the folders are gone, too
+    write_together(paths, "xy")
+    assert [path.read_text() for path in paths] == ["x", "y"]
+    assert sorted(paths[0].parent.iterdir()) == paths

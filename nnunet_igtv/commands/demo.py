@@ -23,6 +23,7 @@ from nnunet_igtv.commands.steps import Runner, Step
 from nnunet_igtv.environment import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+from nnunet_igtv.workspace import held
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 NAMES = {GTV: "PhantomGTV", IGTV: "PhantomIGTV"}
@@ -165,7 +166,9 @@ class Demo:
         preparation = list(self.preparation())
         trainings = [list(self.transferred()), list(self.from_scratch())]
         total = len(preparation) + sum(map(len, trainings)) + self.size.test_patients
-        with Runner(self.output / "logs", self.environment, total) as runner:
+        logs = self.output / "logs"
+        logs.mkdir(exist_ok=True)
+        with held(logs), Runner(logs, self.environment, total) as runner:
             runner.run(preparation)
             self.set_patch()
             runner.run(*trainings)

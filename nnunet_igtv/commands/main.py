@@ -7,6 +7,7 @@ Exit statuses: 0 done, 1 refused or failed, 2 not understood, 130 interrupted, 1
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -32,6 +33,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict-dicom": ("predict_dicom", "contour one DICOM study: study in, RTSTRUCT out"),
     "evaluate": ("evaluate", "score predictions per case and per slice position"),
     "demo": ("demo", "run the whole pipeline at small size on phantoms"),
+}
+REMEDY = "check the path, the permission to read or write there, and the space on the disk"
+REMEDIES = {
+    errno.EMFILE: "allow this process more open files (ulimit -n)",
+    errno.ENFILE: "end other programs: the whole system has no more open files to give",
+    errno.ENAMETOOLONG: "choose shorter names of files and folders",
 }
 
 
@@ -61,17 +68,33 @@ def main(argv: list[str] | None = None) -> int:
         say(f"{command}: interrupted; run the same command again to continue", error=True)
         return 130
     except BrokenPipeError:  # `nnunet-igtv … | head`
-        # whatever Python flushes at its exit goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return 141
     except OSError as error:
-        where = f" [{error.filename}]" if error.filename is not None else ""
-        remedy = "check the path, the permission to read or write there, and the space on the disk"
-        say(f"{command}: {error.strerror or error}{where}. Remedy: {remedy}", error=True)
-        return 1
+        return _failed(command, error)
+    except ImportError as error:  # of a library: the system's loader gives its reasons in words only
+        if os.strerror(errno.EMFILE) not in str(error):
+            raise
+        return _failed(command, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
     except MemoryError:
         say(f"{command}: out of memory. Remedy: use a machine with more, or smaller input", error=True)
         return 1
+
+
+def _failed(command: str, error: OSError) -> int:
+    where = f" [{error.filename}]" if error.filename is not None else ""
+    remedy = REMEDIES.get(error.errno or 0, REMEDY)
+    say(f"{command}: {error.strerror or error}{where}. Remedy: {remedy}", error=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # it is the output that cannot be written
+        _print_no_more()
+    return 1
+
+
+def _print_no_more() -> None:
+    """Whatever Python flushes at its exit goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(argv: list[str]) -> int:

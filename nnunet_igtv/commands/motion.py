@@ -30,15 +30,16 @@ def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.dicom.quiet import quiet
 
     base = arguments.output / "motion" if arguments.output else None
-    for file in motion_files(base) if base else ():
-        refuse_existing(file, arguments.overwrite)
+    if base:
+        refuse_existing(*motion_files(base), overwrite=arguments.overwrite)
     with quiet():
         report, notes = motion_of(arguments.input, options_of(arguments, MotionOptions))
     say(_text(report))
     for note in notes:
         say(note, error=True)
     if base:
-        for file in write_motion(report, base, "motion"):
+        write_motion(report, base, "motion", arguments.overwrite)
+        for file in motion_files(base):
             say(f"written: {file}")
     return 0
 

@@ -63,6 +63,7 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from nnunet_igtv.atomic import refuse_existing
     from nnunet_igtv.dicom.quiet import quiet
     from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
     from nnunet_igtv.export.files import refuse_other
@@ -70,10 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
     from nnunet_igtv.workspace import clear, finish, workspace
 
     options = options_of(arguments, ReadingOptions)
-    names = [RTSTRUCT, SEG] if arguments.seg else [RTSTRUCT]
+    names, overwrite = [RTSTRUCT, SEG] if arguments.seg else [RTSTRUCT], arguments.overwrite
     clear(arguments.output)
     for name in names:
-        refuse_other(arguments.output / name, Path(name).stem, arguments.overwrite)
+        refuse_other(arguments.output / name, Path(name).stem, overwrite)
+    if options.register:
+        refuse_existing(arguments.output / PICTURE, overwrite=overwrite)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
     model = Model.find(
@@ -103,14 +106,14 @@ def run(arguments: argparse.Namespace) -> int:
                 workspace=folder,
                 tell=lambda note: say(f"note: {note}"),
             )
-            if found.picture is not None:
-                (folder / PICTURE).write_bytes(found.picture)
-                names.append(PICTURE)
             with _kept_if_not_written(mask_file(folder, model), arguments.output):
+                if found.picture is not None:
+                    (folder / PICTURE).write_bytes(found.picture)
+                    names.append(PICTURE)
                 write_rtstruct(found.mask, drawn_on, folder / RTSTRUCT, structure, extend=arguments.extend)
                 if arguments.seg:
                     write_seg(found.mask, drawn_on, folder / SEG, structure)
-                finish([folder / name for name in names], arguments.output)
+                finish([folder / name for name in names], arguments.output, overwrite)
     for name in names:
         say(arguments.output / name)
     return 0

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nnunet_igtv.atomic import write_text, written_whole
+from nnunet_igtv.atomic import written_together
 from nnunet_igtv.dataset_conversion.motion import AXES
 
 FOLDER = "motion"  # in a raw dataset: motion/CASE.json, motion/CASE.png
@@ -18,20 +18,20 @@ def motion_files(base: Path) -> tuple[Path, Path]:
     return base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.png")
 
 
-def write_motion(report: dict[str, Any], base: Path, title: str) -> list[Path]:
-    """Write base.json and base.png, each whole; an older pair is replaced.
+def write_motion(report: dict[str, Any], base: Path, title: str, overwrite: bool = False) -> None:
+    """Write base.json and base.png, both whole or none.
 
     Args:
         report: by `motion_report`.
         base: the files' path without an ending.
         title: what the picture is called: a case, not a patient.
+        overwrite: replace an older pair.
+
+    Raises IGTVError where one of the names is taken.
     """
-    base.parent.mkdir(parents=True, exist_ok=True)
-    text, picture = motion_files(base)
-    write_text(text, json.dumps(report, indent=1) + "\n")
-    with written_whole(picture) as unfinished:
-        _draw(report, unfinished, title)
-    return [text, picture]
+    with written_together(motion_files(base), overwrite) as (text, picture):
+        text.write_text(json.dumps(report, indent=1) + "\n")
+        _draw(report, picture, title)
 
 
 def _draw(report: dict[str, Any], file: Path, title: str) -> None:

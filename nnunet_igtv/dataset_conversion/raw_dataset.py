@@ -32,6 +32,7 @@ from nnunet_igtv.dataset_conversion.record import Record, Row
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
 from nnunet_igtv.dataset_conversion.workers import Outcome, make_cases
+from nnunet_igtv.dicom.identity import redact, without_secrets
 from nnunet_igtv.environment import nnunet_folder
 from nnunet_igtv.errors import IGTVError
 
@@ -240,11 +241,13 @@ class RawDataset:
                 )
             rows.append((known, item))
         if not self.dry_run:
-            options = self.record.values.get("options", {}) | {self.source: self.options}
+            everybody = frozenset().union(*(item.unrecorded for item in items))
+            shown = without_secrets(self.options, everybody)
             for name, value in (
                 ("values", self.spec.values),
                 ("label", self.spec.label),
-                ("options", options),
+                ("options", self.record.values.get("options", {}) | {self.source: self.options}),
+                ("shown", self.record.values.get("shown", {}) | {self.source: shown}),
             ):
                 self.record.set(name, value)
             self.record.put(*(row for row, _ in rows))
@@ -253,7 +256,9 @@ class RawDataset:
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
         row.identity, row.provenance, row.sizes = outcome.identity, outcome.provenance, outcome.sizes
-        row.status, row.message = ("failed", str(outcome.error)) if outcome.error else ("converted", "")
+        row.status, row.message = "converted", ""
+        if outcome.error:
+            row.status, row.message = "failed", redact(str(outcome.error), outcome.item.unrecorded)
         self.record.put(row)
 
     # -------------------------------------------------------------------------------------------------- files
@@ -274,7 +279,7 @@ class RawDataset:
             "package": f"nnunet-igtv {__version__}",
             "values": self.spec.values,
             "label": self.spec.label,
-            "options": self.record.values["options"],
+            "options": self.record.values["options"] | self.record.values.get("shown", {}),
             "cases": {r.case: {"split": r.split, "source": r.source} | r.provenance for r in done},
         }
         text = json.dumps(record, indent=1, sort_keys=True)
@@ -308,7 +313,7 @@ class RawDataset:
 def _write(folder: Path, split: str, name: str, case: Case) -> list[int]:
     """Write the files of a case, a report of its motion first; runs in a worker process."""
     if isinstance(motion := case.provenance.get("motion"), dict):
-        write_motion(motion, folder / MOTION / name, name)
+        write_motion(motion, folder / MOTION / name, name, overwrite=True)
     for kind, picture in case.pictures.items():
         (folder / kind).mkdir(parents=True, exist_ok=True)
         with written_whole(folder / kind / f"{name}.png") as unfinished:

@@ -8,6 +8,8 @@ from typing import Any
 
 from nnunet_igtv.channels import CT_PET, Channel
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dicom.dates import Date
+from nnunet_igtv.dicom.identity import Secret
 from nnunet_igtv.errors import IGTVError
 
 
@@ -19,7 +21,8 @@ class Item:
         key: what the study is called in every run.
         patient: cases of one patient stay in one fold.
         path: the folder or file where it was found.
-        secrets: strings that must not appear in messages (patient's name and id).
+        secrets: what must not appear in messages: the patient's names, ids and birth.
+        dates: of examinations, which must not appear in records: people may look for them in a message.
         fold: "train" or "val" where the source comes with a split.
     """
 
@@ -27,8 +30,14 @@ class Item:
     patient: str
     path: Path
     load: Callable[[], Case]
-    secrets: frozenset[str] = frozenset()
+    secrets: frozenset[Secret] = frozenset()
     fold: str = ""
+    dates: frozenset[Date] = frozenset()
+
+    @property
+    def unrecorded(self) -> frozenset[Secret]:
+        """What records must not hold."""
+        return self.secrets | self.dates
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def make_case(item: Item, name: str, write: Write) -> Outcome:
     return Outcome(
         item,
         name,
-        without_secrets(case.provenance, item.secrets),
+        without_secrets(case.provenance, item.unrecorded),
         case.identity,
         tuple(redact(line, item.secrets) for line in case.summary),
         sizes,

@@ -9,7 +9,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.quiet import quiet
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import OF_THE_PROCESS, IGTVError, blamed
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -43,6 +43,8 @@ def find_files(folder: str | Path) -> tuple[list[Path], list[IGTVError]]:
             except OSError as error:  # also a link to nowhere, such as to a file that was not downloaded
                 if not path.name.startswith("."):  # programs keep locks in hidden links
                     refused.append(error)
+    if failure := next((each for each in refused if each.errno in OF_THE_PROCESS), None):
+        raise failure
     closed = {str(error.filename): error for error in refused}
     return sorted(files), [
         IGTVError(
@@ -77,11 +79,12 @@ def read_header(path: Path) -> Dataset | None:
                 return None
             raise ValueError("no SOP Class UID")
     except Exception as error:  # pydicom raises whatever the damage leads to
-        raise IGTVError(
+        damaged = IGTVError(
             f"unreadable DICOM file ({type(error).__name__})",
             file=path,
             remedy="export the study again, or take this file out of the folder",
-        ) from error
+        )
+        raise blamed(error, damaged) from error
 
 
 def _is_cut(element: DataElement | RawDataElement | None) -> bool:

@@ -18,7 +18,7 @@ from nnunet_igtv.dicom import streams
 from nnunet_igtv.dicom.attributes import integer, is_absent, number, text
 from nnunet_igtv.dicom.padding import Padding, at_the_border, padding_of
 from nnunet_igtv.dicom.quiet import quiet
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 
 CALIBRATED = ("CT", "PT")  # their values have a unit, by Rescale Slope and Intercept (type 1)
 AIR_HU = -1024.0
@@ -161,8 +161,9 @@ def _decode(path: Path) -> tuple[np.ndarray, bool]:
                 return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True
     except Exception as error:  # whatever the damage leads to
         reason = (str(error).splitlines() or [""])[0]
-        raise IGTVError(
+        damaged = IGTVError(
             f"pixel data cannot be read ({type(error).__name__}: {reason})",
             file=path,
             remedy="export the series again (uncompressed, if it is compressed)",
-        ) from error
+        )
+        raise blamed(error, damaged) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.evaluation.boxes import box_of, voxels
 
 BINS = 10
@@ -85,7 +85,8 @@ def read_probability(mask: Path, case: str, shape: tuple[int, ...]) -> tuple[np.
         with np.load(file, allow_pickle=False) as content:
             classes = content["probabilities"].astype(np.float32)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise IGTVError("the probabilities cannot be read", case=case, file=file, remedy=remedy) from error
+        damaged = IGTVError("the probabilities cannot be read", case=case, file=file, remedy=remedy)
+        raise blamed(error, damaged) from error
     if classes.ndim != 4 or classes.shape[1:] != shape:
         raise IGTVError(
             f"the probabilities have the shape {classes.shape} instead of classes and {shape}",

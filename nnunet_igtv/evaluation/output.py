@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
-from nnunet_igtv.atomic import written_whole
+from nnunet_igtv.atomic import locked, made, written_whole
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.cases import Case
 
@@ -40,14 +40,17 @@ def refuse_another(output: Path, inputs: str) -> None:
         )
 
 
-def write_all(output: Path, files: Mapping[str, str]) -> None:
+def write_all(output: Path, files: Mapping[str, str], inputs: str, overwrite: bool) -> None:
     """Write all files or none, and never leave a new one among those of an earlier evaluation.
 
     metrics.json is the last to go and the first to appear, so that an evaluation that was killed here is
-    recognised as the same.
+    recognised as the same. Of two evaluations that end at the same time, the second waits.
+
+    Raises IGTVError where the folder holds another evaluation by now, unless `overwrite` is given.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as renamed_on_exit:  # the last first
+    with made(output), locked(output), ExitStack() as renamed_on_exit:  # the last first
+        if not overwrite:
+            refuse_another(output, inputs)
         for name, text in reversed(list(files.items())):
             unfinished = renamed_on_exit.enter_context(written_whole(output / name))
             unfinished.write_text(text, encoding="utf-8", newline="")

@@ -1,10 +1,10 @@
 """Which cases are of one patient: intervals and tests are over patients, not over cases that go together."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.tables import read_table
 
 COLUMNS = ("case", "patient")
 
@@ -19,17 +19,12 @@ def read_patients(file: Path, cases: Sequence[str]) -> dict[str, int]:
         IGTVError: the file cannot be read or lacks a column or a case, or has a case twice.
     """
     remedy = "pass a CSV file with a row for each case"
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            table = csv.DictReader(stream)
-            rows, columns = list(table), table.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise IGTVError(f"the patients cannot be read ({type(error).__name__})", file=file) from error
+    columns, rows = read_table(file, "the table of patients")
     if lacking := [column for column in COLUMNS if column not in columns]:
         raise IGTVError(f"the table of patients has no column {lacking[0]!r}", file=file, remedy=remedy)
     names: dict[str, str] = {}
     for row in rows:
-        case, patient = (row[column] or "" for column in COLUMNS)
+        case, patient = (row[column] for column in COLUMNS)
         if case and names.setdefault(case, patient) != patient:
             raise IGTVError("the table of patients names two patients", case=case, file=file)
     for case in cases:
@@ -42,11 +37,7 @@ def read_patients(file: Path, cases: Sequence[str]) -> dict[str, int]:
 
 
 def manifest_of(truth: Path) -> Path | None:
-    """The manifest that our conversion left with the dataset of a folder of labels, where it can be read."""
+    """The manifest that our conversion left with the dataset of a folder of labels; None without one."""
     dataset = truth.absolute().parent
     manifest = dataset.with_name(f"{dataset.name}_manifest.csv")
-    try:
-        manifest.open("rb").close()
-    except OSError:
-        return None
-    return manifest
+    return manifest if manifest.is_file() else None

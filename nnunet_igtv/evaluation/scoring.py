@@ -88,7 +88,7 @@ def evaluate(
         if found.masks < masks:
             results.notes.append(f"The calibration of {model} is over {found.masks} of {masks} masks.")
     texts = json_text(results), csv_text(results), report(results, cases, title)
-    write_all(output, dict(zip(FILES, texts, strict=True)))
+    write_all(output, dict(zip(FILES, texts, strict=True)), inputs, overwrite)
     return results
 
 

@@ -18,7 +18,7 @@ def refuse_other(output: Path, modality: str, overwrite: bool = False) -> None:
 
     With `overwrite`, a DICOM file of the same modality is no hindrance; an image or a folder is.
     """
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite=overwrite)
     if not output.exists():
         return
     header = read_header(output) if output.is_file() else None
@@ -45,8 +45,10 @@ def with_file_meta(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def write_dicom(dataset: Dataset, output: Path) -> None:
-    """Write `dataset`, over a file that has this name: `refuse_other` says whether it may."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with written_once(output) as beside:
+def write_dicom(dataset: Dataset, output: Path, overwrite: bool = False) -> None:
+    """Write `dataset`; with `overwrite`, over a file that has this name: `refuse_other` says whether it may.
+
+    Raises IGTVError where the name is taken by now.
+    """
+    with written_once(output, overwrite) as beside:
         with_file_meta(dataset).save_as(beside, enforce_file_format=True)

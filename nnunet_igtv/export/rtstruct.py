@@ -92,7 +92,7 @@ def write_rtstruct(
     )
     if anonymous is not None:
         series = anonymised(series, anonymous)
-    write_dicom(rtstruct(mask, series, name, colour=colour, extend=extend), output)
+    write_dicom(rtstruct(mask, series, name, colour=colour, extend=extend), output, overwrite)
     return output
 
 

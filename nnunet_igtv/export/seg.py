@@ -89,7 +89,7 @@ def write_seg(
     series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
     if anonymous is not None:
         series = anonymised(series, anonymous)
-    write_dicom(segmentation(mask, series, name), output)
+    write_dicom(segmentation(mask, series, name), output, overwrite)
     return output
 
 

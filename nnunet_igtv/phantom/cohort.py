@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nnunet_igtv import __version__
+from nnunet_igtv.atomic import locked, made
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.anatomy import LENGTH, Patient
 from nnunet_igtv.phantom.dicom_writer import Administration, write_study
@@ -70,32 +71,43 @@ def write_cohort(
         IGTVError: a patient's folder exists and was made with other settings, or is not ours.
     """
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
     for index in range(patients):
-        name = f"{kind.upper()}-{seed}-{index:03d}"
-        folder, unfinished = output / name, output / f".{name}.partial"
         settings: dict[str, Any] = {"kind": kind, "seed": seed, "index": index}
         settings |= {"matrix": matrix, "slices": slices, "version": __version__}
         settings |= {"one_series": one_series} if kind == "4dct" else {}
         settings |= {"satellites": satellites} if satellites else {}
-        if folder.exists():
-            _check(folder, settings)
-        else:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            key = "/".join(map(str, settings.values()))
-            if kind == "4dct":
-                patient, administration, scan = simulate_4d(seed, index, matrix, slices, satellites)
-                write_4d(scan, administration, name, key, unfinished, one_series)
-                truth = _truth_of_4d(scan)
-            else:
-                patient, administration, acquisition = simulate(kind, seed, index, matrix, slices, satellites)
-                write_study(acquisition, administration, name, key, unfinished)
-                truth = _truth(acquisition)
-            parameters = {"settings": settings, **truth, **_parameters(patient)}
-            (unfinished / PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
-            os.replace(unfinished, folder)
+        with made(output), locked(output):  # two that write the same cohort take turns
+            folder = _written(output, settings)
         yield folder
+
+
+def _written(output: Path, settings: dict[str, Any]) -> Path:
+    """The folder of one patient, written unless it is there."""
+    kind, seed, index = (settings[key] for key in ("kind", "seed", "index"))
+    size = settings["matrix"], settings["slices"], settings.get("satellites", 0)
+    name = f"{kind.upper()}-{seed}-{index:03d}"
+    folder, unfinished = output / name, output / f".{name}.partial"
+    if folder.exists():
+        _check(folder, settings)
+        return folder
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        key = "/".join(map(str, settings.values()))
+        if kind == "4dct":
+            patient, administration, scan = simulate_4d(seed, index, *size)
+            write_4d(scan, administration, name, key, unfinished, settings["one_series"])
+            truth = _truth_of_4d(scan)
+        else:
+            patient, administration, acquisition = simulate(kind, seed, index, *size)
+            write_study(acquisition, administration, name, key, unfinished)
+            truth = _truth(acquisition)
+        parameters = {"settings": settings, **truth, **_parameters(patient)}
+        (unfinished / PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
 
 
 def _check(folder: Path, settings: dict[str, Any]) -> None:

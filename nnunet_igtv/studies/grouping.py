@@ -13,11 +13,12 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.dates import Date, dates_of
 from nnunet_igtv.dicom.files import read_header
-from nnunet_igtv.dicom.identity import secrets_of
+from nnunet_igtv.dicom.identity import Secret, secrets_of
 from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.dicom.series import Series, group_series
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.structures.structure_sets import StructureSet, references, structure_set
 from nnunet_igtv.studies.registration import (
     Registration,
@@ -34,7 +35,8 @@ class Entry:
     """What a file says about where it belongs and whose it is.
 
     Attributes:
-        secrets: the patient's name and id.
+        secrets: the patient's names, ids and birth.
+        dates: of examinations.
         joins: the frames of reference and the series that it joins, if it is a registration object.
         error: why it cannot be read, None if it can; then nothing else is known.
     """
@@ -45,7 +47,8 @@ class Entry:
     modality: str = ""
     series: str = ""
     links: tuple[tuple[str, ...], ...] = ()
-    secrets: frozenset[str] = frozenset()
+    secrets: frozenset[Secret] = frozenset()
+    dates: frozenset[Date] = frozenset()
     joins: frozenset[str] = frozenset()
     error: IGTVError | None = None
 
@@ -86,7 +89,8 @@ def index_file(path: Path) -> Entry | None:
     except IGTVError as error:
         return Entry(path, error=error)
     except Exception as error:  # a header that decodes late and badly
-        return Entry(path, error=IGTVError(f"unreadable DICOM file ({type(error).__name__})", file=path))
+        damaged = IGTVError(f"unreadable DICOM file ({type(error).__name__})", file=path)
+        return Entry(path, error=blamed(error, damaged))
 
 
 def entry_of(path: Path, header: Dataset) -> Entry:
@@ -103,7 +107,17 @@ def entry_of(path: Path, header: Dataset) -> Entry:
     links += [("frame", patient, uid) for uid in sorted(frames - {""})]
     modality = text(header, "Modality")
     joins = frames_named(header) | series_named(header) if is_registration(header) else frozenset()
-    return Entry(path, patient, study, modality, series, tuple(links), secrets_of(header), joins)
+    return Entry(
+        path,
+        patient,
+        study,
+        modality,
+        series,
+        tuple(links),
+        secrets_of(header),
+        dates_of(header),
+        joins,
+    )
 
 
 def group_studies(

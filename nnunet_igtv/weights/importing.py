@@ -47,7 +47,7 @@ def import_weights(
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     if os.path.realpath(output) == os.path.realpath(source):
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite=overwrite)
     if classes is not None and classes < 2:
         raise IGTVError("a network has two classes or more, background included", settings=["classes"])
     checkpoint = load_checkpoint(source)
@@ -72,8 +72,7 @@ def import_weights(
     }
     if report.channels:  # where a trainer's checkpoint says what its channels were
         content["init_args"] = {"dataset_json": described(report.channels)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with written_once(output) as partial, partial.open("wb") as stream:
+    with written_once(output, overwrite) as partial, partial.open("wb") as stream:
         try:
             torch.save(content, stream)
         except RuntimeError as error:

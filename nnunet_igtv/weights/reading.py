@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnunet_igtv.channels import CT_PET_OF_ANY_UNIT, Channel, channels_of, mismatch
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.weights.wrappers import bare_key
 
 # where training frameworks keep the weights in a checkpoint
@@ -88,7 +88,7 @@ def load_checkpoint(path: str | Path) -> Any:
             remedy="ask its authors for a file that holds the weights alone",
         ) from error
     except Exception as error:  # whatever the damage leads to in the reader of pickles
-        raise _unreadable(path) from error
+        raise blamed(error, _unreadable(path)) from error
 
 
 def _unreadable(path: Path) -> IGTVError:

@@ -5,17 +5,19 @@ name. Here a checkpoint must be data alone, and the plans must name a network of
 """
 
 import json
+import os
 import pickle
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.channels import channels_of
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.weights.reading import load_checkpoint
 
 # what plans may have called: this package's network, and nnU-Net's own
@@ -58,9 +60,29 @@ class ModelFacts:
 
 def model_folders(root: Path) -> list[Path]:
     """The model folders under a folder: those that hold plans.json and dataset.json, or a fold."""
-    named = {path.parent for name in ("plans.json", "dataset.json") for path in root.rglob(name)}
-    folds = {path.parent.parent for path in root.rglob("fold_*/*.pth")}
+    files = _files(root)
+    named = {path.parent for path in files if path.name in ("plans.json", "dataset.json")}
+    folds = {path.parent.parent for path in files if fnmatch(path, "*/fold_*/*.pth")}
     return sorted(named | folds)
+
+
+def _files(root: Path) -> list[Path]:
+    """Every file under a folder, as nnU-Net finds it: also in folders that are links.
+
+    Raises OSError for a folder that cannot be listed: it may hold anything.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found, seen = [], set()
+    for at, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(at)) in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(at, name) for name in names]
+    return sorted(found)
 
 
 def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -> ModelFacts:
@@ -78,9 +100,10 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
     plans, dataset = (read_json(folder / name) for name in ("plans.json", "dataset.json"))
     networks = dict(_networks(plans, folder / "plans.json"))
     if checkpoints is None:
-        for pickled in sorted(folder.rglob("*.pkl")):
+        files = _files(folder)
+        for pickled in (file for file in files if file.suffix == ".pkl"):
             check_pickle(pickled)
-        checkpoints = sorted(folder.rglob("*.pth"))
+        checkpoints = [file for file in files if file.suffix == ".pth"]
     if not checkpoints:
         raise IGTVError("no checkpoints", file=folder, remedy="give the folder that holds fold_0, fold_1, …")
     return ModelFacts(
@@ -105,7 +128,8 @@ def check_pickle(path: Path) -> None:
     except _RefusedNameError as error:
         raise IGTVError(f"the pickle would call {error}", file=path, remedy=REMEDY) from error
     except Exception as error:  # whatever a damaged pickle leads to
-        raise IGTVError("not a pickle that can be examined", file=path, remedy=REMEDY) from error
+        damaged = IGTVError("not a pickle that can be examined", file=path, remedy=REMEDY)
+        raise blamed(error, damaged) from error
 
 
 class _RefusedNameError(Exception):
@@ -153,7 +177,8 @@ def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> 
                 raise IGTVError("the archive unpacks to more than there is room for", file=archive)
             entries.extractall(folder)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        raise IGTVError("not a zip file that can be unpacked", file=archive) from error
+        damaged = IGTVError("not a zip file that can be unpacked", file=archive)
+        raise blamed(error, damaged) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -163,7 +188,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise IGTVError("no such file in the model folder", file=path) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise IGTVError("the file is damaged", file=path, remedy="export the model again") from error
+        damaged = IGTVError("the file is damaged", file=path, remedy="export the model again")
+        raise blamed(error, damaged) from error
     if not isinstance(content, Mapping):
         raise IGTVError("the file is damaged", file=path, remedy="export the model again")
     return dict(content)

@@ -15,6 +15,10 @@ from nnunetv2.dataset_conversion import generate_dataset_json  # noqa: F401
 
 import nnunet_igtv.dataset_conversion.convert  # noqa: F401
 from nnunet_igtv.commands.main import main
+from nnunet_igtv.dataset_conversion import motion_study
+from nnunet_igtv.dataset_conversion.sources import four_d_ct
+from nnunet_igtv.phantom.cohort import write_cohort
+from nnunet_igtv.studies.grouping import group_studies
 
 
 def forked(run):
@@ -79,6 +83,43 @@ def test_an_appending_run_killed_anywhere_loses_nothing_of_the_first(studies, ra
         raw, lambda: convert("lucid", tmp_path / "more", "-d", 5, "-j", 1, "--append"), state, left
     )
     assert len(state(raw)) == 12
+
+
+@pytest.fixture(scope="module")
+def breath(tmp_path_factory):
+    """A phantom's 4D-CT, its case, and the report of its motion, each computed once."""
+    folder = next(iter(write_cohort("4dct", 1, 4, 24, 8, tmp_path_factory.mktemp("4dct"))))
+    files = four_d_ct.find_files(folder)
+    (study,), _ = group_studies(four_d_ct.dicom_rt.index(files[0], 1))
+    options = four_d_ct.Options(structure="GTV_{phase}")
+    case = four_d_ct.dicom_rt.load_study(study, options, folder, four_d_ct.case_of)
+    report = motion_study.motion_of(folder, motion_study.MotionOptions(structure="GTV_{phase}"))
+    return folder, case, report
+
+
+def test_a_4d_ct_killed_at_every_file_event_is_completed(breath, raw, monkeypatch):
+    folder, case, _ = breath
+    monkeypatch.setattr(four_d_ct, "case_of", lambda study, options: case)
+    raw.mkdir()
+    command = ("4dct", folder, "-d", 5, "-j", 1, "--structure", "GTV_{phase}")
+    events, kills = completes_after_every_kill(raw, lambda: convert(*command), state, every=8)
+    assert {name.split("/")[1] for name in state(raw) if "/" in name} >= {"motion", "imagesTr", "labelsTr"}
+    assert events > 60
+    assert kills > 25
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_a_report_of_motion_killed_at_every_file_event_is_completed(breath, tmp_path, monkeypatch, options):
+    folder, _, report = breath
+    monkeypatch.setattr(motion_study, "motion_of", lambda *_: report)
+    output = tmp_path / "out"
+    output.mkdir()
+    command = ["motion", str(folder), "--structure", "GTV_{phase}", "-o", str(output)]
+    if options:
+        assert main([*command]) == 0
+    events = completes_after_every_kill(output, lambda: main([*command, *options]), every=2)
+    assert events > (10, 5)
+    assert main(command) == 1  # it is there to stay
 
 
 def test_a_kill_leaves_what_is_there_right_before(studies, raw):

@@ -2,8 +2,12 @@
 
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from nnunet_igtv.dataset_conversion.redaction import redacted
+from nnunet_igtv.dicom.dates import dates_of
 from nnunet_igtv.dicom.identity import redact, secrets_of, without_secrets
 from nnunet_igtv.errors import IGTVError
 
@@ -46,13 +50,59 @@ def test_records_and_errors_are_cleaned_at_any_depth():
     assert str(error) == "no PET of <patient> [a/<patient>/x.dcm]. Remedy: add it"
 
 
-def test_the_date_of_birth_is_a_secret_in_its_usual_orders():
+def test_the_date_of_birth_is_a_secret_in_its_usual_forms():
     header = Dataset()
     header.PatientBirthDate, header.OtherPatientIDs = "19510302", ["QZ-9911", "X"]
     secrets = secrets_of(header)
-    assert redact("born 1951-03-02, 02.03.1951 or 03/02/1951", secrets) == (
-        "born <patient>, <patient> or <patient>"
+    assert redact("born 1951-03-02, 02.03.1951, 3/2/51 or 2. March 1951", secrets) == (
+        "born <date>, <date>, <date> or <date>"
     )
     assert redact("qz 9911 of 2019-03-02, 519510302 X", secrets) == "<patient> of 2019-03-02, 519510302 X"
     header.PatientBirthDate = ""
     assert redact("1951", secrets_of(header)) == "1951"
+
+
+@pytest.fixture
+def dates():
+    """Of a study on 31 January, with a structure set of 1 February and an injection long before."""
+    header, injection = Dataset(), Dataset()
+    header.StudyDate, header.AcquisitionDateTime = "20260131", "20260131101500.000+0100"
+    header.StructureSetDate, header.PatientBirthDate = "20260201", "19510302"
+    injection.RadiopharmaceuticalStartDateTime = "20251224"
+    header.RadiopharmaceuticalInformationSequence = Sequence([injection])
+    return dates_of(header)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("20260131", "2026-01-31", "2026_01_31", "2026.1.31", "2026 0131", "31.01.2026", "31. 1. 2026"),
+        *("1/31/2026", "31-1-26", "31.1.26", "310126", "260131", "26-01-31", "013126", "20260131101500"),
+        *("31Jan2026", "31 January 2026", "Jan 31, 2026", "31st_jan_26", "2026JAN31"),
+        *("1.2.26", "1/2/2026", "01022026", "2026-2-1", "2/1/26", "260201", "1. Februar 2026", "24DEZ25"),
+    ],
+)
+def test_a_date_of_the_headers_is_found_in_every_usual_form(dates, written):
+    assert redact(f"GTV_{written}", dates) == "GTV_<date>"
+    assert redact(f"{written} GTV 50%, T10", dates) == "<date> GTV 50%, T10"
+    assert redact(f"GTV{written}a", dates | SECRETS) == "GTV<date>a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("GTV_50", "T10", "GTV_2026", "GTV_31", "GTV 01", "PTV 60/30", "GTV_1_2", "120260131", "2026013"),
+        *("31.01.2025", "2026-01-30", "19510302", "GTV_3.1.2.26", "1.2.26.840.1", "1.2 ml in 26 slices"),
+        *("phase 10 %", "IGTV_1", "31 Gy in 20 fractions", "0.31012", "Jan", "1 may"),
+    ],
+)
+def test_numbers_that_are_no_known_date_stay(dates, text):
+    assert redact(text, dates) == text
+
+
+def test_a_damaged_date_of_a_header_is_none():
+    header = Dataset()
+    header.StudyDate = ""
+    header.add_new("SeriesDate", "DA", None)
+    header[0x00080022] = RawDataElement(Tag(0x00080022), "DA", 4, b"\xff00x", 0, True, True)
+    assert dates_of(header) == frozenset()

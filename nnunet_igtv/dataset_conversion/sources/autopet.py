@@ -3,7 +3,6 @@
 The cases keep the grid of the PET, on which the lesions were drawn and to which CTres was resampled.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from nnunet_igtv.dataset_conversion.sources import nifti
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+from nnunet_igtv.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,8 @@ def _table(root: Path, given: str | None) -> Path:
 
 def _lung_patients(table: Path) -> set[str]:
     """Patients with a row whose diagnosis is lung cancer ("Subject ID", "diagnosis", in any case)."""
-    with open(table, newline="", encoding="utf-8-sig") as stream:
-        rows = [
-            {(k or "").strip().casefold(): (v or "").strip() for k, v in row.items()}
-            for row in csv.DictReader(stream)
-        ]
+    _, found = read_table(table, "the metadata table")
+    rows = [{name.strip().casefold(): value.strip() for name, value in row.items()} for row in found]
     if not rows or not {"subject id", "diagnosis"} <= set(rows[0]):
         raise IGTVError('the metadata table lacks the columns "Subject ID" and "diagnosis"', file=table)
     return {row["subject id"] for row in rows if row["diagnosis"].upper().replace(" ", "_") == "LUNG_CANCER"}

@@ -75,12 +75,13 @@ def collect_studies(
         )
     if not studies and not loose and not closed:
         raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
-    names = {e.path: e.secrets for e in entries}
+    known = {e.path: e for e in entries}
     for study in studies:
-        secrets = frozenset().union(*(names[f] for f in study.files))
+        secrets = frozenset().union(*(known[f].secrets for f in study.files))
+        dates = frozenset().union(*(known[f].dates for f in study.files))
         path = Path(os.path.commonpath([f.parent for f in study.files]))
         load = partial(load_study, study, options, folder, make)
-        yield Item(study.key, _patient(study), path, load, secrets)
+        yield Item(study.key, _patient(study), path, load, secrets, dates=dates)
     for error in (*closed, *loose):
         yield error.but(file=relative(error.file or "", folder))
 

@@ -4,7 +4,6 @@ Columns: ct, pet, label (paths, relative to the CSV), patient (optional; keeps c
 fold), fold (optional: train or val). Other columns are ignored.
 """
 
-import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from nnunet_igtv.studies.plausibility import (
     remarks_on_pet,
     remarks_on_structure,
 )
+from nnunet_igtv.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,14 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
     """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
     if not table.is_file():
         raise IGTVError("no such file", file=table)
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise IGTVError(f"the CSV manifest cannot be read ({type(error).__name__})", file=table) from error
-    missing = {"ct", "pet", "label"} - set(rows[0] if rows else ())
+    columns, rows = read_table(table, "the CSV manifest")
+    missing = {"ct", "pet", "label"} - set(columns if rows else ())
     if missing:
         raise IGTVError(f"the CSV manifest lacks the columns {', '.join(sorted(missing))}", file=table)
     items = []
     for number, row in enumerate(rows, start=2):
-        paths = [(row[column] or "").strip() for column in ("ct", "pet", "label")]
-        patient, fold = (row.get("patient") or "").strip(), (row.get("fold") or "").strip().lower()
+        paths = [row[column].strip() for column in ("ct", "pet", "label")]
+        patient, fold = row.get("patient", "").strip(), row.get("fold", "").strip().lower()
         if fold not in ("", "train", "val"):
             raise IGTVError(
                 f"line {number}: fold is {fold!r}", file=table, remedy="leave it empty, or train or val"

@@ -22,6 +22,7 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
+from nnunet_igtv.tables import read_lines
 
 FOLDS = {"train.txt": "train", "test.txt": "val"}
 
@@ -47,7 +48,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             raise IGTVError(
                 f"{file} is missing", file=root, remedy="give the folder that holds train.txt and test.txt"
             )
-        for name in filter(None, map(str.strip, (root / file).read_text(encoding="utf-8").splitlines())):
+        for name in read_lines(root / file, file):
             if names.setdefault(name, fold) != fold:
                 raise IGTVError("a slice is listed in train.txt and in test.txt", file=root)
     runs = consecutive(sorted((*_patient_and_slice(name), fold, name) for name, fold in names.items()))
