@@ -85,9 +85,9 @@ def widened(delta: Tensor, weight: Tensor) -> Tensor:
 @contextmanager
 def scanning_with(crossed: Callable[..., Tensor], along: Callable[..., Tensor]) -> Any:
     """The network's layers with other scans in the place of ours."""
-    from nnunet_igtv.architectures import vss
+    from nnunet_igtv.architectures.mixers import scan
 
-    with mock.patch.object(vss, "cross_scan", crossed), mock.patch.object(vss, "selective_scan", along):
+    with mock.patch.object(scan, "cross_scan", crossed), mock.patch.object(scan, "selective_scan", along):
         yield
 
 

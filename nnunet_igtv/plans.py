@@ -17,6 +17,8 @@ from copy import deepcopy
 from typing import Any
 
 from nnunet_igtv.architectures.memory import training_bytes
+from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
+from nnunet_igtv.architectures.mixers import mixer_named
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.architectures.slice_interactions import interaction_name
 from nnunet_igtv.errors import IGTVError
@@ -36,6 +38,7 @@ def rewrite_plans(
     auxiliary_heads: bool = False,
     slices: int = SLICES,
     optional_pet: bool = False,
+    mixer: str = SCAN,
 ) -> dict[str, Any]:
     """The same plans with `configuration` turned into 2.5D; everything else is copied.
 
@@ -50,10 +53,11 @@ def rewrite_plans(
         slices: slices in a stack, unless the plans' "igtv" entry names a number; fewer where not even the
             smallest batch of them fits the memory.
         optional_pet: whether it is to know stacks without a PET. A plan without the word means no.
+        mixer: name of what its blocks mix maps with, a key of `MIXERS`. A plan without the word means scans.
 
     Raises:
-        IGTVError: unknown configuration, preset or slice interaction, inheritance in a circle, a cascade,
-            a bad "igtv" entry.
+        IGTVError: unknown configuration, preset, slice interaction or mixer, inheritance in a circle, a
+            cascade, a bad "igtv" entry.
     """
     plans = deepcopy(plans)
     resolved = _resolve(plans, configuration)
@@ -63,10 +67,14 @@ def rewrite_plans(
             remedy="train the configuration 2d or 3d_fullres",
         )
     if not is_stack_plan(resolved):
-        parts = {
+        parts: dict[str, Any] = {
             "slice_interaction": interaction_name(slice_interaction),
             "auxiliary_heads": auxiliary_heads,
-        } | ({"optional_pet": True} if optional_pet else {})
+        }
+        if optional_pet:
+            parts["optional_pet"] = True
+        if mixer_named(mixer) is not mixer_named(SCAN):
+            parts["mixer"] = mixer
         resolved = _as_stack(resolved, preset, parts, slices)
     plans["configurations"][configuration] = resolved
     return plans

@@ -46,6 +46,15 @@ def test_a_plan_becomes_a_stack_of_three_slices_of_the_planned_size(plans, confi
     assert kwargs.keys() == PRESETS["tiny"].kwargs().keys() | parts.keys() | {"checkpointing"}
 
 
+def test_a_plan_names_its_mixer_where_it_is_not_the_scan(plans):
+    """Plans of before there was a choice have no word for it, and stay as they are."""
+    twin, ours = (rewrite_plans(plans, "2d", "nano", "before_head", mixer=m) for m in ("convolution", "scan"))
+    kwargs = [p["configurations"]["2d"]["architecture"]["arch_kwargs"] for p in (twin, ours)]
+    assert kwargs[0] == kwargs[1] | {"mixer": "convolution"}
+    with pytest.raises(IGTVError, match="no mixer named 'mamba'"):
+        rewrite_plans(plans, "2d", "nano", "before_head", mixer="mamba")
+
+
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_what_the_plan_says_about_the_data_stays(plans, configuration):
     rewritten = rewrite_plans(plans, configuration, "tiny", "before_head")

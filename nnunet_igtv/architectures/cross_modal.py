@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.layers import pad_to_multiple
-from nnunet_igtv.architectures.vss import SS1D, SS2D
+from nnunet_igtv.architectures.mixers import Mixer
 from nnunet_igtv.architectures.weight_grids import resample_grid
 
 WINDOW = 4  # side of a DCIM window, in pixels of the stage's map
@@ -23,13 +23,13 @@ class ChannelRectification(nn.Module):
     shape depends on the input.
     """
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, mixer: Mixer) -> None:
         super().__init__()
         self.norm_weight = nn.Parameter(torch.ones(grid, grid))
         self.norm_bias = nn.Parameter(torch.zeros(grid, grid))
         self.embed_weight = nn.Parameter(torch.empty(width, grid, grid).uniform_(-1 / grid, 1 / grid))
         self.embed_bias = nn.Parameter(torch.zeros(width))
-        self.scan = SS1D(width)
+        self.scan = mixer.sequence(width)
         self.out_norm = nn.LayerNorm(width)
         self.gate = nn.Linear(width, 1)
 
@@ -83,7 +83,7 @@ def _stem(*convolutions: tuple[int, int, int]) -> nn.Sequential:
 class RegionInteraction(nn.Module):
     """DCIM: 4x4 windows of CT pixels (inner tokens) meet one PET token each (outer), both scanned in 2D."""
 
-    def __init__(self, width: int, states: int, expansion: int) -> None:
+    def __init__(self, width: int, states: int, expansion: int, mixer: Mixer) -> None:
         super().__init__()
         quarter, eighth, sixteenth = (max(1, width // n) for n in (4, 8, 16))
         self.inner_stem = _stem((width, quarter, 1), (quarter, width, 1))
@@ -91,9 +91,9 @@ class RegionInteraction(nn.Module):
             (width, sixteenth, 1), (sixteenth, eighth, 2), (eighth, quarter, 2), (quarter, width, 1)
         )
         self.inner_norm = nn.LayerNorm(WINDOW * WINDOW * width)
-        self.inner_scan = SS2D(width, states, expansion)
+        self.inner_scan = mixer.map(width, states, expansion)
         self.outer_norm = nn.LayerNorm(width)
-        self.outer_scan = SS2D(width, states, expansion)
+        self.outer_scan = mixer.map(width, states, expansion)
 
     def forward(self, ct: Tensor, pet: Tensor) -> Tensor:
         _, H, W, C = ct.shape
@@ -127,12 +127,13 @@ class CrossModalInteraction(nn.Module):
         expansion: int,
         gate_width: int,
         gate_grid: int,
+        mixer: Mixer,
         optional_pet: bool = False,
     ) -> None:
         super().__init__()
         self.no_pet = nn.Parameter(torch.zeros(width)) if optional_pet else None
-        self.rectification = ChannelRectification(gate_width, gate_grid)
-        self.interaction = RegionInteraction(width, states, expansion)
+        self.rectification = ChannelRectification(gate_width, gate_grid, mixer)
+        self.interaction = RegionInteraction(width, states, expansion, mixer)
 
     def forward(self, ct: Tensor, pet: Tensor, absent: Tensor | None = None) -> Tensor:
         """`absent` (M) of bool: which slices have no PET; with `optional_pet` only."""

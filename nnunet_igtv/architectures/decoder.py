@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
-from nnunet_igtv.architectures.vss import SS2D
+from nnunet_igtv.architectures.mixers import Mixer
 
 
 class ChannelAttention(nn.Module):
@@ -26,12 +26,12 @@ class ChannelAttention(nn.Module):
 
 
 class ChannelAwareBlock(nn.Module):
-    """Scan, then convolutions with channel attention, each with a scaled skip: (M, H, W, C) -> the same."""
+    """Mixer, then convolutions with channel attention, each with a scaled skip: (M, H, W, C) -> the same."""
 
-    def __init__(self, width: int, states: int, expansion: int, drop_path: float) -> None:
+    def __init__(self, width: int, states: int, expansion: int, drop_path: float, mixer: Mixer) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.op = SS2D(width, states, expansion)
+        self.op = mixer.map(width, states, expansion)
         self.drop_path = DropPath(drop_path)
         self.scale1 = nn.Parameter(torch.ones(width))
         self.norm2 = nn.LayerNorm(width)
@@ -106,13 +106,14 @@ class Decoder(nn.Module):
         drop_path: float,
         num_classes: int,
         auxiliary_heads: bool,
+        mixer: Mixer,
     ) -> None:
         super().__init__()
         widths = [4 * width, 2 * width, width]
         rates = drop_path_rates(list(depths)[::-1], drop_path)[::-1]  # the finest stage drops least
         self.expand = PatchExpand(8 * width)
         self.stages = nn.ModuleList(
-            Blocks(ChannelAwareBlock(stage_width, states, expansion, rate) for rate in stage_rates)
+            Blocks(ChannelAwareBlock(stage_width, states, expansion, rate, mixer) for rate in stage_rates)
             for stage_width, stage_rates in zip(widths, rates, strict=True)
         )
         self.upsamples = nn.ModuleList(Upsample(stage_width) for stage_width in widths[:-1])

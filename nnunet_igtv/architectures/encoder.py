@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates
-from nnunet_igtv.architectures.vss import SS2D
+from nnunet_igtv.architectures.mixers import Mixer
 
 
 class PatchEmbed(nn.Module):
@@ -39,12 +39,12 @@ class PatchMerging(nn.Module):
 
 
 class VSSBlock(nn.Module):
-    """Residual scan block without an MLP branch: (M, H, W, C) -> (M, H, W, C)."""
+    """Residual block of a mixer, without an MLP branch: (M, H, W, C) -> (M, H, W, C)."""
 
-    def __init__(self, width: int, states: int, expansion: int, drop_path: float) -> None:
+    def __init__(self, width: int, states: int, expansion: int, drop_path: float, mixer: Mixer) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.op = SS2D(width, states, expansion)
+        self.op = mixer.map(width, states, expansion)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,9 +54,17 @@ class VSSBlock(nn.Module):
 class Stage(nn.Module):
     """Blocks at one size, and the merging that leads to the next stage (none after the last)."""
 
-    def __init__(self, width: int, states: int, expansion: int, drop_paths: list[float], merge: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        states: int,
+        expansion: int,
+        drop_paths: list[float],
+        merge: bool,
+        mixer: Mixer,
+    ) -> None:
         super().__init__()
-        self.blocks = Blocks([VSSBlock(width, states, expansion, rate) for rate in drop_paths])
+        self.blocks = Blocks([VSSBlock(width, states, expansion, rate, mixer) for rate in drop_paths])
         self.downsample = PatchMerging(width) if merge else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,12 +77,18 @@ class VMambaEncoder(nn.Module):
     """(M, H, W, 1) -> four normalised maps (M, H/4, W/4, C) … (M, H/32, W/32, 8C)."""
 
     def __init__(
-        self, width: int, depths: Sequence[int], states: int, expansion: int, drop_path: float
+        self,
+        width: int,
+        depths: Sequence[int],
+        states: int,
+        expansion: int,
+        drop_path: float,
+        mixer: Mixer,
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(width)
         self.stages = nn.ModuleList(
-            Stage(width * 2**i, states, expansion, rates, merge=i < len(depths) - 1)
+            Stage(width * 2**i, states, expansion, rates, merge=i < len(depths) - 1, mixer=mixer)
             for i, rates in enumerate(drop_path_rates(list(depths), drop_path))
         )
         self.out_norms = nn.ModuleList(nn.LayerNorm(width * 2**i) for i in range(len(depths)))

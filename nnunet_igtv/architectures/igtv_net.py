@@ -21,6 +21,8 @@ from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
 from nnunet_igtv.architectures.decoder import Decoder
 from nnunet_igtv.architectures.encoder import VMambaEncoder
 from nnunet_igtv.architectures.layers import Blocks, pad_to_multiple
+from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
+from nnunet_igtv.architectures.mixers import mixer_named
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.architectures.slice_interactions import DEFAULT, build_slice_interaction
 from nnunet_igtv.architectures.strides import OUTPUT_STRIDES, STRIDE
@@ -38,6 +40,8 @@ class IGTVNet(nn.Module):
         num_classes: classes with background, or regions.
         slice_interaction: how the slices of a stack see each other, a name of
             `slice_interactions.SLICE_INTERACTIONS`. The first plans hold true for `stages`, false for `none`.
+        mixer: how the positions of a map see each other, a name of `mixers.MIXERS`: by scans, or by
+            convolutions of equal size.
         auxiliary_heads: with further heads at 1/4, 1/8 and 1/16 of the size, for deep supervision.
         deep_supervision: ask them: the result is a list of logits, finest first. nnU-Net passes it, true in
             training and false at prediction, and switches it later as `decoder.deep_supervision`.
@@ -48,7 +52,7 @@ class IGTVNet(nn.Module):
     The other arguments are the fields of `presets.Preset`.
 
     Raises:
-        IGTVError: the dataset does not have two channels, or no slice interaction has that name.
+        IGTVError: the dataset does not have two channels, or no slice interaction or mixer has that name.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class IGTVNet(nn.Module):
         encoder_drop_path: float,
         decoder_drop_path: float,
         slice_interaction: str | bool = DEFAULT,
+        mixer: str = SCAN,
         auxiliary_heads: bool = False,
         deep_supervision: bool = False,
         optional_pet: bool = False,
@@ -78,18 +83,28 @@ class IGTVNet(nn.Module):
                 f"the network takes 2 image channels, CT then PET, and this dataset has {input_channels}",
                 remedy="convert the cases with both modalities, CT as _0000 and PET as _0001",
             )
-        self.encoder = VMambaEncoder(width, encoder_depths, encoder_states, expansion, encoder_drop_path)
+        blocks = mixer_named(mixer)
+        self.encoder = VMambaEncoder(
+            width, encoder_depths, encoder_states, expansion, encoder_drop_path, blocks
+        )
         widths = [width * 2**i for i in range(len(encoder_depths))]
         self.cross_modal = nn.ModuleList(
             CrossModalInteraction(
-                w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i), optional_pet
+                w, encoder_states, expansion, gate_width, max(1, gate_grid // 2**i), blocks, optional_pet
             )
             for i, w in enumerate(widths)
         )
         self.optional_pet = optional_pet
         self.slice_interaction = build_slice_interaction(slice_interaction, widths, auxiliary_heads)
         self.decoder = Decoder(
-            width, decoder_depths, decoder_states, expansion, decoder_drop_path, num_classes, auxiliary_heads
+            width,
+            decoder_depths,
+            decoder_states,
+            expansion,
+            decoder_drop_path,
+            num_classes,
+            auxiliary_heads,
+            blocks,
         )
         self.decoder.deep_supervision = deep_supervision and auxiliary_heads
         for module in self.modules():

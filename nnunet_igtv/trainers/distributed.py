@@ -12,12 +12,12 @@ from inspect import signature
 from typing import Any, cast
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers.seeded import SeededTrainer
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 from nnunet_igtv.weights.wrappers import bare
 
@@ -32,7 +32,7 @@ NO_BUFFER_SYNC: dict[str, Any] = {
 }
 
 
-class DistributedTrainer(nnUNetTrainer):
+class DistributedTrainer(SeededTrainer):
     """nnU-Net's trainer, which supposes one machine with GPUs where there are several processes.
 
     Where there is one process, it is nnU-Net's trainer unchanged.

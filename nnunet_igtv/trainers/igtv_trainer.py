@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import nn
 
 from nnunet_igtv.architectures.strides import OUTPUT_STRIDES
@@ -26,7 +24,6 @@ from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 from nnunet_igtv.trainers.enough_cases import require_enough_cases
-from nnunet_igtv.trainers.loading import StackLoader, batches, seed_from_environment
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
 from nnunet_igtv.trainers.optimisation import TwoRateTrainer, new_parameters
@@ -53,6 +50,7 @@ class IGTVTrainer(TwoRateTrainer):
     preset = "tiny"
     slices = 3  # in a stack
     slice_interaction = "before_head"  # how they see each other: a name of `SLICE_INTERACTIONS`
+    mixer = "scan"  # how the positions of a map see each other: a name of `MIXERS`
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
     modality_dropout = 0.0  # share of samples that lose their PET; above 0, the network knows of them
     loss_function = "dice"  # a name in losses.py
@@ -79,6 +77,7 @@ class IGTVTrainer(TwoRateTrainer):
             self.deep_supervision,
             self.slices,
             optional_pet=self.modality_dropout > 0,
+            mixer=self.mixer,
         )
         require_optional_pet(
             plans["configurations"][configuration]["architecture"]["arch_kwargs"],
@@ -108,9 +107,7 @@ class IGTVTrainer(TwoRateTrainer):
         network = self.configuration_manager.network_arch_init_kwargs
         self.enable_deep_supervision = network.get("auxiliary_heads", False)
         self.optional_pet = network.get("optional_pet", False)
-        self.dataset_class: Any = None
         self._best_ema: Any = None
-        self.seed = seed_from_environment()
         self.pretrained_weights: str | None = None  # set by whoever loads them, if not nnU-Net's command
         self.loaded: LoadedTensors
         self.resumed = False  # from a checkpoint
@@ -120,8 +117,6 @@ class IGTVTrainer(TwoRateTrainer):
     # ------------------------------------------------------------------ network and loss
 
     def initialize(self) -> None:
-        if self.seed is not None:
-            torch.manual_seed(self.seed)
         super().initialize()
         self.loaded = LoadedTensors(self.bare_network)
 
@@ -172,68 +167,11 @@ class IGTVTrainer(TwoRateTrainer):
             ignore_label,
         )
 
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """nnU-Net's, with loaders that end with the run and, where a seed is set, in a fixed order."""
-        if self.dataset_class is None:
-            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
-        plan, labels = self.configuration_manager, self.label_manager
-        scales = self._get_deep_supervision_scales()
-        rotation, dummy_2d, larger_patch, axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
-        label_options = {
-            "foreground_labels": labels.foreground_labels,
-            "regions": labels.foreground_regions if labels.has_regions else None,
-            "ignore_label": labels.ignore_label,
-        }
-        transforms: tuple[Any, Any] = (
-            self.get_training_transforms(
-                plan.patch_size,
-                rotation,
-                scales,
-                axes,
-                dummy_2d,
-                use_mask_for_norm=plan.use_mask_for_norm,
-                **label_options,
-            ),
-            self.get_validation_transforms(scales, **label_options),
-        )
+    def transforms(self, *of_the_patch: Any) -> tuple[Any, Any]:
+        training, validation = super().transforms(*of_the_patch)
         if self.optional_pet:
-            transforms = OptionalPET(transforms[0], self.modality_dropout), transforms[1]
-        if (
-            self.seed is not None
-        ):  # this process: stochastic depth, and the batches where there are no workers
-            torch.manual_seed(self._seed_of(2))
-            np.random.seed(self._seed_of(2))
-        workers = get_allowed_n_proc_DA()
-        iterators = []
-        for which, dataset in enumerate(self.get_tr_and_val_datasets()):
-            loader = StackLoader(
-                dataset,
-                self.batch_size,
-                (larger_patch, plan.patch_size)[which],
-                plan.patch_size,
-                labels,
-                oversample_foreground_percent=self.oversample_foreground_percent,
-                transforms=transforms[which],
-                probabilistic_oversampling=self.probabilistic_oversampling,
-            )
-            iterators.append(
-                batches(
-                    loader,
-                    workers=workers if which == 0 else min(workers, max(1, workers // 2)),
-                    cached=(max(6, workers // 2), max(3, workers // 4))[which],
-                    seed=None if self.seed is None else self._seed_of(which),
-                    pin_memory=self.device.type == "cuda",
-                )
-            )
-            next(iterators[-1])  # starts the workers before the network does anything
-        return iterators[0], iterators[1]
-
-    def _seed_of(self, which: int) -> int:
-        """A seed for each loader (0 and 1) and this process (2), each rank, and each epoch to start at."""
-        sequence = np.random.SeedSequence([self.seed, which, self.local_rank, self.current_epoch])
-        return int(sequence.generate_state(1)[0] >> 1)
+            training = OptionalPET(training, self.modality_dropout)
+        return training, validation
 
     # ------------------------------------------------------------------ steps
 

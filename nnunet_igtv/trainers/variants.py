@@ -7,6 +7,7 @@ IGTVTransferTrainer    the IGTV network from GTV weights
 
 …Nano …Small …Base     another size of the network than `tiny`; Nano has a short schedule for CPUs too
 …NoSIM                 without the slice interaction: each slice by itself
+…NoMamba               convolutions in place of the scans, with as many weights
 …StagesSIM             with the first form of the slice interaction, at the four encoder stages
 …DiceCE                Dice + cross-entropy instead of Dice alone
 …DeepSupervision       heads at 1/4, 1/8 and 1/16 of the size are trained too
@@ -47,6 +48,10 @@ class Base:
 
 class NoSIM:
     slice_interaction = "none"
+
+
+class NoMamba:
+    mixer = "convolution"
 
 
 class StagesSIM:
@@ -104,6 +109,9 @@ class IGTVTrainerBase(Base, IGTVTrainer): ...
 class IGTVTrainerNoSIM(NoSIM, IGTVTrainer): ...
 
 
+class IGTVTrainerNoMamba(NoMamba, IGTVTrainer): ...
+
+
 class IGTVTrainerStagesSIM(StagesSIM, IGTVTrainer): ...
 
 
@@ -129,6 +137,9 @@ class IGTVTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTrainer): ...
 
 
 class IGTVTrainerNanoNoSIM(NoSIM, IGTVTrainerNano): ...
+
+
+class IGTVTrainerNanoNoMamba(NoMamba, IGTVTrainerNano): ...
 
 
 class IGTVTrainerNanoStagesSIM(StagesSIM, IGTVTrainerNano): ...
@@ -164,6 +175,9 @@ class GTVPretrainTrainerBase(Base, GTVPretrainTrainer): ...
 class GTVPretrainTrainerNoSIM(NoSIM, GTVPretrainTrainer): ...
 
 
+class GTVPretrainTrainerNoMamba(NoMamba, GTVPretrainTrainer): ...
+
+
 class GTVPretrainTrainerStagesSIM(StagesSIM, GTVPretrainTrainer): ...
 
 
@@ -189,6 +203,9 @@ class GTVPretrainTrainer_250epochs(TwoHundredAndFiftyEpochs, GTVPretrainTrainer)
 
 
 class GTVPretrainTrainerNanoNoSIM(NoSIM, GTVPretrainTrainerNano): ...
+
+
+class GTVPretrainTrainerNanoNoMamba(NoMamba, GTVPretrainTrainerNano): ...
 
 
 class GTVPretrainTrainerNanoStagesSIM(StagesSIM, GTVPretrainTrainerNano): ...
@@ -224,6 +241,9 @@ class IGTVTransferTrainerBase(Base, IGTVTransferTrainer): ...
 class IGTVTransferTrainerNoSIM(NoSIM, IGTVTransferTrainer): ...
 
 
+class IGTVTransferTrainerNoMamba(NoMamba, IGTVTransferTrainer): ...
+
+
 class IGTVTransferTrainerStagesSIM(StagesSIM, IGTVTransferTrainer): ...
 
 
@@ -255,6 +275,9 @@ class IGTVTransferTrainer_250epochs(TwoHundredAndFiftyEpochs, IGTVTransferTraine
 
 
 class IGTVTransferTrainerNanoNoSIM(NoSIM, IGTVTransferTrainerNano): ...
+
+
+class IGTVTransferTrainerNanoNoMamba(NoMamba, IGTVTransferTrainerNano): ...
 
 
 class IGTVTransferTrainerNanoStagesSIM(StagesSIM, IGTVTransferTrainerNano): ...

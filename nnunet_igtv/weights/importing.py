@@ -14,7 +14,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.weights.mapping import rename
 from nnunet_igtv.weights.pretrained import load_pretrained
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
-from nnunet_igtv.weights.recognition import architecture, preset_of
+from nnunet_igtv.weights.recognition import architecture, mixer_of, preset_of
 
 LARGEST_NETWORK = 2  # times the values in the file, where the network is no preset
 
@@ -59,7 +59,7 @@ def import_weights(
         found = head.shape[0] if head is not None and head.ndim == 2 else 2
         with torch.random.fork_rng(devices=[]):  # what the source lacks begins alike in every run
             torch.manual_seed(0)
-            network = IGTVNet(2, classes or found, **fields)
+            network = IGTVNet(2, classes or found, **fields, mixer=mixer_of(renamed.state))
         report = load_pretrained(network, checkpoint)
     except IGTVError as error:
         raise error.but(file=source) from error

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
+from nnunet_igtv.architectures.mixers import MIXERS
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.errors import IGTVError
 
@@ -59,3 +61,9 @@ def preset_of(state: dict[str, Tensor]) -> str | None:
         if all(fields[key] == value for key, value in seen.items()):
             return name
     return None
+
+
+def mixer_of(state: dict[str, Tensor]) -> str:
+    """Name of the mixer that the weights belong to; the scan where they show none."""
+    last = {key.split(".op.")[-1] for key in state if ".op." in key}
+    return next((name for name, mixer in MIXERS.items() if mixer.mark in last), SCAN)

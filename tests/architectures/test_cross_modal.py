@@ -9,6 +9,9 @@ from nnunet_igtv.architectures.cross_modal import (
     CrossModalInteraction,
     RegionInteraction,
 )
+from nnunet_igtv.architectures.mixers import MIXERS
+
+SCAN = MIXERS["scan"]
 
 
 def fixed_size_tokens(crm, x):
@@ -20,7 +23,7 @@ def fixed_size_tokens(crm, x):
 
 @pytest.mark.law
 def test_rectification_on_its_canonical_grid_is_the_fixed_size_one(randomised, noise):
-    crm, x = randomised(ChannelRectification(8, 16)).double(), 3 + noise(2, 16, 16, 5)
+    crm, x = randomised(ChannelRectification(8, 16, SCAN)).double(), 3 + noise(2, 16, 16, 5)
     assert torch.allclose(crm._tokens(x), fixed_size_tokens(crm, x), rtol=1e-10, atol=1e-10)
 
 
@@ -28,7 +31,7 @@ def test_rectification_on_its_canonical_grid_is_the_fixed_size_one(randomised, n
 @pytest.mark.parametrize("factor", [2, 3])
 def test_rectification_hardly_sees_the_sampling_of_the_same_picture(randomised, noise, factor):
     """A map sampled more finely gives nearly the same tokens: the grid carries meaning from size to size."""
-    crm = randomised(ChannelRectification(8, 16)).double()
+    crm = randomised(ChannelRectification(8, 16, SCAN)).double()
     smooth = F.interpolate(noise(1, 5, 4, 4), (16, 16), mode="bicubic")
     fine = F.interpolate(smooth, scale_factor=factor, mode="bilinear")
     coarse_tokens, fine_tokens, other_tokens = (
@@ -40,12 +43,12 @@ def test_rectification_hardly_sees_the_sampling_of_the_same_picture(randomised, 
 @pytest.mark.law
 @pytest.mark.parametrize("size", [(16, 8), (7, 9), (1, 3), (40, 24)])
 def test_rectification_ignores_brightness_and_contrast_of_a_map(randomised, noise, size):
-    crm, x = randomised(ChannelRectification(8, 16)).double(), noise(2, *size, 5)
+    crm, x = randomised(ChannelRectification(8, 16, SCAN)).double(), noise(2, *size, 5)
     assert torch.allclose(crm._tokens(10 * x + 7), crm._tokens(x), rtol=1e-3, atol=1e-3)
 
 
 def test_rectification_gates_lie_between_one_and_two(randomised, noise):
-    crm = randomised(ChannelRectification(8, 16)).double()
+    crm = randomised(ChannelRectification(8, 16, SCAN)).double()
     ct, pet = noise(2, 9, 7, 5), noise(2, 9, 7, 5, seed=2)
     for before, after in zip((ct, pet), crm(ct, pet), strict=True):
         gate = after / before
@@ -56,13 +59,13 @@ def test_rectification_gates_lie_between_one_and_two(randomised, noise):
 
 @pytest.mark.parametrize("size", [(8, 12), (5, 7), (1, 1), (3, 9)])
 def test_interaction_keeps_the_size_of_the_map(randomised, noise, size):
-    dcim = randomised(RegionInteraction(16, 2, 2)).double()
+    dcim = randomised(RegionInteraction(16, 2, 2, SCAN)).double()
     assert dcim(noise(2, *size, 16), noise(2, *size, 16, seed=2)).shape == (2, *size, 16)
 
 
 def test_interaction_puts_windows_back_in_place(randomised, noise):
     """A change of CT in one corner stays near it, where H and W differ: windows do not change places."""
-    dcim = randomised(RegionInteraction(16, 2, 2)).double()
+    dcim = randomised(RegionInteraction(16, 2, 2, SCAN)).double()
     ct, pet = noise(1, 8, 16, 16), noise(1, 8, 16, 16, seed=2)
     changed = ct.clone()
     changed[:, :2, 13:] += 1.0
@@ -73,7 +76,7 @@ def test_interaction_puts_windows_back_in_place(randomised, noise):
 
 
 def test_fusion_adds_the_maps_as_the_encoder_gave_them(randomised, noise):
-    fusion = randomised(CrossModalInteraction(16, 2, 2, 8, 16)).double()
+    fusion = randomised(CrossModalInteraction(16, 2, 2, 8, 16, SCAN)).double()
     ct, pet = noise(1, 8, 4, 16), noise(1, 8, 4, 16, seed=2)
     rectified = fusion.rectification(ct, pet)
     assert torch.allclose(fusion(ct, pet), ct + pet + fusion.interaction(*rectified))

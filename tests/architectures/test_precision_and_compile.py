@@ -7,8 +7,11 @@ from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
 from nnunet_igtv.architectures.decoder import ChannelAwareBlock
 from nnunet_igtv.architectures.encoder import VSSBlock
 from nnunet_igtv.architectures.layers import Conv2d, pad_to_multiple
+from nnunet_igtv.architectures.mixers import MIXERS
 from nnunet_igtv.architectures.slice_interactions.before_head import SliceExchange
 from nnunet_igtv.architectures.slice_interactions.stages import StageExchange
+
+SCAN, CONVOLUTION = MIXERS["scan"], MIXERS["convolution"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -33,7 +36,7 @@ def test_autocast_gradients_stay_finite(small_net, noise, dtype):
 
 
 def test_scan_results_beyond_half_precision_are_normalised_before_they_return_to_it(randomised, noise):
-    block = randomised(VSSBlock(16, 2, 2, 0.0))
+    block = randomised(VSSBlock(16, 2, 2, 0.0, SCAN))
     block.op.Ds.data *= 1e6  # a scan output of about 1e5, where float16 ends at 65504
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.float16):
         assert block(noise(1, 8, 8, 16).float()).isfinite().all()
@@ -47,10 +50,15 @@ class PaddedConvolution(Conv2d):
 
 
 BLOCKS = {
-    "encoder block": (lambda: VSSBlock(16, 2, 2, 0.1), [(2, 8, 12, 16)]),
-    "decoder block": (lambda: ChannelAwareBlock(16, 2, 2, 0.1), [(2, 8, 12, 16)]),
-    "cross-modal interaction": (lambda: CrossModalInteraction(16, 2, 2, 8, 16), [(2, 8, 12, 16)] * 2),
-    "cross-modal interaction, padded": (lambda: CrossModalInteraction(16, 2, 2, 8, 16), [(2, 6, 9, 16)] * 2),
+    "encoder block": (lambda: VSSBlock(16, 2, 2, 0.1, SCAN), [(2, 8, 12, 16)]),
+    "encoder block of the twin": (lambda: VSSBlock(16, 2, 2, 0.1, CONVOLUTION), [(2, 8, 12, 16)]),
+    "rectification of the twin": (lambda: CONVOLUTION.sequence(16), [(2, 9, 16)]),
+    "decoder block": (lambda: ChannelAwareBlock(16, 2, 2, 0.1, SCAN), [(2, 8, 12, 16)]),
+    "cross-modal interaction": (lambda: CrossModalInteraction(16, 2, 2, 8, 16, SCAN), [(2, 8, 12, 16)] * 2),
+    "cross-modal interaction, padded": (
+        lambda: CrossModalInteraction(16, 2, 2, 8, 16, SCAN),
+        [(2, 6, 9, 16)] * 2,
+    ),
     "slice interaction before the head": (lambda: SliceExchange(16), [(2, 3, 8, 12, 16)]),
     "the same, one slice": (lambda: SliceExchange(16), [(2, 1, 8, 12, 16)]),
     "slice interaction at a stage": (lambda: StageExchange(16), [(2, 3, 8, 12, 16)]),

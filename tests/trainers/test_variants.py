@@ -11,6 +11,7 @@ from nnunet_igtv.trainers import TRAINERS
 
 PARTS = {
     "NoSIM": {"slice_interaction": "none"},
+    "NoMamba": {"mixer": "convolution"},
     "StagesSIM": {"slice_interaction": "stages"},
     "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
@@ -20,14 +21,14 @@ PARTS = {
 }
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
-    *("preset", "slices", "slice_interaction", "deep_supervision", "loss_function", "other_units"),
+    *("preset", "slices", "slice_interaction", "mixer", "deep_supervision", "loss_function", "other_units"),
     "modality_dropout",
     *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
     *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|StagesSIM|DiceCE|DeepSupervision|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|NoMamba|StagesSIM|DiceCE|DeepSupervision|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
 )
 
 
@@ -71,9 +72,11 @@ def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
         "Small",
         "Base",
         "NoSIM",
+        "NoMamba",
         "StagesSIM",
         "DiceCE",
         "NanoNoSIM",
+        "NanoNoMamba",
         "NanoStagesSIM",
         "Nano_1epoch",
         "_5epochs",
@@ -96,6 +99,7 @@ def test_the_table_in_the_docs_names_every_part_of_a_name(request):
         "Small",
         "Base",
         "NoSIM",
+        "NoMamba",
         "StagesSIM",
         "DiceCE",
         "DeepSupervision",

@@ -73,6 +73,13 @@ def test_a_checkpoint_of_our_trainers_of_a_size_of_its_own(tmp_path, capsys):
     )
 
 
+def test_weights_of_the_twin_without_mamba_stay_its_own(tmp_path):
+    source = IGTVNet(2, 2, **PRESETS["nano"].kwargs(), mixer="convolution")
+    torch.save({"network_weights": source.state_dict()}, tmp_path / "twin.pth")
+    assert main(["import-weights", str(tmp_path / "twin.pth"), "-o", str(tmp_path / "gtv.pth")]) == 0
+    assert differing(source, torch.load(tmp_path / "gtv.pth", weights_only=True)["network_weights"]) == []
+
+
 def test_the_wrong_size_is_refused_and_nothing_is_written(tmp_path, cipa_file, capsys):
     output = tmp_path / "gtv.pth"
     assert main(["import-weights", str(cipa_file), "-o", str(output), "--preset", "nano"]) == 1

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_igtv.architectures.layers import Conv2d
+from nnunet_igtv.architectures.mixers.base import GatedMap, GatedSequence
 from nnunet_igtv.ops import cross_scan, selective_scan
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the step size at initialisation (Mamba)
@@ -47,26 +47,15 @@ class ScanParameters(nn.Module):
         self.Ds.fill_(1.0)
 
 
-class SS2D(ScanParameters):
+class SS2D(ScanParameters, GatedMap):
     """Four-directional selective scan of a map: (M, H, W, C) -> (M, H, W, C), d = expansion * C."""
 
     def __init__(self, width: int, states: int, expansion: int = 2) -> None:
         inner = expansion * width
         super().__init__(4, inner, states, math.ceil(width / 16))
-        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
-        self.conv2d = Conv2d(inner, inner, 3, padding=1, groups=inner)
-        self.out_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.add_frame(width, inner)
 
-    def forward(self, x: Tensor) -> Tensor:
-        to_x, to_z = self.in_proj.weight.chunk(2)
-        z = F.linear(x, to_z)  # (M, H, W, d)
-        x = F.silu(self.conv2d(F.linear(x, to_x)))  # (M, H, W, d)
-        y = self._scan(x)
-        # y may exceed the range of half precision: it is float32 until the norm has bounded it
-        return self.out_proj(self.out_norm(y) * F.silu(z))
-
-    def _scan(self, x: Tensor) -> Tensor:
+    def mix(self, x: Tensor) -> Tensor:
         """Sum of the four directional scans, float32: (M, H, W, d) -> (M, H, W, d)."""
         K, d, N, R = self.directions, self.inner, self.states, self.rank
         M, H, W, _ = x.shape
@@ -86,21 +75,16 @@ class SS2D(ScanParameters):
             )
 
 
-class SS1D(ScanParameters):
-    """Selective scan of a sequence, forward only: (M, L, C) -> (M, L, C), d = 2C.
-
-    As in the reference's rectification: no convolution, and the gate is activated together with the input.
-    """
+class SS1D(ScanParameters, GatedSequence):
+    """Selective scan of a sequence, forward only: (M, L, C) -> (M, L, C), d = 2C."""
 
     def __init__(self, width: int, states: int = 16) -> None:
         inner = 2 * width
         super().__init__(1, inner, states, math.ceil(width / 16))
-        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
-        self.out_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.add_frame(width, inner)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x, z = F.silu(self.in_proj(x)).chunk(2, dim=-1)  # (M, L, d) each
+    def mix(self, x: Tensor) -> Tensor:
+        """The scan, float32: (M, L, d) -> (M, L, d)."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.A_logs.dtype)
             step, B, C = F.linear(x, self.x_proj_weight[0]).split(
@@ -116,4 +100,4 @@ class SS1D(ScanParameters):
                 self.dt_projs_bias[0],
                 delta_softplus=True,
             )
-        return self.out_proj(self.out_norm(y.transpose(1, 2)) * z)
+        return y.transpose(1, 2)
