@@ -1,0 +1,42 @@
+"""Every trainer with a budget of its own, and nnU-Net's with a seed: what a fair comparison needs.
+
+`nnUNet_igtv_budget=40x50` gives each trainer here, whose name ends in `_budget`, 40 epochs of 50 steps.
+"""
+
+import os
+from typing import Any
+
+import torch
+
+from nnunet_igtv.trainers import TRAINERS
+from nnunet_igtv.trainers.seeded import SeededTrainer
+
+
+class nnUNetTrainerSeeded(SeededTrainer):  # noqa: N801  as nnU-Net writes its trainers
+    """nnU-Net's default trainer; `nnUNet_igtv_seed` makes it reproducible."""
+
+
+def with_budget(trainer: type) -> type:
+    """The trainer under the name `…_budget`, with the epochs and steps that the environment names."""
+
+    class Budgeted(trainer):  # type: ignore[misc]
+        def __init__(
+            self,
+            plans: dict,
+            configuration: str,
+            fold: int,
+            dataset_json: dict,
+            device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
+        ) -> None:
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            epochs, steps = map(int, os.environ["nnUNet_igtv_budget"].split("x"))
+            self.num_epochs, self.num_iterations_per_epoch = epochs, steps
+            self.num_val_iterations_per_epoch = max(1, steps // 5)
+            self.save_every = max(1, epochs // 50)
+
+    Budgeted.__name__ = Budgeted.__qualname__ = f"{trainer.__name__}_budget"
+    return Budgeted
+
+
+found: dict[str, Any] = {trainer.__name__: trainer for trainer in (nnUNetTrainerSeeded, *TRAINERS.values())}
+globals().update({f"{name}_budget": with_budget(trainer) for name, trainer in found.items()})

@@ -1,0 +1,215 @@
+"""experiments/: the workflow names every job of the comparison, and its parts do what they say."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import yaml
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+CONFIG = yaml.safe_load((EXPERIMENTS / "config.yaml").read_text())
+
+
+def snakemake(folder, config, *options):
+    """Runs the workflow with a configuration, in a folder."""
+    pytest.importorskip("snakemake")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "-s", EXPERIMENTS / "Snakefile", "--configfile", path]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    return subprocess.run(
+        [*command, "--cores", "2", *options], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
+    found = snakemake(tmp_path, CONFIG, "-n", "-p")
+    assert found.returncode == 0, found.stdout + found.stderr
+    text = found.stdout + found.stderr
+    rules = Counter(
+        line.split()[-1].rstrip(":") for line in text.splitlines() if line.startswith(("rule ", "localrule "))
+    )
+    methods, sets, seeds = (len(CONFIG[key]) for key in ("methods", "sets", "seeds"))
+    floors = CONFIG["floors"].values()
+    assert rules == {
+        "phantom": 3,
+        "convert": 3,
+        "shuffled_labels": 1,
+        "plan": 3,
+        "split": 1,
+        "pretrain": len(CONFIG["pretrainings"]) * seeds,
+        "train": methods * sets * seeds,
+        "predict": methods * sets * seeds,
+        "gtv_contours": seeds,
+        "floor": sets * sum(seeds if "from" in floor else 1 for floor in floors),
+        "evaluate": sets,
+        "tables": 1,
+    }
+    trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
+    assert len(trainings) == rules["train"] + rules["pretrain"]
+    assert all(line.endswith("--c") for line in trainings)
+    results = {line.split("nnUNet_results=")[1].split()[0] for line in trainings}
+    budgets = {entry.get("budget", CONFIG["budget"]) for entry in CONFIG["methods"].values()}
+    assert results == {f"work/phantom/models/{b}-seed{s}" for b in budgets for s in CONFIG["seeds"]}
+
+
+def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):
+    text = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
+    found = snakemake(tmp_path, yaml.safe_load(text), "-n", "-p")
+    assert found.returncode == 0, found.stdout + found.stderr
+    text = found.stdout + found.stderr
+    assert "rule phantom" not in text
+    assert "convert lucid /data/igtv_studies -d 502 -n LungIGTV" in text
+    assert text.count(" nnUNetv2_train ") == 1 + 3 * 5
+    assert text.count("fold_4/validation/*.nii.gz") == 3
+    assert "evaluate --truth /shared/igtv/nnUNet_raw/Dataset502_LungIGTV/labelsTr" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"budget": "60 epochs"}, "60 epochs"),
+        ({"methods": {"scratch": {"trainr": "IGTVTrainerNano"}}}, "trainr"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_a_misspelt_configuration_is_named(change, named):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = yaml.safe_load((EXPERIMENTS / "config.schema.yaml").read_text())
+    jsonschema.validate(CONFIG, schema)
+    with pytest.raises(jsonschema.ValidationError, match=named):
+        jsonschema.validate(CONFIG | change, schema)
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize("executor", ["local", "stand-in for SLURM"])
+def test_the_smallest_real_run_ends_with_tables(tmp_path, executor):
+    options = []
+    if executor != "local":
+        pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+        sbatch = tmp_path / "sbatch"
+        sbatch.write_text('#!/bin/bash\nfor job; do :; done\nbash "$job" > "$job.out" 2>&1 & echo $!\n')
+        sbatch.chmod(0o755)
+        options = [
+            "--executor",
+            "cluster-generic",
+            "--cluster-generic-submit-cmd",
+            str(sbatch),
+            "--jobs",
+            "2",
+        ]
+    config = yaml.safe_load((EXPERIMENTS / "smoke.yaml").read_text())
+    found = snakemake(tmp_path, config, *options)
+    assert found.returncode == 0, found.stdout + found.stderr
+    results = tmp_path / config["results"]
+    table = (results / "results.md").read_text()
+    assert all(f"| {name} |" in table for name in (*config["methods"], *config["floors"]))
+    assert "nnUNetv2_train" in (results / "commands.txt").read_text()
+    assert str(tmp_path) not in (results / "commands.txt").read_text()
+    again = snakemake(tmp_path, config, "-n")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+# ------------------------------------------------------------------------------------------------ scripts
+
+
+def script(name):
+    """A script of the workflow as a module."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def image(array, spacing=(2.0, 2.0, 3.0)):
+    result = sitk.GetImageFromArray(np.asarray(array))
+    result.SetSpacing(spacing)
+    return result
+
+
+def test_training_sets_by_size_hold_no_case_of_the_validation():
+    from nnunet_igtv.errors import IGTVError
+
+    cases = [f"case{i}" for i in range(10)]
+    folds = script("splits").by_size(cases, [2, 6], 3)
+    assert [len(fold["train"]) for fold in folds] == [2, 6]
+    assert folds[0]["val"] == folds[1]["val"] == cases[-3:]
+    assert not set(folds[1]["train"]) & set(cases[-3:])
+    with pytest.raises(IGTVError, match="8 cases to train on and 3"):
+        script("splits").by_size(cases, [2, 8], 3)
+
+
+def test_edited_plans_differ_in_what_the_configuration_says():
+    from nnunet_igtv.errors import IGTVError
+
+    plans = json.loads((ROOT / "tests" / "data" / "nnUNetPlans.json").read_text())
+    edited = script("edit_plans").edited
+    changed = edited(plans, "Mine", {"2d": {"patch_size": [96, 96], "igtv": {"slices": 1}}, "none": {"x": 1}})
+    assert changed["plans_name"] == "Mine"
+    planned = plans["configurations"]["2d"]
+    assert changed["configurations"]["2d"] == planned | {"patch_size": [96, 96], "igtv": {"slices": 1}}
+    with pytest.raises(IGTVError, match="2d has no patchsize"):
+        edited(plans, "Mine", {"2d": {"patchsize": [96, 96]}})
+
+
+def test_no_case_keeps_its_label_and_every_label_is_used(tmp_path):
+    source, module = tmp_path / "A", script("shuffled_labels")
+    for part in ("imagesTr", "labelsTr"):
+        (source / part).mkdir(parents=True)
+    (source / "dataset.json").write_text("{}")
+    for i in range(4):
+        sitk.WriteImage(
+            image(np.full((2, 3, 4), i, np.int16)), str(source / "imagesTr" / f"c{i}_0000.nii.gz")
+        )
+        label = np.zeros((2, 3, 4), np.uint8)
+        label.flat[i] = 1
+        sitk.WriteImage(image(label), str(source / "labelsTr" / f"c{i}.nii.gz"))
+    module.shuffle_labels(source, tmp_path / "B")
+    module.shuffle_labels(source, tmp_path / "B")  # as a rule that is run again
+    where = [
+        int(
+            sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "B" / "labelsTr" / f"c{i}.nii.gz"))).argmax()
+        )
+        for i in range(4)
+    ]
+    assert sorted(where) == [0, 1, 2, 3]
+    assert all(found != i for i, found in enumerate(where))
+
+
+def test_a_threshold_sees_the_neighbourhood_of_the_tumour_only():
+    module = script("pet_threshold")
+    truth = np.zeros((20, 40, 40), np.uint8)
+    truth[10, 20, 20] = 1
+    region = module.near(image(truth, (2.0, 2.0, 3.0)))
+    assert region[10, 20, 35] and not region[10, 20, 36]  # 30 and 32 mm
+    assert region[19, 20, 20]  # 27 mm
+    pet = np.ones(truth.shape)
+    pet[10, 20, 20:23], pet[10, 0, 0] = (10, 5, 4), 50
+    assert module.above(pet, region, 42, None).sum() == 2
+    assert module.above(pet, region, None, 4.0).sum() == 3
+
+
+def test_the_margin_is_that_of_the_training_cases(tmp_path):
+    module = script("margin")
+    voxels = np.zeros((5, 21, 21), np.uint8)
+    voxels[2, 10, 10] = 1
+    for part in ("found", "labels"):
+        (tmp_path / part).mkdir()
+    sitk.WriteImage(image(voxels, (1.0, 1.0, 3.0)), str(tmp_path / "found" / "a.nii.gz"))
+    (wider,) = module.widened(image(voxels, (1.0, 1.0, 3.0)), [5])
+    sitk.WriteImage(image(wider.astype(np.uint8), (1.0, 1.0, 3.0)), str(tmp_path / "labels" / "a.nii.gz"))
+    assert module.best_margin(tmp_path / "found", tmp_path / "labels", ["a"]) == 5
+    assert wider[1, 10, 14] and not wider[1, 10, 15]  # 3 mm down, then 4 or 5 mm
+    assert not module.widened(image(np.zeros((2, 2, 2), np.uint8)), [5])[0].any()
