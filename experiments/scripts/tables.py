@@ -2,8 +2,8 @@
 
     python experiments/scripts/tables.py n12=EVALUATION/metrics.json … --work WORK --output DIR
 
-results.md has a table per training set. Written are results.md, GROUP.csv (scores per case), commands.txt (every
-command, as run), times.csv (seconds and memory of each) and run.json (versions, machine, seeds).
+results.md has a table per training set. Next to it are GROUP.csv (scores per case), commands.txt (every
+command, as run), times.csv (seconds and memory of each) and run.json (versions, machine, numbers of runs).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def scores(found: dict[str, Any]) -> str:
-    """A row per model: means over patients, of all runs; the interval and the deviation of the runs of Dice."""
+    """A row per model: means over patients, of all runs; of Dice the interval, and the runs' deviation."""
     rows = []
     for model, values in found["models"].items():
         cells = [model]
@@ -77,12 +77,13 @@ def differences(found: dict[str, Any]) -> str:
 
 
 def commands(logs: Path) -> str:
-    """Every command of the logs, as bash printed it before it ran it, in the order of the logs' last change."""
+    """Every command of the logs, as bash printed it, in the order of the logs' last change."""
     files = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    found = [
-        (file, [line[2:] for line in file.read_text().splitlines() if line[:2] == "+ "]) for file in files
-    ]
-    return "".join(f"# {file.stem}\n" + "\n".join(lines) + "\n" for file, lines in found if lines)
+    text = ""
+    for file in files:
+        lines = [line[2:] for line in file.read_text(errors="replace").splitlines() if line[:2] == "+ "]
+        text += "\n".join([f"# {file.stem}", *lines, ""]) if lines else ""
+    return text
 
 
 def times(folder: Path) -> list[dict[str, str]]:
@@ -134,8 +135,8 @@ if __name__ == "__main__":
     }
     write_text(a.output / "run.json", json.dumps(record, indent=2) + "\n")
     intro = (
-        "Means over patients and runs, with 95 % intervals over patients in brackets; differences in the same "
-        "patients. Definitions: docs/evaluation.md.\n\n"
+        "Means over patients and runs, with 95 % intervals over patients in brackets; differences in the same"
+        " patients. Definitions: docs/evaluation.md.\n\n"
     )
     write_text(
         a.output / "results.md", intro + text

@@ -11,6 +11,8 @@ import torch
 from nnunet_igtv.trainers import TRAINERS
 from nnunet_igtv.trainers.seeded import SeededTrainer
 
+BUDGET = "nnUNet_igtv_budget"
+
 
 class nnUNetTrainerSeeded(SeededTrainer):  # noqa: N801  as nnU-Net writes its trainers
     """nnU-Net's default trainer; `nnUNet_igtv_seed` makes it reproducible."""
@@ -29,7 +31,7 @@ def with_budget(trainer: type) -> type:
             device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
         ) -> None:
             super().__init__(plans, configuration, fold, dataset_json, device)
-            epochs, steps = map(int, os.environ["nnUNet_igtv_budget"].split("x"))
+            epochs, steps = map(int, os.environ[BUDGET].split("x"))
             self.num_epochs, self.num_iterations_per_epoch = epochs, steps
             self.num_val_iterations_per_epoch = max(1, steps // 5)
             self.save_every = max(1, epochs // 50)
