@@ -1,6 +1,7 @@
 """Copies of nnU-Net's plans under other names, with other values: `plans` of the configuration.
 
-    python experiments/scripts/edit_plans.py CONFIG.yaml nnUNet_preprocessed/DatasetXXX_Name
+    python experiments/scripts/edit_plans.py nnUNet_preprocessed/DatasetXXX_Name \
+        '{"Small": {"of": "nnUNetPlans", "set": {"2d": {"patch_size": [96, 96]}}}}'
 
 The preprocessed data stay those of the plans that were copied.
 """
@@ -8,8 +9,6 @@ The preprocessed data stay those of the plans that were copied.
 import argparse
 import json
 from pathlib import Path
-
-import yaml
 
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
@@ -37,9 +36,9 @@ def edited(plans: dict, name: str, values: dict[str, dict]) -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("config", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("plans", type=json.loads)
     a = parser.parse_args()
-    for name, entry in yaml.safe_load(a.config.read_text())["plans"].items():
+    for name, entry in a.plans.items():
         source = json.loads((a.folder / f"{entry['of']}.json").read_text())
         write_text(a.folder / f"{name}.json", json.dumps(edited(source, name, entry["set"]), indent=4) + "\n")
