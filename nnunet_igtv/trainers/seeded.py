@@ -85,7 +85,6 @@ class SeededTrainer(nnUNetTrainer):
         """
         labels, plan = self.label_manager, self.configuration_manager
         options = {
-            "is_cascaded": self.is_cascaded,
             "foreground_labels": labels.foreground_labels,
             "regions": labels.foreground_regions if labels.has_regions else None,
             "ignore_label": labels.ignore_label,

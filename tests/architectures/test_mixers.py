@@ -27,7 +27,7 @@ def mixing(net):
     }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["nano", "tiny", "base"])  # the blocks of small are those of tiny
 def test_the_twin_without_mamba_has_as_many_parameters_and_the_same_frame(preset):
     ours, twin = (network(preset, mixer) for mixer in ("scan", "convolution"))
     sizes = [sum(p.numel() for p in net.parameters()) for net in (ours, twin)]
@@ -73,8 +73,14 @@ def test_unknown_names_are_refused_with_those_that_exist(name):
 
 
 def test_the_memory_of_the_twin_meets_measurements_of_traced_training_steps():
-    """Peaks in GB, as `benchmarks/network.py memory` traces them."""
-    measured = {}
+    """Peaks in GB, as `training_peak` of benchmarks/network.py traces them."""
+    measured = {
+        ("nano", False, 2, 3, 320, 320): 0.787,
+        ("nano", True, 2, 3, 320, 320): 0.524,
+        ("tiny", False, 2, 3, 128, 192): 2.889,
+        ("tiny", False, 2, 3, 320, 320): 9.002,
+        ("tiny", True, 2, 3, 320, 320): 3.295,
+    }
     for (name, checkpointing, *shape), gigabytes in measured.items():
         fields = PRESETS[name].kwargs() | {"mixer": "convolution", "checkpointing": checkpointing}
-        assert training_bytes(fields, *shape) / 1e9 == pytest.approx(gigabytes, rel=0.1)
+        assert training_bytes(fields, *shape) / 1e9 == pytest.approx(gigabytes, rel=0.05)

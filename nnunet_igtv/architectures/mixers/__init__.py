@@ -51,7 +51,7 @@ class Mixer:
 MIXERS: dict[str, Mixer] = {
     "scan": Mixer("scan", "SS2D", "SS1D", "A_logs", (14.9, 9.25), (15.8, 0.94)),
     "convolution": Mixer(
-        "convolution", "ConvolvedMap", "ConvolvedSequence", "depthwise.weight", (14.9, 9.25), (15.8, 0.94)
+        "convolution", "ConvolvedMap", "ConvolvedSequence", "depthwise.weight", (16.5, 10.2), (15.2, 1.34)
     ),
 }
 DEFAULT = "scan"  # what a plan without the word means
