@@ -2,7 +2,7 @@
 
 The import takes 7 s of a command of 10 s. Each command runs in a process of its own, by the function that its
 console script names, as `nnUNetv2_train …` would. What nnU-Net reads while it is imported (its three folders)
-is what it was when the process began.
+is what it was when the process began. nnU-Net's helper processes are forked, too.
 """
 
 import json
@@ -34,9 +34,11 @@ class PreparedPython:
 
 
 def serve():
+    from forking import fork_in_place_of_spawn
 
     import nnunet_igtv.trainers  # noqa: F401
 
+    fork_in_place_of_spawn()
     for line in sys.stdin:
         request = json.loads(line)
         process = os.fork()

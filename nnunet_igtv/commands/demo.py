@@ -34,19 +34,20 @@ FOLDERS = {number: f"Dataset{number}_{name}" for number, name in NAMES.items()}
 class Size:
     """How much the demo does; the defaults fit two CPU cores and 10 to 14 minutes."""
 
-    gtv_patients: int = setting(16, "GTV phantoms to pre-train on")
-    igtv_patients: int = setting(6, "IGTV phantoms to train on")
+    gtv_patients: int = setting(13, "GTV phantoms to pre-train on, one of them for validation")
+    igtv_patients: int = setting(5, "IGTV phantoms to train on, one of them for validation")
     test_patients: int = setting(6, "other IGTV phantoms, to predict and score")
     matrix: int = setting(192, "CT pixels per edge of 384 mm")
     slices: int = setting(36, "CT slices over 108 mm")
     patch: int = setting(96, "pixels per edge of the patch that the network sees")
+    batch: int = setting(2, "stacks of slices per training step")
     schedule: str = setting("", "suffix of the trainers' names, such as _1epoch (default: none)")
 
     def __post_init__(self) -> None:
-        if min(self.gtv_patients, self.igtv_patients) < 5:
+        if min(self.gtv_patients, self.igtv_patients) < 2:
             raise IGTVError(
-                "nnU-Net splits a cohort into five folds, which need five patients",
-                remedy="make it 5 patients or more in each cohort",
+                "a cohort needs a patient to train on and one for validation",
+                remedy="make it 2 patients or more in each cohort",
                 settings=["gtv_patients", "igtv_patients"],
             )
 
@@ -115,19 +116,28 @@ class Demo:
     def dicom(self, cohort: str) -> Path:
         return self.output / "dicom" / cohort
 
-    def preparation(self) -> Iterator[Step]:
-        """From nothing to preprocessed data."""
-        size, convert = self.size, ["nnunet-igtv", "convert"]
-        yield self.phantom("gtv", "gtv", size.gtv_patients, seed=1)
-        yield self.phantom("igtv", "igtv", size.igtv_patients, seed=2)
-        yield self.phantom("new", "igtv", size.test_patients, seed=3)
-        gtv = ["dicom-rt", str(self.dicom("gtv")), "-d", str(GTV), "-n", NAMES[GTV], "--structure", "GTV.*"]
-        yield Step("convert-gtv", [*convert, *gtv])
-        igtv = ["-d", str(IGTV), "-n", NAMES[IGTV]]
-        yield Step("convert-igtv", [*convert, "lucid", str(self.dicom("igtv")), *igtv])
-        yield Step("convert-new", [*convert, "lucid", str(self.dicom("new")), *igtv, "--split", "test"])
-        plan = ["-d", str(GTV), str(IGTV), "-c", "2d", "-np", "1", "-npfp", "1"]
-        yield Step("plan", ["nnUNetv2_plan_and_preprocess", *plan])
+    def gtv_cohort(self) -> Iterator[Step]:
+        """The GTV cohort, from nothing to preprocessed data."""
+        yield self.phantom("gtv", "gtv", self.size.gtv_patients, seed=1)
+        yield self.convert("gtv", GTV, "dicom-rt", "--structure", "GTV.*")
+        yield self.plan(GTV)
+
+    def igtv_cohort(self) -> Iterator[Step]:
+        """The IGTV cohort and its new patients, from nothing to preprocessed data."""
+        yield self.phantom("igtv", "igtv", self.size.igtv_patients, seed=2)
+        yield self.phantom("new", "igtv", self.size.test_patients, seed=3)
+        yield self.convert("igtv", IGTV, "lucid")
+        yield self.convert("new", IGTV, "lucid", "--split", "test")
+        yield self.plan(IGTV)
+
+    def convert(self, cohort: str, dataset: int, source: str, *extra: str) -> Step:
+        target = ["-d", str(dataset), "-n", NAMES[dataset]]
+        command = ["nnunet-igtv", "convert", source, str(self.dicom(cohort)), *target, *extra]
+        return Step(f"convert-{cohort}", command)
+
+    def plan(self, dataset: int) -> Step:
+        options = ["-d", str(dataset), "-c", "2d", "-np", "1", "-npfp", "1"]
+        return Step(f"plan-{dataset}", ["nnUNetv2_plan_and_preprocess", *options])
 
     def transferred(self) -> Iterator[Step]:
         """GTV weights, the IGTV network that starts from them, and its predictions."""
@@ -163,29 +173,35 @@ class Demo:
     def run(self) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         self.keep_to_one_size()
-        preparation = list(self.preparation())
+        cohorts = [list(self.gtv_cohort()), list(self.igtv_cohort())]
         trainings = [list(self.transferred()), list(self.from_scratch())]
-        total = len(preparation) + sum(map(len, trainings)) + self.size.test_patients
+        total = sum(map(len, cohorts + trainings)) + self.size.test_patients
         logs = self.output / "logs"
         logs.mkdir(exist_ok=True)
         with held(logs), Runner(logs, self.environment, total) as runner:
-            runner.run(preparation)
-            self.set_patch()
+            runner.run(*cohorts)
+            for dataset in FOLDERS.values():
+                self.shorten(self.output / "nnUNet_preprocessed" / dataset)
             runner.run(*trainings)
             runner.run(self.contours())
 
-    def set_patch(self) -> None:
-        """A smaller patch than planned, by editing the plans, as nnU-Net documents it: nnU-Net plans whole
-        slices, which take four times as long per step."""
-        for dataset in FOLDERS.values():
-            path = self.output / "nnUNet_preprocessed" / dataset / "nnUNetPlans.json"
-            plans = json.loads(path.read_text())
-            patch = plans["configurations"]["2d"]["patch_size"]
-            smaller = [min(edge, self.size.patch) for edge in patch]
-            if smaller != patch:
-                plans["configurations"]["2d"]["patch_size"] = smaller
-                write_text(path, json.dumps(plans, indent=4) + "\n")
-                say(f"patch of {dataset}: {smaller} in place of {patch}, in {path}")
+    def shorten(self, dataset: Path) -> None:
+        """Smaller patches and batches than planned, and one case for validation, in nnU-Net's own files.
+
+        A planned step, of whole slices, takes several times as long; a case's validation takes a minute.
+        """
+        path = dataset / "nnUNetPlans.json"
+        plans = json.loads(path.read_text())
+        plan = plans["configurations"]["2d"]
+        plan["patch_size"] = [min(edge, self.size.patch) for edge in plan["patch_size"]]
+        plan["batch_size"] = self.size.batch
+        write_text(path, json.dumps(plans, indent=4) + "\n")
+        *training, last = sorted(path.name.split(".")[0] for path in (dataset / "gt_segmentations").iterdir())
+        splits = [{"train": training, "val": [last]}]
+        write_text(dataset / "splits_final.json", json.dumps(splits, indent=1) + "\n")
+        say(
+            f"{path}: patches of {plan['patch_size']}, batches of {plan['batch_size']}; {last} for validation"
+        )
 
     def keep_to_one_size(self) -> None:
         """Refuse to mix two sizes in one folder: a continued demo must have the size that it began with."""

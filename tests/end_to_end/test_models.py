@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 pytestmark = pytest.mark.e2e
 
-A, B = "IGTVTrainerOneStep", "IGTVTrainerOneStepDeepSupervision"  # of tests/end_to_end/trainers
+A, B = "IGTVTrainerNanoOneStep", "IGTVTrainerNanoDeepSupervisionOneStep"  # of tests/end_to_end/trainers
 FOLDS = (0, 1)  # of the five that nnU-Net makes
 CASES = ("case_a", "case_b", "case_c")
 IN_THIS_PROCESS = ("-npp", 0, "-nps", 0)

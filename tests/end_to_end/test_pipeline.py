@@ -1,7 +1,7 @@
 """The main job as a user does it: DICOM studies in, a contoured new patient out, by the real commands.
 
-One tiny demo (phantoms, one epoch each) is run once; the tests look at what it left behind. How good the
-contours are is not asked here: that needs the demo's full budget.
+One tiny demo (phantoms, one step of training each) is run once; the tests look at what it left behind. How
+good the contours are is not asked here: that needs the demo's full budget.
 """
 
 import csv
@@ -38,9 +38,10 @@ def users_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory, users_folders):
     output = tmp_path_factory.mktemp("demo")
-    size = ["--gtv-patients", 5, "--igtv-patients", 5, "--test-patients", 1, "--matrix", 32, "--slices", 8]
-    arguments = ["demo", "--output", output, *size, "--schedule", "_1epoch"]
+    size = ["--gtv-patients", 2, "--igtv-patients", 2, "--test-patients", 1, "--matrix", 32, "--slices", 8]
+    arguments = ["demo", "--output", output, *size, "--schedule", "OneStep"]
     environment = os.environ | {name: str(folder) for name, folder in users_folders.items()}
+    environment["nnUNet_extTrainer"] = str(Path(__file__).parent / "trainers")
     run = igtv(*arguments, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
     return output, arguments, environment, run.stdout

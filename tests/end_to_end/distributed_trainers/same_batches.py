@@ -1,13 +1,22 @@
 """Trainers for runs in several processes, found by nnU-Net in this folder."""
 
 import atexit
+import os
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
+
+if "RANK" in os.environ:  # a process of torchrun's, not that of the tests
+    sys.path.append(str(Path(__file__).parents[2]))
+    from forking import fork_in_place_of_spawn
+
+    fork_in_place_of_spawn()
 
 
 class IGTVTransferTrainerSameBatches(IGTVTransferTrainerNano):
