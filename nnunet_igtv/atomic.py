@@ -22,12 +22,23 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     unfinished = _unfinished(path)
-    unfinished.unlink(missing_ok=True)
-    try:
-        yield unfinished
-        replace(unfinished, path)
-    finally:
+    with _named(path):
         unfinished.unlink(missing_ok=True)
+        try:
+            yield unfinished
+            replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the system names the file, also where the disk became full: then it names none itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager
@@ -48,7 +59,7 @@ def written_together(paths: Sequence[Path], overwrite: bool = False) -> Iterator
     """As `written_once`, for several files of one folder, which appear together. The folder is made."""
     folder, journal = paths[0].parent, _journal(paths[0])
     unfinished = [_unfinished(path) for path in paths]
-    with made(folder), locked(folder):
+    with _named(paths[0]), made(folder), locked(folder):
         withdraw(journal)
         refuse_taken(*paths, overwrite=overwrite)
         with placed(journal):

@@ -4,6 +4,7 @@ The readers of the converters turn CT and PET into the model's input, `nnUNetv2_
 mask comes back on the grid of the CT, ready to be exported. Nothing of the patient's identity is printed.
 """
 
+import errno
 import glob
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
+from nnunet_igtv.dataset_conversion.case import write_nifti
 from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series, group_series, read_headers
@@ -282,11 +284,23 @@ def write_input(ct_read: Volume, pet: PetChannel, folder: Path, ending: str) -> 
     ct = ct_read.image
     share = pet.check_overlap(ct, sitk.Image(ct.GetSize(), sitk.sitkUInt8))
     folder.mkdir(parents=True)
-    sitk.WriteImage(ct, str(folder / f"{_CASE}_0000{ending}"))
-    sitk.WriteImage(pet.onto(ct), str(folder / f"{_CASE}_0001{ending}"))
+    for number, image in enumerate((ct, pet.onto(ct))):
+        _write(image, folder / f"{_CASE}_{number:04d}{ending}")
     partly = f"the PET covers {share:.0%} of the CT; elsewhere its uptake is taken for 0"
     said = (*pet.warnings, *ct_read.warnings, *ct_read.notes, *pet.notes)
     return (*said, *([partly] if pet.image is not None and share < 0.995 else []))
+
+
+def _write(image: sitk.Image, file: Path) -> None:
+    """An image as a whole: on a full disk ITK raises nothing, and nnU-Net would read zeros for the rest."""
+    if file.name.endswith(".nii.gz"):
+        write_nifti(image, file)
+        return
+    try:
+        sitk.WriteImage(image, str(file))
+        read_image(file)
+    except (RuntimeError, IGTVError) as error:
+        raise OSError(errno.EIO, "the image cannot be written in full", str(file)) from error
 
 
 def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring: bool) -> None:

@@ -50,8 +50,9 @@ def workspace(output: Path) -> Iterator[Path]:
                 try:
                     yield Path(tempfile.mkdtemp(dir=folder))
                 finally:
-                    # without the folder, the journal would be that of a killed run
-                    ending.enter_context(locked(output))
+                    with suppress(OSError):  # the images go, whatever happens
+                        # without the folder, the journal would be that of a killed run
+                        ending.enter_context(locked(output))
                     shutil.rmtree(folder, ignore_errors=True)
         finally:
             if not any(output.iterdir()):

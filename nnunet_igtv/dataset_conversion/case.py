@@ -74,19 +74,29 @@ def write_case(case: Case, targets: Sequence[Path], scratch: Path) -> list[int]:
         target.parent.mkdir(parents=True, exist_ok=True)
         for key in image.GetMetaDataKeys():
             image.EraseMetaData(key)
-        sizes.append(_write_nifti(image, path))
+        sizes.append(write_nifti(image, path))
     for path, target in zip(unfinished, targets, strict=True):
         replace(path, target)
     return sizes
 
 
-def _write_nifti(image: sitk.Image, path: Path) -> int:
+def write_nifti(image: sitk.Image, path: Path) -> int:
     """A .nii.gz by libdeflate, which takes a third of zlib's time (the larger part of a conversion).
 
     ITK's writer prints when the disk is full and raises nothing: the length of what it wrote is checked.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: it cannot be written in full.
     """
     plain = path.with_suffix("")
-    sitk.WriteImage(image, str(plain))
+    plain.touch()  # where the system refuses, it says why
+    try:
+        sitk.WriteImage(image, str(plain))
+    except RuntimeError as error:
+        raise OSError(errno.EIO, "the image cannot be written", str(plain)) from error
     data = plain.read_bytes()
     plain.unlink()
     voxels = sitk.GetArrayViewFromImage(image)

@@ -211,7 +211,10 @@ class RawDataset:
         try:
             make_cases(todo, partial(_write, self.folder, self.split), jobs, label, note)
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:
+                shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         return outcomes
 
     def _rows(self, items: Sequence[Item]) -> list[tuple[Row, Item]]:
@@ -287,7 +290,6 @@ class RawDataset:
         training = [row for row in done if row.split == "train"]
         self._write_dataset_json(training)
         self.to_do = write_splits(training, self.folder)
-        shutil.rmtree(self.folder / SCRATCH)
 
     def _write_dataset_json(self, training: Sequence[Row]) -> None:
         """By nnU-Net's own function."""

@@ -78,17 +78,30 @@ class Record:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            with self._named_errors():
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-                connection = sqlite3.connect(self.path, isolation_level=None)
-                connection.execute("PRAGMA synchronous = EXTRA")
-                connection.executescript(SCHEMA)
-                for name, value in connection.execute("SELECT name, value FROM dataset"):
-                    self.values[name] = json.loads(value)
-                for key, row in connection.execute("SELECT key, row FROM cases ORDER BY number"):
-                    self.rows[key] = Row(**json.loads(row))
-            self._connection = connection
+            is_new = not self.path.exists()
+            try:
+                with self._named_errors():
+                    self._connection = self._read()
+            except IGTVError:
+                if is_new:
+                    self.path.unlink(missing_ok=True)
+                raise
         return self._connection
+
+    def _read(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.executescript(SCHEMA)
+            for name, value in connection.execute("SELECT name, value FROM dataset"):
+                self.values[name] = json.loads(value)
+            for key, row in connection.execute("SELECT key, row FROM cases ORDER BY number"):
+                self.rows[key] = Row(**json.loads(row))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         if self._connection is not None:

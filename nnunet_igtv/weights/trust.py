@@ -177,8 +177,9 @@ def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> 
                 raise IGTVError("the archive unpacks to more than there is room for", file=archive)
             entries.extractall(folder)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        damaged = IGTVError("not a zip file that can be unpacked", file=archive)
-        raise blamed(error, damaged) from error
+        if isinstance(error, OSError) and error.errno is not None:  # no room, or no right to read
+            raise
+        raise IGTVError("not a zip file that can be unpacked", file=archive) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
