@@ -104,6 +104,15 @@ def same_grid(a: sitk.Image | Grid, b: sitk.Image | Grid) -> bool:
     return _largest(move - np.eye(4), a.size) <= TOLERANCE
 
 
+def same_voxels(a: Grid, b: Grid) -> bool:
+    """Whether two grids have the same voxels, all of them, in whatever order and direction of the axes."""
+    move = shared_voxels(a, b)
+    if move is None:
+        return False
+    ends = np.sort(transformed(np.array([(0, 0, 0), np.array(a.size) - 1]), move), axis=0)
+    return bool((ends == [(0, 0, 0), np.array(b.size) - 1]).all())
+
+
 def onto_grid(mask: sitk.Image, grid: Grid, name: str) -> sitk.Image:
     """A mask on a grid whose voxels are its own, without resampling: uint8, its nonzero voxels become 1.
 
@@ -116,16 +125,45 @@ def onto_grid(mask: sitk.Image, grid: Grid, name: str) -> sitk.Image:
     Raises:
         IGTVError: the voxels do not coincide, or nonzero voxels lie outside `grid`.
     """
-    move = shared_voxels(Grid.of(mask), grid)
+    voxels = (sitk.GetArrayViewFromImage(mask) != 0).astype(np.uint8)
+    return grid.image(rearranged(voxels, Grid.of(mask), grid, name))
+
+
+def rearranged(voxels: np.ndarray, own: Grid, grid: Grid, name: str) -> np.ndarray:
+    """Voxels (slices, rows, columns) in the order of another grid that has the same places; see `onto_grid`.
+
+    Args:
+        own: the grid of the voxels.
+        name: what the image is called whose grid `grid` is ("CT").
+
+    Returns:
+        An array of the size of `grid`; 0 where `own` has no voxels.
+
+    Raises:
+        IGTVError: the voxels do not coincide, or nonzero voxels lie outside `grid`.
+    """
+    move = shared_voxels(own, grid)
     if move is None:
-        raise IGTVError(f"the mask's voxels ({Grid.of(mask)}) are not those of the {name} ({grid})")
-    target = grid.empty()
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
-    index = np.rint(transformed(index, move)).astype(int)
-    if len(index) and ((index < 0) | (index >= grid.size)).any():
+        raise IGTVError(f"the mask's voxels ({own}) are not those of the {name} ({grid})")
+    axes = np.abs(move[:3, :3]).argmax(1)  # of `own`, along x, y and z of `grid`
+    signs = move[:3, :3].sum(1)
+    turned = voxels.transpose([2 - axes[k] for k in (2, 1, 0)])
+    turned = turned[tuple(slice(None, None, int(signs[k])) for k in (2, 1, 0))]
+    last = np.array(own.size)[axes] - 1
+    first = np.where(signs > 0, move[:3, 3], move[:3, 3] - last).astype(int)
+    low = np.clip(first, 0, grid.size)
+    high = np.clip(first + last + 1, low, grid.size)
+    inside = turned[_box(low - first, high - first)]
+    if np.count_nonzero(inside) < np.count_nonzero(voxels):
         raise IGTVError(f"the mask reaches outside of the {name}")
-    target[tuple(index.T[::-1])] = 1
-    return grid.image(target)
+    target = np.zeros(grid.size[::-1], voxels.dtype)
+    target[_box(low, high)] = inside
+    return target
+
+
+def _box(low: np.ndarray, high: np.ndarray) -> tuple[slice, ...]:
+    """A part of an array (slices, rows, columns), from corner to corner in (x, y, z) order."""
+    return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
 
 
 def difference(a: Grid, b: Grid) -> str:

@@ -7,7 +7,7 @@ from nnunet_igtv.errors import IGTVError, blamed
 
 
 def read_table(file: Path, what: str) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the rows of a CSV file in UTF-8; what a row lacks is "".
+    """The columns and the rows of a CSV file in UTF-8 (commas or semicolons); what a row lacks is "".
 
     Args:
         what: what the table is, for the error: "the CSV manifest".
@@ -17,7 +17,10 @@ def read_table(file: Path, what: str) -> tuple[list[str], list[dict[str, str]]]:
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            table = csv.DictReader(stream)
+            head = stream.readline()
+            stream.seek(0)
+            # spreadsheets write semicolons where the comma is the decimal point
+            table = csv.DictReader(stream, delimiter=";" if head.count(";") > head.count(",") else ",")
             columns = [name or "" for name in table.fieldnames or []]
             rows = [{name: row.get(name) or "" for name in columns} for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -108,8 +108,12 @@ class NnunetWorld:
             splits: the folds, or None to let nnU-Net make its own.
             relabel: changes each label array `(z, y, x)` in place before it is written.
         """
+        write_dataset(self.folder("raw") / name, cases, labels, seed, relabel, **extra)
+        self.preprocess(name, configurations, splits)
+
+    def preprocess(self, name, configurations=("2d",), splits=None):
+        """Preprocess a raw data set here and now; see `add_dataset`."""
         raw, preprocessed = self.folder("raw") / name, self.folder("preprocessed") / name
-        write_dataset(raw, cases, labels, seed, relabel, **extra)
         plans = json.loads((PLANNED / "nnUNetPlans.json").read_text()) | {"dataset_name": name}
         shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
         shutil.copy(PLANNED / "dataset_fingerprint.json", preprocessed)

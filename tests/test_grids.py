@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.grids import TOLERANCE, Grid, difference, read_image, same_grid, shared_voxels
+from nnunet_igtv.grids import (
+    TOLERANCE,
+    Grid,
+    difference,
+    read_image,
+    rearranged,
+    same_grid,
+    same_voxels,
+    shared_voxels,
+)
 
 EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GRID = Grid((100, 80, 40), (1.2, 1.5, 3.0), (-60.0, 20.0, -500.0), EYE)
@@ -55,6 +64,18 @@ def test_other_axes_and_crops_share_their_voxels(offset, order, flips):
     move = shared_voxels(cut, GRID)
     index = np.array([3, 2, 1, 1])
     assert np.allclose(GRID.matrix @ move @ index, cut.matrix @ index)
+    assert not same_voxels(cut, GRID)
+    voxels = np.zeros(size[::-1], np.int16)
+    voxels[1, 2, 3] = 7
+    place = np.linalg.inv(GRID.matrix) @ cut.matrix @ index
+    x, y, z = np.rint(place[:3]).astype(int)
+    if (place[:3] < -0.5).any():
+        with pytest.raises(IGTVError, match="reaches outside of the CT"):
+            rearranged(voxels, cut, GRID, "CT")
+    else:
+        found = rearranged(voxels, cut, GRID, "CT")
+        assert (found[z, y, x], np.count_nonzero(found)) == (7, 1)
+        assert (rearranged(found, GRID, cut, "CT") == voxels).all()
 
 
 def test_half_a_voxel_shares_none():

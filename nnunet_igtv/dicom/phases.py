@@ -27,7 +27,7 @@ _DIRECTION = r"(?:in(?:sp?|h|spir\w*|hal\w*)?|ex(?:p|h|pir\w*|hal\w*)?)"
 _PHASE = re.compile(
     rf"(?:(?<![a-z])(?P<before>{_DIRECTION})[\s_-]*)?(?P<percent>\d{{1,3}}(?:\.\d+)?)\s*%"
     rf"(?:\s*(?P<after>{_DIRECTION})(?![a-z]))?"
-    r"|(?<![a-z])phase[\s_-]*(?P<phase>\d{1,3}(?:\.\d+)?)"
+    r"|(?<![a-z])phase[\s_-]*(?:(?P<number>\d{1,2})\s*(?:of|/)\s*\d{1,2}(?![\d.])|(?P<phase>\d{1,3}(?:\.\d+)?))"
     r"|(?<![a-z\d])T\s*=?\s*(?P<tenth>\d0)(?!\d)"
     rf"|(?<![\d.])(?P<bare>\d{{1,3}})\s*(?P<bare_after>in|ex)(?![a-z])",
     re.IGNORECASE,
@@ -127,6 +127,9 @@ def _moments(words: str) -> list[Moment]:
     moments = []
     for match in _PHASE.finditer(_OTHER.sub(" ", words)):
         groups = match.groupdict()
+        if groups["number"]:  # "phase 3 of 10"
+            moments.append(Moment("", float(groups["number"]), NUMBER))
+            continue
         number = next(groups[name] for name in ("percent", "phase", "tenth", "bare") if groups[name])
         way = next((groups[name] for name in ("before", "after", "bare_after") if groups[name]), "")
         if float(number) <= 100:

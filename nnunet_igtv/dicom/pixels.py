@@ -139,6 +139,17 @@ def _check_size(dataset: Dataset) -> None:
             raise ValueError(f"a compressed image of {size}, where the header says {stated}")
 
 
+def _used_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Pixels without what is in the bits beyond Bits Stored, such as overlays of old scanners.
+
+    pydicom clears these bits of uncompressed images only; decoders of JPEG 2000 hand them on.
+    """
+    unused = 8 * stored.dtype.itemsize - int(dataset.BitsStored)
+    if unused <= 0 or stored.dtype.kind not in "iu":
+        return stored
+    return np.right_shift(np.left_shift(stored, unused), unused)
+
+
 def _decode(path: Path) -> tuple[np.ndarray, bool]:
     """Pixels of a file, and whether the rescale is already applied.
 
@@ -154,7 +165,8 @@ def _decode(path: Path) -> tuple[np.ndarray, bool]:
             if compressed:
                 _check_size(dataset)
             try:
-                return dataset.pixel_array, False
+                stored = dataset.pixel_array
+                return (_used_bits(stored, dataset) if compressed else stored), False
             except Exception:
                 if not compressed or dataset.get("NumberOfFrames", 1) != 1:
                     raise

@@ -16,7 +16,6 @@ from nnunet_igtv.errors import IGTVError
 SAME_PLACE_MM = 0.01
 AXIAL = np.cos(np.radians(45))
 REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJECTION IMAGE", "VRT", "SSD"}
-STATIC = {"STATIC", "WHOLE BODY"}
 PARTS = {"GATED", "DYNAMIC"}
 ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
 _PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words of the description
@@ -47,19 +46,27 @@ def taken(series: Series) -> str:
 
     Acquisition before series before study; the date of one and the time of another are not combined.
     """
+    return next(filter(None, _moments(series)), "")
+
+
+def _moments(series: Series) -> tuple[str, str, str]:
+    """When the series was acquired, by the attributes of its acquisition, its series and its study."""
     header = series.headers[0]
-    moments = [
+    acquired = (
         _joined(header, "AcquisitionDate", "AcquisitionTime"),
         text(header, "AcquisitionDateTime"),
         text(header, "FrameAcquisitionDateTime"),
-        _joined(header, "SeriesDate", "SeriesTime"),
-        _joined(header, "StudyDate", "StudyTime"),
-    ]
-    for moment in moments:
-        found = re.match(r"\d{8}(?:\d{6}|\d{4}|\d{2})?", moment)
-        if found and _date(found[0]):
-            return found[0]
-    return ""
+    )
+    return (
+        next(filter(None, map(_digits, acquired)), ""),
+        _digits(_joined(header, "SeriesDate", "SeriesTime")),
+        _digits(_joined(header, "StudyDate", "StudyTime")),
+    )
+
+
+def _digits(moment: str) -> str:
+    found = re.match(r"\d{8}(?:\d{6}|\d{4}|\d{2})?", moment)
+    return found[0] if found and _date(found[0]) else ""
 
 
 def _joined(header: Dataset, date: str, time: str) -> str:
@@ -95,15 +102,31 @@ def _with_hyphens(digits: str) -> str:
 
 
 def same_day(a: Series, b: Series) -> bool | None:
-    """Whether two series were acquired within half a day, or on one date where a time is missing; None if a
-    date is missing."""
-    first, second = taken(a), taken(b)
-    if not first or not second:
-        return None
-    if min(len(first), len(second)) < 10:
-        return first[:8] == second[:8]
+    """Whether two series were acquired on one date or within half a day; None where that cannot be told: a
+    date is missing, or the dates follow each other and a time is missing."""
+    return _is_one_day(*_comparable(a, b))
+
+
+def _comparable(a: Series, b: Series) -> tuple[str, str]:
+    """When two series were acquired, by the same attributes where both have them.
+
+    A series that is stored again gets a series date of its own, and keeps that of its acquisition.
+    """
+    for first, second in zip(_moments(a), _moments(b), strict=True):
+        if first and second:
+            return first, second
+    return taken(a), taken(b)
+
+
+def _is_one_day(first: str, second: str) -> bool | None:
     one, other = _date(first), _date(second)
-    return one is not None and other is not None and abs(one - other) <= ONE_VISIT
+    if one is None or other is None:
+        return None
+    days = abs((one.date() - other.date()).days)
+    timed = all(len(digits) >= 10 and digits[8:].strip("0") for digits in (first, second))  # 000000: removed
+    if days == 1:
+        return abs(one - other) <= ONE_VISIT if timed else None
+    return days == 0
 
 
 def apart(a: Series, b: Series) -> str:
@@ -114,13 +137,16 @@ def apart(a: Series, b: Series) -> str:
 
 def days_apart(a: Series, b: Series) -> int | None:
     """The days between two acquisitions; None if a date is missing."""
-    first, second = (_date(taken(s)) for s in (a, b))
+    first, second = map(_date, _comparable(a, b))
     return None if first is None or second is None else abs((first.date() - second.date()).days)
 
 
 def one_visit(a: Series, b: Series) -> bool:
-    """Whether two series come from one examination: of one study, or known to be of one day."""
-    return a.study_uid == b.study_uid or bool(same_day(a, b))
+    """Whether two series come from one examination: of one study and not known to be acquired on different
+    days (pseudonymised studies of a patient may share one UID), or of one day."""
+    if a.study_uid == b.study_uid:
+        return _is_one_day(_moments(a)[0], _moments(b)[0]) is not False
+    return bool(same_day(a, b))
 
 
 def moment(series: Series) -> Moment | None:
@@ -200,14 +226,11 @@ def is_attenuation_corrected(series: Series) -> bool:
     return "ATTN" in [str(value).strip().upper() for value in values_of(series.headers[0], "CorrectedImage")]
 
 
-def is_static(series: Series) -> bool:
-    """Whether Series Type calls a PET static or whole body, rather than gated or dynamic."""
-    return bool(STATIC & {str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")})
-
-
 def is_part_of_a_scan(series: Series) -> bool:
-    """Whether Series Type calls a PET gated or dynamic: it shows a part of the breath or of the time."""
-    return bool(PARTS & {str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")})
+    """Whether a PET shows a part of the breath or of the time: its Series Type (or Image Type, of enhanced
+    PET) is gated or dynamic, or the series holds volumes of several moments and this is one of them."""
+    said = [str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")]
+    return series.moment is not None or bool(PARTS & {*said, *image_type(series)[2:]})
 
 
 def reaches(series: Series, points: np.ndarray) -> bool:

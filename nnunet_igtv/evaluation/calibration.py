@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.evaluation.boxes import box_of, voxels
+from nnunet_igtv.grids import Grid
 
 BINS = 10
 MARGIN = 10.0  # mm
@@ -68,8 +69,8 @@ class Reliability:
         return self.squares / float(self.count.sum())
 
 
-def read_probability(mask: Path, case: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
-    """What nnU-Net wrote next to a mask; None where it wrote nothing.
+def read_probability(mask: Path, case: str, grid: Grid) -> tuple[np.ndarray, np.ndarray] | None:
+    """What nnU-Net wrote next to a mask on some grid; None where it wrote nothing.
 
     Returns:
         Probability of the structure and the mask that follows from it, (S, H, W) each.
@@ -80,7 +81,7 @@ def read_probability(mask: Path, case: str, shape: tuple[int, ...]) -> tuple[np.
     file = mask.with_name(f"{case}.npz")
     if not file.is_file():
         return None
-    remedy = "predict this case again, or remove the file"
+    remedy, shape = "predict this case again, or remove the file", grid.size[::-1]
     try:
         with np.load(file, allow_pickle=False) as content:
             classes = content["probabilities"].astype(np.float32)

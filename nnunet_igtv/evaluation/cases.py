@@ -10,7 +10,15 @@ import SimpleITK as sitk
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.consensus import consensus
 from nnunet_igtv.evaluation.ignore_label import ignore_label
-from nnunet_igtv.grids import IMAGE_ENDINGS, Grid, difference, read_image, read_mask, same_grid
+from nnunet_igtv.grids import (
+    IMAGE_ENDINGS,
+    Grid,
+    difference,
+    read_image,
+    read_mask,
+    rearranged,
+    same_voxels,
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ def read_truth(case: Case) -> Truth:
     """The truth of a case.
 
     Raises:
-        IGTVError: a mask cannot be read or is no mask, or two observers have different grids.
+        IGTVError: a mask cannot be read or is no mask, or two observers have different voxels.
     """
     masks = {observer: _read(read_mask, path, case) for observer, path in case.truths.items()}
     grid = next(iter(masks.values()))
@@ -164,13 +172,16 @@ def read_truth(case: Case) -> Truth:
     return Truth(grid, consensus(list(observers.values())), counts, observers)
 
 
-def read_prediction(case: Case, path: Path, truth: Truth) -> np.ndarray:
-    """The voxels that a run predicts, of those that count; bool (S, H, W).
+def read_prediction(case: Case, path: Path, truth: Truth) -> tuple[np.ndarray, Grid]:
+    """The voxels that a run predicts, of those that count; bool (S, H, W), in the order of the truth.
+
+    And the grid of the file, whose axes may run in another order and direction.
 
     Raises:
-        IGTVError: the prediction cannot be read, is no mask, or has another grid than the truth.
+        IGTVError: the prediction cannot be read, is no mask, or has other voxels than the truth.
     """
-    return (_on_grid(_read(read_mask, path, case), path, case, truth.grid) != 0) & truth.counts
+    mask = _read(read_mask, path, case)
+    return (_on_grid(mask, path, case, truth.grid) != 0) & truth.counts, Grid.of(mask)
 
 
 @dataclass(frozen=True)
@@ -192,11 +203,11 @@ def read_content(case: Case) -> Content:
     """Everything of a case that has images.
 
     Raises:
-        IGTVError: as `read_truth` and `read_prediction`; an image cannot be read, or has another grid.
+        IGTVError: as `read_truth` and `read_prediction`; an image cannot be read, or has other voxels.
     """
     truth = read_truth(case)
     predictions = {
-        model: read_prediction(case, runs[0][1], truth) for model, runs in case.predictions.items()
+        model: read_prediction(case, runs[0][1], truth)[0] for model, runs in case.predictions.items()
     }
     ct, *pet = (_on_grid(_read(read_image, path, case), path, case, truth.grid) for path in case.images)
     return Content(truth, predictions, [ct, *(image for image in pet if image.any())])
@@ -210,14 +221,16 @@ def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.
 
 
 def _on_grid(image: sitk.Image, path: Path, case: Case, grid: sitk.Image) -> np.ndarray:
-    if not same_grid(image, grid):
+    """The voxels (S, H, W) in the order of a grid that has the same ones."""
+    own, wanted = Grid.of(image), Grid.of(grid)
+    if not same_voxels(own, wanted):
         raise IGTVError(
-            f"another grid than the truth's: {difference(Grid.of(image), Grid.of(grid))}",
+            f"another grid than the truth's: {difference(own, wanted)}",
             case=case.name,
             file=path,
             remedy="score predictions on the grid of the truth",
         )
-    return sitk.GetArrayFromImage(image)
+    return rearranged(sitk.GetArrayViewFromImage(image), own, wanted, "truth")
 
 
 def _case(path: Path) -> str | None:

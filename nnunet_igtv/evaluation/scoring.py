@@ -17,6 +17,7 @@ from nnunet_igtv.evaluation.patients import manifest_of, read_patients
 from nnunet_igtv.evaluation.report import report
 from nnunet_igtv.evaluation.results import Results
 from nnunet_igtv.evaluation.texts import csv_text, json_text
+from nnunet_igtv.grids import Grid, rearranged
 
 Folder = str | Path
 
@@ -50,7 +51,7 @@ def evaluate(
         overwrite: replace an evaluation of other masks that the output folder holds.
 
     Raises:
-        IGTVError: no cases, a contour or prediction is missing, an image is no mask, a mask has another grid
+        IGTVError: no cases, a contour or prediction is missing, an image is no mask, a mask has other voxels
             than the truth, the table of patients lacks a case, or the output folder holds another evaluation.
             Nothing is written then.
         OSError: the output cannot be written. Files of an earlier evaluation stay as they were.
@@ -147,24 +148,26 @@ def _score(case: Case, results: Results) -> None:
     for model, runs in case.predictions.items():
         profiles = []
         for run, path in runs:
-            found = read_prediction(case, path, truth)
+            found, own = read_prediction(case, path, truth)
             results.runs[model][run][case.name] = score(truth.structure, found, truth.spacing)
             profiles.append(profile(truth.structure, found))
             for observer, mask in truth.observers.items():
                 among.setdefault((model, observer), []).append(agreement_of(found, mask, truth.spacing))
-            _calibrate(case, truth, model, path, found, results)
+            _calibrate(case, truth, model, path, found, own, results)
         results.profiles[model][case.name] = np.mean(profiles, axis=0)
     for pair, values in among.items():
         mean = {metric: float(np.mean([v[metric] for v in values])) for metric in values[0]}
         results.observers.setdefault(pair, {})[case.name] = mean
 
 
-def _calibrate(case: Case, truth: Truth, model: str, path: Path, found: np.ndarray, results: Results) -> None:
-    """Count the probabilities next to a mask, if there are any."""
-    read = read_probability(path, case.name, truth.structure.shape)
+def _calibrate(
+    case: Case, truth: Truth, model: str, path: Path, found: np.ndarray, grid: Grid, results: Results
+) -> None:
+    """Count the probabilities next to a mask on some grid, if there are any."""
+    read = read_probability(path, case.name, grid)
     if read is None:
         return
-    probability, own = read
+    probability, own = (rearranged(part, grid, Grid.of(truth.grid), "truth") for part in read)
     if not same_mask(own & truth.counts, found):
         results.notes.append(
             f"{case.name}: the probabilities of {model} belong to another mask; left out of the calibration."

@@ -83,7 +83,7 @@ def breath_ct(
         )
     if made:
         return _of_the_scanner(made[0], breath, channel)
-    computed = combined(breath, channel, needed)
+    computed = combined(breath, channel, needed, options is not None and options.trust_frames)
     return BreathCT(computed, f"{channel} of {len(breath.phases)} phases", "computed from the phases")
 
 

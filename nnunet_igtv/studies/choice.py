@@ -12,7 +12,14 @@ from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import NAMES, described, table
-from nnunet_igtv.studies.frames import aligned_pets, cts_in_frame, moved, own_ct, unused_registrations
+from nnunet_igtv.studies.frames import (
+    aligned_pets,
+    cts_in_frame,
+    may_serve,
+    moved,
+    own_ct,
+    unused_registrations,
+)
 from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.phases import find_4d
 from nnunet_igtv.studies.projections import combined
@@ -63,11 +70,11 @@ PET_BELONGS = (
 )
 PET_KIND = (
     Rule("attenuation corrected", lambda s, _: traits.is_attenuation_corrected(s)),
+    Rule("static or whole body, not gated or dynamic", lambda s, _: not traits.is_part_of_a_scan(s)),
     AXIAL,
     NO_REFORMAT,
     ORIGINAL,
     PRIMARY,
-    Rule("static or whole body, not gated or dynamic", lambda s, _: traits.is_static(s)),
 )
 
 
@@ -105,7 +112,7 @@ def choose_images(
     cts, pets = ([s for s in series if s.modality == modality] for modality in NAMES)
     if not cts:
         raise IGTVError("no CT series in the study", remedy="add the CT series, or leave the study out")
-    without = is_without_pet(pets, options)
+    without = is_without_pet(pets, options, known)
     absent = bool(known.series) and known.series.isdisjoint(s.uid for s in series)
     ct = choose_ct(cts, options, known, None if without else pets, absent)
     if known.frames - {ct.series.frame_of_reference} and not options.trust_frames:
@@ -114,12 +121,17 @@ def choose_images(
             remedy="check the export, or trust the frames if they are aligned",
             settings=["trust_frames"],
         )
-    return ct, None if without else choose_pet(pets, options, known, ct.series)
+    if without:
+        return replace(ct, warnings=(*ct.warnings, *left_out(pets, options))), None
+    return ct, choose_pet(pets, options, known, ct.series)
 
 
-def is_without_pet(pets: Sequence[Series], options: ReadingOptions) -> bool:
-    """Whether a case is to be made without a PET. Raises IGTVError if it would have to, and may not."""
-    if options.no_pet == "all" or (options.no_pet and not pets):
+def is_without_pet(pets: Sequence[Series], options: ReadingOptions, known: Known) -> bool:
+    """Whether a case is to be made without a PET. Raises IGTVError if it would have to, and may not.
+
+    A PET of another examination that nothing joins to the CT is none of the case.
+    """
+    if options.no_pet == "all" or (options.no_pet and not any(may_serve(s, options, known) for s in pets)):
         return True
     if not pets:
         raise IGTVError(
@@ -128,6 +140,13 @@ def is_without_pet(pets: Sequence[Series], options: ReadingOptions) -> bool:
             settings=["no_pet"],
         )
     return False
+
+
+def left_out(pets: Sequence[Series], options: ReadingOptions) -> tuple[str, ...]:
+    """What is to be said of the PET series of a case that is made without one."""
+    if options.no_pet == "all" or not pets:
+        return ()
+    return ("the PET of another examination is left out: nothing joins it to the CT",)
 
 
 def choose_ct(
@@ -264,7 +283,10 @@ def selected(series: Sequence[Series], options: ReadingOptions, *names: str) -> 
     for selector in options.selectors(*names):
         picked = selector.pick(kept)
         if not picked and selector.is_projection:
-            picked = [combined(breath, selector.value.casefold()) for breath in find_4d(kept)]
+            picked = [
+                combined(breath, selector.value.casefold(), trust_frames=options.trust_frames)
+                for breath in find_4d(kept)
+            ]
         if not picked:
             what = "study" if selector.setting == "study" else f"{NAMES[kept[0].modality]} series"
             raise IGTVError(
@@ -295,25 +317,26 @@ def _of_another_visit(
     """What is to be said of a PET that was not taken with the CT; refused where nobody named it, nor joined
     it to the CT within the weeks that planning takes."""
     one_study, one_day = pet.study_uid == ct.study_uid, traits.same_day(pet, ct)
-    if one_study and one_day is not False:
+    days, apart = traits.days_apart(pet, ct), traits.apart(pet, ct)
+    if one_study and (one_day or days is None):
         return ()
-    apart = traits.apart(pet, ct)
-    if one_study:
-        return (f"the PET is of another day than the CT ({apart})",)
+    what = f"of another {'day' if one_study else 'study'} than the CT"
+    if one_study and one_day is None:  # across midnight, perhaps
+        return (f"the PET is {what} ({apart})",)
     if one_day:
-        return ("the PET is of another study than the CT, of the same day",)
-    days = traits.days_apart(pet, ct)
+        return (f"the PET is {what}, of the same day",)
     registered = joined or _is_to_be_registered(pet, ct, options)
     if registered and (days is None or days <= PLANNING_DAYS):
-        return (f"the PET is of another study than the CT ({apart}), and registered to it",)
+        return (f"the PET is {what} ({apart}), and registered to it",)
     if options.pet is None:
+        doubt = "" if one_study else " and not known to be of its day"
         raise IGTVError(
-            f"the PET that fits the CT is of another study and not known to be of its day ({apart})",
+            f"the PET that fits the CT is {what}{doubt} ({apart})",
             remedy="add the PET that was taken with the CT, or name this one if it belongs to the CT",
             settings=["pet"],
             table=table([ct, pet]),
         )
-    return (f"the PET is of another study than the CT ({apart}), as asked for",)
+    return (f"the PET is {what} ({apart}), as asked for",)
 
 
 # ------------------------------------------------------------------------------------------------- refusals

@@ -8,7 +8,7 @@ from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import transformed
 from nnunet_igtv.studies.known import Known, ReadingOptions
-from nnunet_igtv.studies.registration import Joined, join
+from nnunet_igtv.studies.registration import Joined, join, joined_frames
 
 
 def cts_in_frame(
@@ -82,10 +82,21 @@ def _no_frame_in_common(known: Known) -> IGTVError:
     others = "; the registration objects of the study join other frames" if known.registrations else ""
     return IGTVError(
         f"CT and PET have no frame of reference in common{others}",
-        remedy="add the registration object (REG) of the PET/CT to the CT, register them here, or trust "
-        "the frames if they are aligned",
-        settings=["register", "trust_frames"],
+        remedy="add the registration object (REG) of the PET/CT to the CT, register them here, trust the "
+        "frames if they are aligned, or leave the PET out",
+        settings=["register", "trust_frames", "no_pet"],
     )
+
+
+def may_serve(pet: Series, options: ReadingOptions, known: Known) -> bool:
+    """Whether a PET belongs to the CT of a structure, or could be brought to it: it is of its study, in its
+    frame of reference, joined to that by a registration, or a person said so."""
+    own = known.frames | ({known.ct.frame_of_reference} if known.ct else set())
+    if options.pet or options.register or options.trust_frames or not own:
+        return True
+    frames = joined_frames((r.frames for r in known.registrations), own)
+    cts = (s for s in known.others if s.modality == "CT" and s.frame_of_reference in own)
+    return pet.frame_of_reference in frames or pet.study_uid in known.studies | {s.study_uid for s in cts}
 
 
 def own_ct(pet: Series, known: Known) -> list[Series]:

@@ -127,11 +127,12 @@ def group_studies(
 
     Studies that share a frame of reference are one, unless each of them is complete by itself (two visits of
     a patient whose tables were at the same place). One without a PET takes that of the PET/CT that it is
-    registered to. The order is fixed but says nothing: UIDs often begin with a date.
-    An unreadable file belongs to every study that has files in the same folder.
+    registered to; where nothing joins it to one, it gets those of its patient that have no structure sets, so
+    that the choice of series says what is to be done. The order is fixed but says nothing: UIDs often begin
+    with a date. An unreadable file belongs to every study that has files in the same folder.
 
     Args:
-        register: whether a study without a PET takes the PET/CTs of its patient, to register them.
+        register: whether a study without a PET takes all PET/CTs of its patient, to register them.
     """
     parent: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -173,51 +174,49 @@ def group_studies(
 
 
 def _with_registered(parts: list[list[Entry]], register: bool) -> list[tuple[list[Entry], list[Entry]]]:
-    """Each study, and what registration objects add to it: themselves and, where it has a CT and no PET, the
-    CT and PET of the PET/CT that they join to it.
+    """Each study, and what is added to it: the registration objects that join its frames of reference and,
+    where it has a CT and no PET, the CT and PET of the PET/CT that they join to it (`group_studies`).
 
     A PET/CT without structure sets is no study of its own where another one took it; nor is a registration.
     """
     frames_of: dict[str, set[str]] = {}
-    for entry in (e for part in parts for e in part if not e.joins):
-        frames_of.setdefault(entry.series, set()).update(entry.frames)
-    registrations = [
-        (e, frozenset().union(*(frames_of.get(uid, {uid}) for uid in e.joins)))
-        for part in parts
-        for e in part
-        if e.joins
-    ]
-    if not registrations and not register:
-        return [(part, []) for part in parts]
+    pet_cts: dict[str, list[list[Entry]]] = {}  # patient -> parts that have a PET of that patient
+    for part in parts:
+        for entry in part:
+            if not entry.joins:
+                frames_of.setdefault(entry.series, set()).update(entry.frames)
+        for patient in {e.patient for e in part if e.modality == "PT"}:
+            pet_cts.setdefault(patient, []).append(part)
+    registrations: dict[str, list[tuple[Entry, frozenset[str]]]] = {}
+    for entry in (e for part in parts for e in part if e.joins):
+        joins = frozenset[str]().union(*(frames_of.get(uid, {uid}) for uid in entry.joins))
+        registrations.setdefault(entry.patient, []).append((entry, joins))
     found: list[tuple[list[Entry], list[Entry]]] = []
     taken: set[int] = set()
     for part in parts:
         patients, present = {e.patient for e in part}, {id(e) for e in part}
-        own = [(e, joins) for e, joins in registrations if e.patient in patients]
+        own = [each for patient in sorted(patients) for each in registrations.get(patient, ())]
         frames = {frame for e in part if not e.joins for frame in e.frames}
         near = joined_frames([joins for _, joins in own], frames, 1)
         reached = joined_frames([joins for _, joins in own], frames)
         more = [e for e, joins in own if joins & near and id(e) not in present]
         kinds = {e.modality for e in part}
         if "CT" in kinds and "PT" not in kinds:
-            pets = {
-                id(other): [e for e in other if e.modality == "PT" and e.patient in patients]
-                for other in parts
-            }
-            lenders = [p for p in parts if any(e.frames & reached for e in pets[id(p)])]
-            if register and not lenders and patients != {""}:
-                lenders = [p for p in parts if pets[id(p)]]
+            others = {id(p): p for patient in sorted(patients) for p in pet_cts.get(patient, ())}.values()
+            lenders = [p for p in others if any(e.frames & reached for e in p if e.modality == "PT")]
+            if not lenders and patients != {""} and (register or "RTSTRUCT" in kinds):
+                lenders = [p for p in others if register or not _is_contoured(p)]
             for other in lenders:
                 more += [e for e in other if e.modality in ("CT", "PT")]
                 taken.add(id(other))
         found.append((part, more))
     attached = {id(e) for _, more in found for e in more}
     taken |= {id(part) for part in parts if {id(e) for e in part} <= attached}
-    return [
-        (part, more)
-        for part, more in found
-        if id(part) not in taken or any(e.modality == "RTSTRUCT" for e in part)
-    ]
+    return [(part, more) for part, more in found if id(part) not in taken or _is_contoured(part)]
+
+
+def _is_contoured(part: Sequence[Entry]) -> bool:
+    return any(entry.modality == "RTSTRUCT" for entry in part)
 
 
 def _apart(entries: list[Entry]) -> list[list[Entry]]:

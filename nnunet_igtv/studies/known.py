@@ -19,6 +19,15 @@ def _selector(name: str, help: str) -> Any:
     return setting(None, help, metavar="SELECTOR", recorded=recorded)
 
 
+def no_pet_setting() -> Any:
+    """The switch for an absent PET, of every source that may have one."""
+    return setting(
+        None,
+        "take studies without a PET too (missing), or leave the PET of every study out (all)",
+        choices=("missing", "all"),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
     """Which series of a study are read, and how."""
@@ -30,11 +39,7 @@ class ReadingOptions:
         "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
     )
     pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
-    no_pet: str | None = setting(
-        None,
-        "take studies without a PET too (missing), or leave the PET of every study out (all)",
-        choices=("missing", "all"),
-    )
+    no_pet: str | None = no_pet_setting()
     register: bool = setting(
         False,
         "where no registration object joins PET and CT, register the PET/CT's own CT to the CT (rigid, by "

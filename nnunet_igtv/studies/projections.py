@@ -3,6 +3,8 @@
 Ten phases of 512 x 512 x 150 would take 1.6 GB at once; `read_voxels` has one slice of each in memory.
 """
 
+from collections import Counter
+
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.phases import FEWEST, FourD
@@ -10,16 +12,17 @@ from nnunet_igtv.studies.phases import FEWEST, FourD
 AVERAGE, MAXIMUM = "average", "maximum"
 
 
-def combined(breath: FourD, how: str, needed: int | None = None) -> Series:
+def combined(breath: FourD, how: str, needed: int | None = None, trust_frames: bool = False) -> Series:
     """The average or the maximum of all phases.
 
     Args:
         breath: the 4D-CT.
         how: "average" or "maximum".
         needed: how many phases must be there; None for all.
+        trust_frames: whether phases of different frames of reference are aligned.
 
     Raises:
-        IGTVError: phases are missing, there twice or irregular, or their grids differ.
+        IGTVError: phases are missing, there twice or irregular, or their grids or frames of reference differ.
     """
     count = len(breath.phases)
     if count < FEWEST or (breath.problems and (needed is None or count < needed)):
@@ -29,6 +32,15 @@ def combined(breath: FourD, how: str, needed: int | None = None) -> Series:
             settings=["min_phases"],
         )
     _ = breath.grid  # the one grid of all
+    frames = Counter(phase.series.frame_of_reference for phase in breath.phases)
+    if len(frames) > 1 and not trust_frames:
+        (usual, _), *_ = frames.most_common(1)
+        others = [str(phase) for phase in breath.phases if phase.series.frame_of_reference != usual]
+        raise IGTVError(
+            f"phases of the 4D-CT have another frame of reference than the others: {', '.join(others)}",
+            remedy="export the 4D-CT again, or trust the frames if they are aligned",
+            settings=["trust_frames"],
+        )
     parts = tuple(phase.series for phase in breath.phases)
     first = parts[0]
     notes = list(dict.fromkeys(note for s in parts for note in s.notes))

@@ -50,14 +50,19 @@ def test_otherwise_it_is_refused_and_the_grid_of_none_too(cohort, raw, capsys):
     assert "the grid of the PET was asked for, and there is no PET" in capsys.readouterr().err
 
 
-def test_a_4d_ct_without_a_pet(raw, read, tmp_path, capsys):
+def test_a_4d_ct_beside_a_pet_ct_that_nothing_joins_to_it(raw, read, tmp_path, capsys):
+    """One case, whose error says what can be done; where the PET may be absent, it is left out."""
     (study,) = write_cohort("4dct", 1, 4, 32, 12, tmp_path / "in")
     raw.mkdir()
-    for file in (study / "PETCT").rglob("*.dcm"):
+    for file in (study / "REG").iterdir():
         file.unlink()
     assert convert("4dct", study, "-d", 3, "--structure", "GTV_{phase}") == 1
-    assert "no PET series in the study" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.err.count("Remedy") == 1
+    assert "add the registration object (REG)" in said.err
+    assert "(--register, --trust-frames, --no-pet)" in said.err
     assert convert("4dct", study, "-d", 3, "--structure", "GTV_{phase}", "--no-pet", "missing") == 0
+    assert "the PET of another examination is left out: nothing joins it to the CT" in capsys.readouterr().err
     folder = raw / "Dataset003_IGTV"
     assert not read(folder / "imagesTr/IGTV_0001_0001.nii.gz").any()
     assert read(folder / "labelsTr/IGTV_0001.nii.gz").any()

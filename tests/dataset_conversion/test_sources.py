@@ -1,6 +1,8 @@
 """The sources without DICOM: PCLT20K, autoPET, NIfTI by CSV, LUCID as NIfTI."""
 
+import gzip
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -255,6 +257,41 @@ def test_nifti_label_with_other_axes(order, flips, change, is_part, tmp_path, ra
     assert [len(case["warnings"]) for case in record["cases"].values()] == [int(is_part)]
 
 
+@pytest.mark.parametrize(
+    ("files", "change", "said"),
+    [
+        (["pet"], {268: ("f", 8.0)}, "warning"),  # the offset of the qform, along x
+        (["ct", "pet", "label"], {252: ("h", 0)}, ""),  # no qform
+        (["ct", "pet", "label"], {254: ("h", 0)}, ""),  # no sform
+        (["ct", "pet", "label"], {252: ("h", 0), 254: ("h", 0)}, ""),  # nowhere, and all alike
+        (["label"], {252: ("h", 0), 254: ("h", 0)}, "refused"),
+    ],
+    ids=["two places", "no qform", "no sform", "none alike", "none of one"],
+)
+def test_where_a_nifti_header_says_that_it_is(files, change, said, tmp_path, raw, read, capsys):
+    _, _, label = write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    for name in files:
+        file = tmp_path / "m" / f"{name}.nii.gz"
+        content = bytearray(gzip.decompress(file.read_bytes()))
+        for place, (kind, value) in change.items():
+            struct.pack_into(f"<{kind}", content, place, value)
+        file.write_bytes(gzip.compress(content))
+    # as spreadsheets write it
+    (tmp_path / "list.csv").write_text("CT;PET;Label\nm/ct.nii.gz;m/pet.nii.gz;m/label.nii.gz\n;;\n")
+    assert convert("nifti", tmp_path / "list.csv", "-d", 52) == (said == "refused")
+    if said == "refused":
+        assert "does not say where the voxels are" in capsys.readouterr().err
+        return
+    folder = raw / "Dataset052_GTV"
+    assert np.array_equal(read(folder / "labelsTr" / "GTV_0001.nii.gz"), label)
+    (case,) = json.loads((folder / "conversion.json").read_text())["cases"].values()
+    assert case["warnings"] == (
+        ["the header of the PET says two places, 8.0 mm apart (qform and sform): the sform's is taken"]
+        if said
+        else []
+    )
+
+
 def test_other_formats_that_itk_reads(tmp_path, raw, capsys):
     """MetaImage keeps NaN, which ITK's NIfTI reader turns to 0."""
     write_triple(tmp_path / "m", ("ct", "pet", "label"))
@@ -273,7 +310,12 @@ def test_other_formats_that_itk_reads(tmp_path, raw, capsys):
     [
         ("ct,pet\na,b\n", "lacks the columns label"),
         ("", "lacks the columns"),
-        ("ct,pet,label\na,,c\n", "line 2: an empty path"),
+        (
+            "ct,label\na,c\n",
+            "lacks the columns pet",
+        ),
+        ("ct,pet,label\na,,c\n", "line 2: no PET"),
+        ("ct,pet,label\na,b,\n", "line 2: an empty path"),
         ("ct,pet,label,fold\na,b,c,holdout\n", "line 2: fold is 'holdout'"),
         ("ct,pet,label\na,b,c\na,b,c\n", "names a CT twice"),
     ],
@@ -292,6 +334,33 @@ def test_lucid_as_nifti(tmp_path, raw, capsys):
     write_triple(tmp_path / "lucid" / "p3", ("CT", "CT_2", "ITV"))
     assert convert("lucid", tmp_path / "lucid", "-d", 53) == 1
     assert "2 NIfTI files are named CT" in capsys.readouterr().err
+
+
+def test_nifti_without_a_pet(tmp_path, raw, read, capsys):
+    """Where the user says so: an empty place in the table, no column, or no file in the folder."""
+    for name in ("m", "n"):
+        write_triple(tmp_path / "p" / name, ("CT", "PET", "IGTV"))
+    (tmp_path / "p" / "n" / "PET.nii.gz").unlink()
+    rows = [f"p/{n}/CT.nii.gz,{pet},p/{n}/IGTV.nii.gz" for n, pet in (("m", "p/m/PET.nii.gz"), ("n", ""))]
+    (tmp_path / "list.csv").write_text("\n".join(["ct,pet,label", *rows]) + "\n")
+    (tmp_path / "none.csv").write_text("ct,label\np/n/CT.nii.gz,p/n/IGTV.nii.gz\n")
+    assert convert("lucid", tmp_path / "p", "-d", 55) == 1
+    assert "0 NIfTI files are named PET" in capsys.readouterr().err
+    for number, source, given, said, absent in (
+        (56, "nifti", tmp_path / "list.csv", "missing", [False, True]),
+        (57, "nifti", tmp_path / "list.csv", "all", [True, True]),
+        (58, "nifti", tmp_path / "none.csv", "missing", [True]),
+        (59, "lucid", tmp_path / "p", "missing", [False, True]),
+    ):
+        assert convert(source, given, "-d", number, "-n", "Some", "--no-pet", said) == 0
+        folder = raw / f"Dataset0{number}_Some"
+        pets = [read(file) for file in sorted((folder / "imagesTr").glob("*_0001.nii.gz"))]
+        assert sorted(not pet.any() for pet in pets) == absent
+        assert json.loads((folder / "dataset.json").read_text())["nnunet_igtv"]["cases_without_pet"] == sum(
+            absent
+        )
+    assert convert("nifti", tmp_path / "none.csv", "-d", 60, "--no-pet", "all", "--grid", "pet") == 1
+    assert "there is no PET" in capsys.readouterr().err
 
 
 def test_options_of_dicom_are_refused_for_lucid_as_nifti(tmp_path, raw, capsys):

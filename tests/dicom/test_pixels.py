@@ -1,5 +1,7 @@
 """What becomes of stored values: units that are known or refused, padding, slices that are empty."""
 
+from functools import partial
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -150,7 +152,7 @@ def test_what_was_replaced_is_counted(patient, tmp_path):
     assert voxels.max() < 1000
 
 
-@pytest.mark.parametrize(
+ENCODERS = pytest.mark.parametrize(
     ("encode", "syntax"),
     [
         (imagecodecs.jpegls_encode, "1.2.840.10008.1.2.4.80"),
@@ -160,20 +162,37 @@ def test_what_was_replaced_is_counted(patient, tmp_path):
     ],
     ids=["JPEG-LS", "JPEG 2000", "JP2", "lossless JPEG"],
 )
+
+
+def compressed(path, encode, syntax, pixels):
+    """The values of a file that `plane` wrote, with other pixels that are compressed."""
+    image = dcmread(path)
+    image.PixelData = encapsulate([encode(np.ascontiguousarray(pixels))])
+    image["PixelData"].VR = "OB"
+    image.file_meta.TransferSyntaxUID = syntax
+    file = path.with_name("compressed.dcm")
+    image.save_as(file, enforce_file_format=True)
+    return next(planes([file], [None], [image])).values
+
+
+@ENCODERS
 def test_a_compressed_image_must_have_the_size_of_the_header(encode, syntax, plane, tmp_path):
     stored = tissue(0).astype(np.uint16)
     whole = plane("CT", stored).values
-    path = tmp_path / "a.dcm"
-
-    def read(pixels):
-        image = dcmread(path)
-        image.PixelData = encapsulate([encode(np.ascontiguousarray(pixels))])
-        image["PixelData"].VR = "OB"
-        image.file_meta.TransferSyntaxUID = syntax
-        image.save_as(tmp_path / "compressed.dcm", enforce_file_format=True)
-        return next(planes([tmp_path / "compressed.dcm"], [None], [image])).values
-
+    read = partial(compressed, tmp_path / "a.dcm", encode, syntax)
     np.testing.assert_array_equal(read(stored), whole)
     for shape in ((SHAPE[1], SHAPE[0]), (SHAPE[0] // 2, SHAPE[1] * 2)):
         with pytest.raises(IGTVError, match=r"compressed image of .* header says \(20, 24\)"):
             read(stored.reshape(shape))
+
+
+@ENCODERS
+def test_bits_beyond_those_stored_are_no_pixels(encode, syntax, plane, tmp_path):
+    """Overlays of old scanners, in the four bits above a CT of 12 bits."""
+    stored = tissue(0).astype(np.uint16)
+    drawn = stored.copy()
+    drawn[2:6, 2:9] |= 0x1000
+    twelve = {"BitsStored": 12, "HighBit": 11}
+    whole = plane("CT", stored, **twelve).values
+    np.testing.assert_array_equal(plane("CT", drawn, **twelve).values, whole)
+    np.testing.assert_array_equal(compressed(tmp_path / "a.dcm", encode, syntax, drawn), whole)

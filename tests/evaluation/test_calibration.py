@@ -8,6 +8,9 @@ import pytest
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation import evaluate
 from nnunet_igtv.evaluation.calibration import Reliability, read_probability
+from nnunet_igtv.grids import Grid
+
+GRID = Grid((32, 32, 20), (2.0, 2.0, 3.0), (1.0, -2.0, 30.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 
 def beside(cohort, ball, change=lambda classes: classes):
@@ -40,7 +43,7 @@ def test_probabilities_are_compared_with_the_truth(cohort, ball):
 def test_regions_have_no_background(cohort, ball):
     tumour = np.where(ball(), 0.8, 0.2)
     np.savez(cohort / "good" / "CASE_0.npz", probabilities=np.stack([tumour, tumour / 2]))
-    probability, mask = read_probability(cohort / "good" / "CASE_0.nii.gz", "CASE_0", (20, 32, 32))
+    probability, mask = read_probability(cohort / "good" / "CASE_0.nii.gz", "CASE_0", GRID)
     assert (mask == ball()).all()
     assert probability.max() == pytest.approx(0.8)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from kills import completes_after_every_kill
 
 from nnunet_igtv.commands.main import main
@@ -402,6 +403,7 @@ def test_missing_prediction_is_found_before_any_work(cohort):
         ({"spacing": (2.0, 2.0, 3.1)}, "spacing"),
         ({"origin": (1.0, -2.0, 33.0)}, "origin"),
         ({"crop": True}, "size"),
+        ({"direction": (-1.0, 0, 0, 0, 1, 0, 0, 0, 1)}, "axes turned by 180.00 degrees"),  # at another place
         ({"direction": (0.99996, -0.0087, 0, 0.0087, 0.99996, 0, 0, 0, 1)}, "axes turned by 0.50 degrees"),
     ],
 )
@@ -411,6 +413,28 @@ def test_geometry_mismatch_is_refused(change, what, cohort, write_image, ball):
     with pytest.raises(IGTVError, match=f"CASE_1: another grid than the truth's: {what}"):
         evaluate(cohort / "truth", {"good": cohort / "good"}, None, cohort / "out")
     assert not (cohort / "out").exists()
+
+
+def test_masks_and_images_with_other_axes_are_the_same(cohort, ball):
+    """As after software that reorients: the same voxels in another order, probabilities included."""
+    for i, radius in enumerate((4.5, 6.5, 7.5)):
+        tumour = np.where(ball(radius=radius), 0.9, 0.1)
+        np.savez(cohort / "good" / f"CASE_{i}.npz", probabilities=np.stack([1 - tumour, tumour]))
+    folders = {"good": cohort / "good", "poor": cohort / "poor"}
+    straight = evaluate(cohort / "truth", folders, cohort / "images", cohort / "straight")
+    shown = (cohort / "straight" / "report.html").read_text()
+    for folder in ("good", "images"):
+        for file in (cohort / folder).glob("*.nii.gz"):
+            image = sitk.PermuteAxes(sitk.ReadImage(str(file)), (2, 0, 1))
+            sitk.WriteImage(sitk.Flip(image, (True, False, True)), str(file))
+    for file in (cohort / "good").glob("*.npz"):
+        turned = np.load(file)["probabilities"].transpose(0, 2, 3, 1)[:, ::-1, :, ::-1]
+        np.savez(file, probabilities=turned)
+    turned = evaluate(cohort / "truth", folders, cohort / "images", cohort / "turned")
+    assert turned.scores == straight.scores
+    assert turned.calibration["good"].masks == 3
+    assert turned.calibration["good"].error == straight.calibration["good"].error
+    assert (cohort / "turned" / "report.html").read_text() == shown
 
 
 def test_other_refusals(cohort, tmp_path):

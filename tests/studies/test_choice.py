@@ -240,7 +240,7 @@ def test_attenuation_corrected_comes_first(study):
 
 def test_a_static_pet_comes_before_gates(study):
     for image in study.pet:
-        image.SeriesType = ["WHOLE BODY", "IMAGE"]
+        image.SeriesType, image.ImageType = ["WHOLE BODY", "IMAGE"], ["DERIVED", "SECONDARY"]
     gates = [twin(study.pet, f"gate {k}", SeriesType=["GATED", "IMAGE"]) for k in range(3)]
     assert both_ways(study, *gates)[1] == "PET plain"
 
@@ -355,7 +355,7 @@ def test_two_visits_of_pet_are_never_told_apart_by_the_kind_of_their_images(stud
 def test_a_pet_of_another_visit_is_refused_unless_it_is_named(study):
     study.pet = follow_up(study.pet, "PET later")
     error = refused(study)
-    assert "another study and not known to be of its day (91 days apart)" in error.what
+    assert "another study than the CT and not known to be of its day (91 days apart)" in error.what
     assert error.settings == ("pet",)
     assert "2020-04-02" in error.table
     assert choose(study, pet="later")[1:] == (
@@ -370,15 +370,41 @@ def test_a_pet_of_another_study_of_the_same_day_is_taken_with_a_word(study):
     assert choose(study)[2] == ("the PET is of another study than the CT, of the same day",)
 
 
-def test_a_pet_of_the_same_study_on_another_day_is_taken_with_a_word(study):
+def test_a_pet_of_the_same_study_on_another_day_is_refused_unless_it_is_named(study):
     for image in study.pet:
         image.AcquisitionDate = "20200106"
-    assert choose(study)[2] == ("the PET is of another day than the CT (4 days apart)",)
-    for image in study.pet:  # across midnight
-        image.AcquisitionDate, image.AcquisitionTime = "20200103", "001500"
-    for image in study.ct:
-        image.AcquisitionTime = "235500"
-    assert choose(study)[2] == ()
+    error = refused(study)
+    assert error.what == "the PET that fits the CT is of another day than the CT (4 days apart)"
+    assert error.settings == ("pet",)
+    assert choose(study, pet="plain")[2] == (
+        "the PET is of another day than the CT (4 days apart), as asked for",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ct", "pet", "said"),
+    [
+        (("20200102", "235500"), ("20200103", "001500"), ()),  # across midnight
+        (("20200102", "070000"), ("20200102", "210000"), ()),
+        (("20200102", "000000"), ("20200102", "140000"), ()),  # a removed time
+        (("20200102", None), ("20200103", None), ("the PET is of another day than the CT (1 days apart)",)),
+        ((None, None), ("20200103", "001500"), ()),  # by the series dates, which are the same
+    ],
+)
+def test_a_night_is_no_other_day(study, ct, pet, said):
+    for images, (day, time) in ((study.ct, ct), (study.pet, pet)):
+        for image in images:
+            image.AcquisitionDate, image.AcquisitionTime = day, time
+    assert choose(study)[2] == said
+
+
+def test_two_visits_under_one_study_uid(study):
+    """As some pseudonymisers write them: the acquisition dates tell them apart."""
+    other = twin(study.ct, "CT later", AcquisitionDate="20200402", ImageType=DERIVED)
+    unnamed(study)
+    assert "2 CT series could serve" in refused(study, other).what
+    stored_again = twin(study.ct, "CT reformat", SeriesDate="20200402", ImageType=DERIVED)
+    assert choose(study, stored_again)[0] == "CT plain"
 
 
 @pytest.mark.parametrize("frame", [None, "1.2.3.4"])

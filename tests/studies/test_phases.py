@@ -51,6 +51,7 @@ WAYS = {
     "description": (told_in("SeriesDescription"), PERCENT),
     "Philips": (told_in("SeriesDescription", "T={:.0f}%"), PERCENT),
     "GE": (told_in("SeriesDescription", "CT T{:02.0f} iDose 40%"), PERCENT),
+    "numbered": (attribute("SeriesDescription", lambda k, p: f"Phase {k + 1} of 10"), NUMBERS),
     "comments": (told_in("ImageComments", "4D, {:.0f} %"), PERCENT),
     "respiratory": (attribute("NominalPercentageOfRespiratoryPhase"), PERCENT),
     "identifier": (attribute("TemporalPositionIdentifier", lambda k, p: k + 1), NUMBERS),
@@ -279,6 +280,17 @@ def test_the_average_is_named_and_computed_where_there_is_none(patient):
     images += breath(study, attribute("SeriesDescription", lambda k, p: "AveIP"), counts=[0])
     chosen = choose_ct(series_of(images), ReadingOptions(ct="average"))
     assert (chosen.series.description, chosen.warnings) == ("AveIP", ())
+
+
+def test_no_average_over_frames_of_reference(patient):
+    images = breath(patient(), told_in("SeriesDescription"))
+    elsewhere = generate_uid()
+    for image in images[-10:]:
+        image.FrameOfReferenceUID = elsewhere
+    series = series_of(images)
+    with pytest.raises(IGTVError, match="another frame of reference than the others: 90 %"):
+        breath_ct(series, the_4d(series))
+    assert breath_ct(series, the_4d(series), options=ReadingOptions(trust_frames=True)).series.parts
 
 
 def test_no_average_of_an_incomplete_breath(patient):

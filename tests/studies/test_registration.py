@@ -229,15 +229,13 @@ def test_a_study_without_a_pet_takes_that_of_the_pet_ct_it_is_registered_to(pati
         "chain": [registration(first, FAR, (f, "RIGID", rigid())) for f in (here, there)],
         "deformable": [registration(first, here, (there, "RIGID", rigid()), kind=DEFORMABLE)],
     }[by]
-    alone = [["CT 10", "PT 9"], ["CT 10", "RTSTRUCT 1"]]
-    assert grouped(*made.all, *own_ct) == alone
+    # nothing joins them: together all the same, so that the choice of series says what can be done
+    unjoined = [["CT 20", "PT 9", "RTSTRUCT 1"]]
+    assert grouped(*made.all, *own_ct) == unjoined
     assert grouped(*made.all, *own_ct, *joins) == [["CT 20", "PT 9", f"REG {len(joins)}", "RTSTRUCT 1"]]
     other = patient("bb").ct[0]  # of another patient
     stranger = registration(other, there, (here, "RIGID", rigid()))
-    assert [g for g in grouped(*made.all, *own_ct, stranger) if g != ["REG 1"]] == [
-        ["CT 10", "PT 9"],
-        ["CT 10", "RTSTRUCT 1"],
-    ]
+    assert [g for g in grouped(*made.all, *own_ct, stranger) if g != ["REG 1"]] == unjoined
 
 
 def test_studies_that_are_complete_stay_apart(patient):
@@ -250,4 +248,6 @@ def test_studies_that_are_complete_stay_apart(patient):
     whole = ["CT 10", "PT 9", "REG 1", "RTSTRUCT 1"]
     assert grouped(*one.all, *two.all, joins) == [whole, whole]
     one.pet = []
+    apart = [["CT 10", "PT 9", "RTSTRUCT 1"], ["CT 10", "RTSTRUCT 1"]]
+    assert grouped(*one.all, *two.all) == apart
     assert grouped(*one.all, *two.all, joins) == [whole, ["CT 20", "PT 9", "REG 1", "RTSTRUCT 1"]]

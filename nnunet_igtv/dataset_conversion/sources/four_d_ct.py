@@ -26,7 +26,7 @@ from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import known_from, structures_meant
-from nnunet_igtv.studies.choice import choose_pet, is_without_pet, refuse_several_patients, selected
+from nnunet_igtv.studies.choice import choose_pet, is_without_pet, left_out, refuse_several_patients, selected
 from nnunet_igtv.studies.grouping import Study
 from nnunet_igtv.studies.phase_structures import PhaseStructures, drawn_on_phases, has_place, phase_structures
 from nnunet_igtv.studies.phases import FourD, the_4d
@@ -79,9 +79,10 @@ def case_of(study: Study, options: Options) -> Case:
         points=label.extent,
         registrations=tuple(study.registrations),
         others=tuple(study.series),
+        ct=ct.series,
     )
     pets = study.of("PT")
-    without = is_without_pet(pets, options)
+    without = is_without_pet(pets, options, known)
     pet = pet_channel(None if without else choose_pet(pets, options, known, ct.series), options.weight_kg)
     ct_read = ct.volume()
     image = ct_read.image
@@ -105,6 +106,7 @@ def case_of(study: Study, options: Options) -> Case:
         **pet.provenance,
         "warnings": [
             *ct.warnings,
+            *(left_out(pets, options) if without else ()),
             *pet.warnings,
             *ct_read.warnings,
             *remarks_on_structure(label.mask),

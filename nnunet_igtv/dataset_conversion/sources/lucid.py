@@ -4,8 +4,8 @@
 The cohort is private and its layout is not published. DICOM studies are found by their headers, whatever the
 folders: `lucid` is `dicom-rt` with the structure IGTV, and `4dct` where that was drawn on a phase of a 4D-CT
 (one phase is no image of an IGTV: the average is taken). A folder without DICOM is read as NIfTI triples:
-each folder that holds NIfTI files must hold one CT, one PET and one IGTV, told apart by these words in the
-file names.
+each folder that holds NIfTI files must hold one CT, one PET (unless studies without one are taken) and one
+IGTV, told apart by these words in the file names.
 """
 
 import re
@@ -45,11 +45,13 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
         try:
-            ct, pet, label = (_one(kind, [f for f in images if f.parent == folder], name) for kind in WORDS)
+            ct, pet, label = _triple([f for f in images if f.parent == folder], name, options.no_pet)
         except IGTVError as error:
             yield error
             continue
-        load = partial(nifti.load_triple, ct, pet, label, nifti.Options(options.grid), root)
+        load = partial(
+            nifti.load_triple, ct, pet, label, nifti.Options(options.grid, no_pet=options.no_pet), root
+        )
         patient = folder.relative_to(root).parts[0] if folder != root else name
         yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
 
@@ -76,7 +78,8 @@ def _is_of_phases(study: Study, options: Options) -> bool:
 
 
 def _refuse_options_of_dicom(options: Options, root: Path) -> None:
-    given = [f.name for f in fields(ReadingOptions) if getattr(options, f.name) != f.default]
+    names = [f.name for f in fields(ReadingOptions) if getattr(options, f.name) != f.default]
+    given = [name for name in names if name != "no_pet"]
     if given:
         raise IGTVError(
             "the folder holds NIfTI triples, of which no series can be chosen and no header read",
@@ -86,15 +89,27 @@ def _refuse_options_of_dicom(options: Options, root: Path) -> None:
         )
 
 
-def _one(kind: str, files: list[Path], folder: str) -> Path:
-    found = [f for f in files if WORDS[kind] & set(re.split(r"[^a-z0-9]+", f.name.lower()))]
-    if len(found) != 1:
-        raise IGTVError(
-            f"{len(found)} NIfTI files are named {kind}",
-            file=folder,
-            remedy="one CT, one PET and one IGTV per folder; or name them in a CSV and use the source nifti",
-        )
-    return found[0]
+def _triple(files: list[Path], folder: str, no_pet: str | None) -> tuple[Path, Path | None, Path]:
+    """CT, PET and IGTV among the files of a folder; None for a PET that may be absent, and is."""
+    found = {kind: [f for f in files if words & _words(f)] for kind, words in WORDS.items()}
+    if no_pet == "all" or (no_pet and not found["PET"]):
+        del found["PET"]
+    for kind, matching in found.items():
+        if len(matching) != 1:
+            is_without_pet = kind == "PET" and not matching
+            raise IGTVError(
+                f"{len(matching)} NIfTI files are named {kind}",
+                file=folder,
+                remedy="one CT, one PET and one IGTV per folder; or name them in a CSV for the source nifti"
+                + ("; or accept studies without a PET" if is_without_pet else ""),
+                settings=["no_pet"] if is_without_pet else [],
+            )
+    pet = found["PET"][0] if "PET" in found else None
+    return found["CT"][0], pet, found["IGTV"][0]
+
+
+def _words(file: Path) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", file.name.lower()))
 
 
 SOURCE = Source(

@@ -1,7 +1,8 @@
 """Source `nifti`: CT (HU), PET (SUVbw) and label as NIfTI files, named in a CSV manifest.
 
 Columns: ct, pet, label (paths, relative to the CSV), patient (optional; keeps cases of one patient in one
-fold), fold (optional: train or val). Other columns are ignored.
+fold), fold (optional: train or val). Other columns are ignored. Where studies without a PET are taken, pet
+may be empty, or no column.
 """
 
 import os
@@ -15,12 +16,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
-from nnunet_igtv.dataset_conversion.resampling import check_overlap, covered, onto
+from nnunet_igtv.dataset_conversion.nifti_position import check_positions
+from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
+from nnunet_igtv.dataset_conversion.resampling import covered, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid, onto_grid, read_image, read_mask
 from nnunet_igtv.settings import setting
+from nnunet_igtv.studies.known import no_pet_setting
 from nnunet_igtv.studies.plausibility import (
     refuse_no_suv,
     remarks_on_ct,
@@ -36,6 +40,7 @@ class Options:
 
     grid: str = setting("ct", "grid of the cases", choices=("ct", "pet"))
     label_value: int | None = setting(None, "label value to segment (default: every value but 0)")
+    no_pet: str | None = no_pet_setting()
 
 
 def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
@@ -43,76 +48,115 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
     if not table.is_file():
         raise IGTVError("no such file", file=table)
     columns, rows = read_table(table, "the CSV manifest")
-    missing = {"ct", "pet", "label"} - set(columns if rows else ())
+    needed = {"ct", "label"} if options.no_pet else {"ct", "pet", "label"}
+    missing = needed - {name.strip().lower() for name in columns if rows}
     if missing:
-        raise IGTVError(f"the CSV manifest lacks the columns {', '.join(sorted(missing))}", file=table)
+        raise IGTVError(
+            f"the CSV manifest lacks the columns {', '.join(sorted(missing))}",
+            file=table,
+            remedy="add them" + (", or accept studies without a PET" if missing == {"pet"} else ""),
+            settings=["no_pet"] if missing == {"pet"} else [],
+        )
     items = []
-    for number, row in enumerate(rows, start=2):
-        paths = [row[column].strip() for column in ("ct", "pet", "label")]
-        patient, fold = row.get("patient", "").strip(), row.get("fold", "").strip().lower()
+    for number, given in enumerate(rows, start=2):
+        row = {name.strip().lower(): value.strip() for name, value in given.items()}
+        if not any(row.values()):
+            continue
+        ct, pet, label, patient, fold = (row.get(n, "") for n in ("ct", "pet", "label", "patient", "fold"))
+        fold = fold.lower()
         if fold not in ("", "train", "val"):
             raise IGTVError(
                 f"line {number}: fold is {fold!r}", file=table, remedy="leave it empty, or train or val"
             )
-        if not all(paths) or "\0" in "".join(paths):
+        if ct and label and not pet and not options.no_pet:
+            raise IGTVError(
+                f"line {number}: no PET",
+                file=table,
+                remedy="name its PET, leave the line out, or accept studies without a PET",
+                settings=["no_pet"],
+            )
+        if not ct or not label or "\0" in ct + pet + label:
             raise IGTVError(f"line {number}: an empty path, or one that no file can have", file=table)
-        ct, pet, label = (table.parent / path for path in paths)
-        load = partial(load_triple, ct, pet, label, options, table.parent)
-        key = os.path.realpath(ct)
-        items.append(Item(key, patient or key, ct, load, frozenset({patient} - {""}), fold))
+        images = table.parent / ct, table.parent / pet if pet and options.no_pet != "all" else None
+        load = partial(load_triple, *images, table.parent / label, options, table.parent)
+        key = os.path.realpath(images[0])
+        items.append(Item(key, patient or key, images[0], load, frozenset({patient} - {""}), fold))
     if len({i.key for i in items}) < len(items):
         raise IGTVError("the CSV manifest names a CT twice", file=table)
     yield from items
 
 
 def load_triple(
-    ct_file: Path, pet_file: Path, label_file: Path, options: Options, root: Path, may_be_empty: bool = False
+    ct_file: Path,
+    pet_file: Path | None,
+    label_file: Path,
+    options: Options,
+    root: Path,
+    may_be_empty: bool = False,
 ) -> Case:
     """One triple -> one case. The voxels of the label are those of the CT or of the PET, all or some of them,
-    in any order of the axes.
+    in any order of the axes. Without a PET, its channel is that of an absent one.
 
     Raises IGTVError (files named relative to `root`) for files that cannot be read, values that are no SUV,
     a label on a third grid or without the value asked for, and images that do not overlap.
     """
-    ct, pet = (
-        sitk.Cast(read_image(file, _name(file, root)), sitk.sitkFloat32) for file in (ct_file, pet_file)
-    )
+    ct = _image(ct_file, root)
+    pet = pet_channel(None) if pet_file is None else _pet(pet_file, root)
     label = read_mask(label_file, _name(label_file, root))
-    refuse_no_suv(sitk.GetArrayViewFromImage(pet), _name(pet_file, root))
+    images = {"CT": (ct_file, ct), "label": (label_file, label)}
+    images |= {"PET": (pet_file, pet.image)} if pet_file and pet.image else {}
+    positions = check_positions({name: (file, Grid.of(i)) for name, (file, i) in images.items()}, root)
     voxels = sitk.GetArrayViewFromImage(label)
     chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
     if not chosen.any() and not may_be_empty:
         raise IGTVError("the label is empty", file=_name(label_file, root), remedy="leave this case out")
-    mask, warnings = _on_its_image(Grid.of(label).image(chosen.astype(np.uint8)), ct, pet, label_file, root)
-    share = check_overlap(ct, pet, mask)
-    grid = ct if options.grid == "ct" else pet
+    mask = Grid.of(label).image(chosen.astype(np.uint8))
+    mask, warnings = _on_its_image(mask, ct, pet.image, _name(label_file, root))
+    share = pet.check_overlap(ct, mask)
+    grid = ct if options.grid == "ct" else pet.grid_image
     mask = onto(mask, grid, label=True)
     return Case(
         onto(ct, grid, outside=AIR_HU),
-        onto(pet, grid),
+        pet.onto(grid),
         mask,
         provenance={
-            "suv_rule": "SUVbw as given",
+            **pet.provenance,
             "volume_ml": round(Grid.of(label).millilitres(chosen.sum()), 3),
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
             "warnings": [
+                *positions,
                 *warnings,
                 *remarks_on_ct(sitk.GetArrayViewFromImage(ct)),
-                *remarks_on_pet(sitk.GetArrayViewFromImage(pet)),
+                *pet.warnings,
                 *remarks_on_structure(chosen),
             ],
+            "notes": [*pet.notes],
             "without_tumour": not chosen.any(),
         },
     )
 
 
+def _image(file: Path, root: Path) -> sitk.Image:
+    return sitk.Cast(read_image(file, _name(file, root)), sitk.sitkFloat32)
+
+
+def _pet(file: Path, root: Path) -> PetChannel:
+    image = _image(file, root)
+    voxels = sitk.GetArrayViewFromImage(image)
+    refuse_no_suv(voxels, _name(file, root))
+    return PetChannel(
+        image, provenance={"suv_rule": "SUVbw as given"}, warnings=tuple(remarks_on_pet(voxels))
+    )
+
+
 def _on_its_image(
-    mask: sitk.Image, ct: sitk.Image, pet: sitk.Image, file: Path, root: Path
+    mask: sitk.Image, ct: sitk.Image, pet: sitk.Image | None, file: str
 ) -> tuple[sitk.Image, list[str]]:
     """The label on the grid of the CT or the PET, whichever has its voxels, and warnings."""
     refusals = []
-    for name, image in (("CT", ct), ("PET", pet)):
+    images = {"CT": ct} | ({} if pet is None else {"PET": pet})
+    for name, image in images.items():
         try:
             moved = onto_grid(mask, Grid.of(image), name)
         except IGTVError as error:
@@ -121,9 +165,10 @@ def _on_its_image(
         corners = np.array(list(product(*[(0, size - 1) for size in image.GetSize()])))
         part = f"the label covers a part of the {name}; elsewhere it is taken for background"
         return moved, [part] if covered(corners, image, mask) < 1 else []
+    where = "neither CT nor PET" if pet is not None else "another image than the CT"
     raise IGTVError(
-        f"the label lies on the grid of neither CT nor PET: {'; '.join(refusals)}",
-        file=_name(file, root),
+        f"the label lies on the grid of {where}: {'; '.join(refusals)}",
+        file=file,
         remedy="resample the label to the grid of the CT",
     )
 

@@ -1,0 +1,53 @@
+"""From a 4D-CT cohort to the contours of a new patient, by the real commands, at the smallest size.
+
+How good the contours are is not asked here: the network takes one step.
+"""
+
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from nnunet_igtv import read_ct, read_structure
+from nnunet_igtv.commands.main import main
+from nnunet_igtv.structures.structure_sets import references
+
+TRAINER = "IGTVTrainerOneStep"  # of tests/end_to_end/trainers
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def contoured(nnunet_world, tmp_path_factory):
+    """The folder of a new patient, and the structure set that was written for it."""
+    home = tmp_path_factory.mktemp("4dct")
+    cohort, new, output = home / "cohort", home / "new", home / "contours"
+
+    def igtv(*arguments):
+        assert main(list(map(str, arguments))) == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in nnunet_world.environment.items():
+            patch.setenv(name, value)
+        size = ("--patients", 3, "--matrix", 32, "--slices", 8, "--seed", 4)
+        igtv("phantom", "--kind", "4dct", *size, "--output", cohort)
+        sorted(cohort.iterdir())[-1].rename(new)
+        igtv("convert", "4dct", cohort, "-d", 960, "--structure", "GTV_{phase}", "-j", 1)
+        nnunet_world.preprocess("Dataset960_IGTV")
+        nnunet_world.run(*nnunet_world.training(960, TRAINER, fold="all"))
+        model = ("-d", 960, "-tr", TRAINER, "-f", "all", "-device", "cpu", "--disable_tta")
+        igtv("predict-dicom", new, *model, "--ct", "average", "-o", output)
+    return new, output / "RTSTRUCT.dcm"
+
+
+def test_the_structure_set_of_a_new_patient_is_on_the_average_and_fits_every_phase(contoured):
+    new, file = contoured
+    average, phase = (pydicom.dcmread(next((new / name).iterdir())) for name in ("AVERAGE", "4DCT/50"))
+    frames, series = references(pydicom.dcmread(file))
+    assert series == {average.SeriesInstanceUID}
+    assert frames == {average.FrameOfReferenceUID} == {phase.FrameOfReferenceUID}
+    masks = [
+        sitk.GetArrayFromImage(read_structure(file, "IGTV", read_ct(new / name)))
+        for name in ("AVERAGE", "4DCT/50")
+    ]
+    assert masks[0].any()
+    assert (masks[0] == masks[1]).all()
