@@ -111,10 +111,12 @@ class NnunetWorld:
         write_dataset(self.folder("raw") / name, cases, labels, seed, relabel, **extra)
         self.preprocess(name, configurations, splits)
 
-    def preprocess(self, name, configurations=("2d",), splits=None):
-        """Preprocess a raw data set here and now; see `add_dataset`."""
+    def preprocess(self, name, configurations=("2d",), splits=None, spacing=None):
+        """Preprocess a raw data set here and now; see `add_dataset`. `spacing`: of the pixels of `2d`, mm."""
         raw, preprocessed = self.folder("raw") / name, self.folder("preprocessed") / name
         plans = json.loads((PLANNED / "nnUNetPlans.json").read_text()) | {"dataset_name": name}
+        if spacing is not None:
+            plans["configurations"]["2d"]["spacing"] = spacing
         shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
         shutil.copy(PLANNED / "dataset_fingerprint.json", preprocessed)
         shutil.copy(raw / "dataset.json", preprocessed)

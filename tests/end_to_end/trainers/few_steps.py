@@ -43,6 +43,16 @@ class IGTVTrainerNanoOneStep(OneStep, IGTVTrainerNano): ...
 class IGTVTrainerNanoDeepSupervisionOneStep(OneStep, IGTVTrainerNanoDeepSupervision): ...
 
 
+class IGTVTrainerEager(OneStep, IGTVTrainerNano):
+    """Finds its structure nearly everywhere, where one step would find none."""
+
+    def initialize(self):
+        super().initialize()
+        for name, values in self.network.named_parameters():
+            if ".seg_layers." in name and name.endswith("bias"):
+                values.data[1] += 5
+
+
 class IGTVTrainerMortal(FewSteps, IGTVTrainerNano):
     """Is killed, as by SIGKILL, half-way through what the variable KILLED_WHILE says."""
 
