@@ -232,7 +232,7 @@ def parser() -> Parser:
         example="nnunet-igtv demo --output demo",
     )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all (default: demo)")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    parser.add_argument("-device", "--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
     add_options(parser, Size)
     return parser
 

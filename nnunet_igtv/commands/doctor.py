@@ -82,9 +82,11 @@ def check_trainer() -> list[Finding]:
         found = "not set" if not held else f"does not hold {FOLDER}"
         return [Finding(VARIABLE, found, remedy)]
     try:
-        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+        from nnunet_igtv.dicom.quiet import quiet
 
-        with redirect_stdout(StringIO()):  # it narrates its search
+        with quiet(), redirect_stdout(StringIO()):  # the search is narrated, and libraries warn at import
+            from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
             trainer = recursive_find_trainer_class_by_name(TRAINER)
     except Exception as error:  # whatever nnU-Net's import of every trainer raises
         lines = str(error).splitlines() or [type(error).__name__]

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for _ in tqdm(cohort, total=arguments.patients, desc=f"{arguments.kind} phantoms", unit="patient"):
         pass
-    say(f"{arguments.patients} patients in {arguments.output}")
+    say(f"{arguments.output}: {arguments.kind} studies, {arguments.patients} in all")
     return 0
 
 

@@ -33,7 +33,9 @@ def parser() -> Parser:
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="default: %(default)s")
     parser.add_argument("-f", dest="folds", nargs="+", default=["0"], metavar="FOLD", help="default: 0")
     parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE")
-    parser.add_argument("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="default: cuda")
+    parser.add_argument(
+        "-device", "--device", default="cuda", choices=("cuda", "cpu", "mps"), help="default: cuda"
+    )
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, a little worse")
     parser.add_argument(
         "-o",

@@ -89,7 +89,7 @@ def convert(
         found = list(chosen.collect(Path(folder), settings, jobs))
         items = [entry for entry in found if isinstance(entry, Item)]
         loose = [entry for entry in found if isinstance(entry, IGTVError)]
-        outcomes = dataset.convert(items, jobs) if items else []
+        outcomes = sorted(dataset.convert(items, jobs), key=lambda o: o.case) if items else []
     everybody = frozenset().union(*(item.secrets for item in items))
     root = Path(folder) if Path(folder).is_dir() else Path(folder).parent
     place = {o.case: _place(o.item.path, root) for o in outcomes}

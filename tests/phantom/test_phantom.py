@@ -161,7 +161,7 @@ def test_command(tmp_path, capsys):
         "12",
     ]
     assert main([*arguments, "--output", str(tmp_path)]) == 0
-    assert "1 patients" in capsys.readouterr().out
+    assert "igtv studies, 1 in all" in capsys.readouterr().out
     parameters = json.loads((tmp_path / "IGTV-9-000" / "phantom.json").read_text())
     assert parameters["settings"]["matrix"] == 32
     with pytest.raises(SystemExit):

@@ -152,9 +152,7 @@ def test_a_network_learns_in_100_steps_what_only_a_neighbour_shows(small_net, in
     with torch.no_grad():
         predicted = net.eval()(x)[:, :, 1:].argmax(1)
     accuracy = (predicted == labels).float().mean()
-    assert (
-        accuracy > 0.95 if interaction == "before_head" else accuracy < 0.6
-    )  # chance: 0.5
+    assert accuracy > 0.95 if interaction == "before_head" else accuracy < 0.6  # chance: 0.5
 
 
 # --------------------------------------------------------------------------------------------- in a network
