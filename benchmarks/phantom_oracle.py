@@ -13,6 +13,8 @@ structure; the trees do not know where in that region they are.
 
 import argparse
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +102,18 @@ def cohort(seed: int, patients: int, satellites: int, matrix: int, slices: int) 
         ]
 
 
+def gains(seed: int, a: argparse.Namespace, satellites: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a cohort's test patients: of the slice alone, and with its neighbours."""
+    seen = cohort(seed, a.test + a.train, satellites, a.matrix, a.slices)
+    alone, together = (scores(seen[a.test :], seen[: a.test], reach, a.pixels) for reach in (0, REACH))
+    return alone, together
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--satellites", type=int, nargs="+", default=[0, 3])
     parser.add_argument("--cohorts", type=int, default=3, help="each with patients and trees of its own")
+    parser.add_argument("--jobs", type=int, default=1, help="cohorts at the same time, a process for each")
     parser.add_argument("--train", type=int, default=48)
     parser.add_argument("--test", type=int, default=48)
     parser.add_argument("--matrix", type=int, default=192)
@@ -112,12 +122,9 @@ def main() -> None:
     a = parser.parse_args()
     rows = []
     for satellites in a.satellites:
-        pooled: dict[int, list[np.ndarray]] = {0: [], REACH: []}
-        for seed in range(a.cohorts):
-            seen = cohort(seed, a.test + a.train, satellites, a.matrix, a.slices)
-            for reach, found in pooled.items():
-                found.append(scores(seen[a.test :], seen[: a.test], reach, a.pixels))
-        alone, together = (np.concatenate(found) for found in pooled.values())
+        with ProcessPoolExecutor(a.jobs) as pool:
+            found = pool.map(partial(gains, a=a, satellites=satellites), range(a.cohorts))
+            alone, together = map(np.concatenate, zip(*found, strict=True))
         gain = together - alone
         error = gain.std(0, ddof=1) / len(gain) ** 0.5
         rows.append(

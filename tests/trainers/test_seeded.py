@@ -1,0 +1,38 @@
+"""nnU-Net's own trainer with a seed, and every trainer with a budget: what the comparison rests on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from nnunet_igtv.trainers.seeded import SeededTrainer
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def test_nnunets_own_trainer_starts_and_reads_the_same_with_the_same_seed(make_trainer, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    seen = []
+    for seed in ("7", "7", "8"):
+        monkeypatch.setenv("nnUNet_igtv_seed", seed)
+        trainer = make_trainer(SeededTrainer)
+        trainer.initialize()
+        loaders = trainer.get_dataloaders()
+        seen.append([next(trainer.network.parameters()).detach(), *(next(part)["data"] for part in loaders)])
+        for loader in loaders:
+            loader._finish()
+    assert all(torch.equal(a, b) for a, b in zip(*seen[:2], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(*seen[1:], strict=True))
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerSeeded_budget", "IGTVTransferTrainerNanoNoMamba_budget"])
+def test_a_trainer_takes_the_budget_of_the_comparison(make_trainer, monkeypatch, name):
+    monkeypatch.setenv("nnUNet_extTrainer", str(EXPERIMENTS / "trainers"))
+    monkeypatch.setenv("nnUNet_igtv_budget", "40x50")
+    found = recursive_find_trainer_class_by_name(name)
+    assert found.__name__ == name  # what checkpoints and folders are called
+    trainer = make_trainer(found)
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (40, 50)
+    assert trainer.num_val_iterations_per_epoch == 10
+    assert trainer.save_every == 1
