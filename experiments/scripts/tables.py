@@ -12,6 +12,7 @@ import datetime
 import json
 import platform
 import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ def machine() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
+def commit() -> str:
+    """Of the repository that this file is in; "" where it is in none."""
+    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scores", nargs="+", metavar="GROUP=metrics.json")
@@ -129,6 +136,7 @@ if __name__ == "__main__":
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "python": platform.python_version(),
+        "commit": commit(),
         "versions": {name: version(name) for name in PACKAGES},
         "test_patients": patients,
         "runs": runs,

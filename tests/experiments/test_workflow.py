@@ -90,25 +90,37 @@ def test_a_misspelt_configuration_is_named(change, named):
         jsonschema.validate(CONFIG | change, schema)
 
 
+STAND_INS = {  # SLURM's commands, each job a process of this machine
+    "sbatch": """
+        echo "$@" >> calls
+        for job; do :; done
+        (bash "$job"; echo $? > "status.$BASHPID") &> "$job.out" &
+        echo $!
+    """,
+    "sacct": """
+        [ -e "status.$2" ] || { echo RUNNING; exit; }
+        grep -q "^0$" "status.$2" && echo COMPLETED || echo FAILED
+    """,
+}
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Stand-ins for SLURM's commands on the path; the workflow where the profile looks for it."""
+    (tmp_path / "bin").mkdir()
+    for name, line in STAND_INS.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/bash\n{line}\n")
+        path.chmod(0o755)
+    (tmp_path / "experiments").symlink_to(EXPERIMENTS)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
 @pytest.mark.experiment
-@pytest.mark.parametrize("executor", ["local", "stand-in for SLURM"])
-def test_the_smallest_real_run_ends_with_tables(tmp_path, executor):
-    options = []
-    if executor != "local":
-        pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-        sbatch = tmp_path / "sbatch"
-        sbatch.write_text('#!/bin/bash\nfor job; do :; done\nbash "$job" > "$job.out" 2>&1 & echo $!\n')
-        sbatch.chmod(0o755)
-        options = [
-            "--executor",
-            "cluster-generic",
-            "--cluster-generic-submit-cmd",
-            str(sbatch),
-            "--jobs",
-            "2",
-        ]
+def test_the_smallest_real_run_ends_with_tables(tmp_path):
     config = yaml.safe_load((EXPERIMENTS / "smoke.yaml").read_text())
-    found = snakemake(tmp_path, config, *options)
+    found = snakemake(tmp_path, config)
     assert found.returncode == 0, found.stdout + found.stderr
     results = tmp_path / config["results"]
     table = (results / "results.md").read_text()
@@ -117,6 +129,37 @@ def test_the_smallest_real_run_ends_with_tables(tmp_path, executor):
     assert str(tmp_path) not in (results / "commands.txt").read_text()
     again = snakemake(tmp_path, config, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.experiment
+def test_jobs_go_through_slurms_commands(slurm):
+    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+    config = yaml.safe_load((EXPERIMENTS / "smoke.yaml").read_text())
+    profile = ["--workflow-profile", "experiments/profiles/cluster", "--latency-wait", "5"]
+    found = snakemake(slurm, config, "work/smoke/done/convert-gtv", *profile)
+    assert found.returncode == 0, found.stdout + found.stderr
+    calls = (slurm / "calls").read_text().splitlines()
+    assert [call.split()[1] for call in calls] == ["--job-name=phantom", "--job-name=convert"]
+
+
+@pytest.mark.parametrize(
+    ("states", "word"),
+    [
+        ("COMPLETED\nCOMPLETED", "success"),
+        ("RUNNING", "running"),
+        ("", "running"),
+        ("REQUEUED", "running"),
+        ("TIMEOUT\nCANCELLED", "failed"),
+        ("CANCELLED by 1000", "failed"),
+        ("OUT_OF_MEMORY", "failed"),
+    ],
+)
+def test_the_state_of_a_job_in_snakemakes_words(slurm, states, word):
+    (slurm / "bin" / "sacct").write_text(f"#!/bin/bash\nprintf '%s\n' '{states}'\n")
+    status = EXPERIMENTS / "profiles" / "cluster" / "status.sh"
+    assert subprocess.run([status, "7"], capture_output=True, text=True, check=True).stdout.strip() == word
+    (slurm / "bin" / "sacct").write_text("#!/bin/bash\nexit 1\n")
+    assert subprocess.run([status, "7"], capture_output=True).returncode != 0
 
 
 # ------------------------------------------------------------------------------------------------ scripts
