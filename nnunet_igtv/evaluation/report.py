@@ -21,7 +21,15 @@ from nnunet_igtv.evaluation.observers import PAIRED
 from nnunet_igtv.evaluation.pictures import picture
 from nnunet_igtv.evaluation.results import Results
 from nnunet_igtv.evaluation.statistics import Interval
-from nnunet_igtv.evaluation.texts import INTERVALS, pairs_of, raters_of, shown, shown_interval, shown_p
+from nnunet_igtv.evaluation.texts import (
+    INTERVALS,
+    not_shown,
+    pairs_of,
+    raters_of,
+    shown,
+    shown_interval,
+    shown_p,
+)
 from nnunet_igtv.evaluation.volumes import CT_LEVELS, volume
 
 PICTURED = 24  # cases; of more, as many from the worst to the best
@@ -80,6 +88,8 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             detection={model: _detection(results, model) for model in results.models},
             compared=COMPARED,
             comparisons=_comparisons(results),
+            tests=len(results.comparisons),
+            not_shown=" ".join(not_shown(results)),
             raters=[_rater(rater) for rater in raters_of(results)],
             paired=PAIRED,
             pairs={pair: shown(row["dice"].mean, "dice") for pair, row in pairs_of(results).items()},
@@ -178,7 +188,7 @@ def _comparisons(results: Results) -> list[dict[str, Any]]:
             "pair": f"{second} minus {first}",
             "cells": [_difference(rows[metric], metric) for metric in COMPARED],
         }
-        for (first, second), rows in results.comparisons.items()
+        for (first, second), rows in results.shown_comparisons.items()
     ]
 
 

@@ -21,6 +21,7 @@ from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PairScores
 from nnunet_igtv.evaluation.statistics import Agreement, agreement, holm
 
+MOST_SHOWN = 45  # comparisons, those of ten models
 CaseScores = dict[str, dict[str, float]]  # case -> metric -> value
 
 
@@ -145,6 +146,16 @@ class Results:
             for pair, row, p in zip(pairs, rows, holm([row.p for row in rows]), strict=True):
                 found[pair][metric] = row._replace(p_holm=p)
         return {(pair[::-1] if pair[1] == self.reference else pair): rows for pair, rows in found.items()}
+
+    @property
+    def shown_comparisons(self) -> dict[tuple[str, str], dict[str, Difference]]:
+        """The comparisons that a person reads: all of up to `MOST_SHOWN`; of more, those with the model of
+        the highest mean Dice. p values stay adjusted over all."""
+        if len(self.comparisons) <= MOST_SHOWN:
+            return self.comparisons
+        dice = {model: summary["dice"].mean for model, summary in self.summaries.items()}
+        best = max(dice, key=lambda model: dice[model] if math.isfinite(dice[model]) else -math.inf)
+        return {pair: rows for pair, rows in self.comparisons.items() if best in pair}
 
     def best(self, metric: str) -> set[str]:
         """The model that is better than each other one by more than chance, if there is one: the interval of

@@ -81,7 +81,7 @@ def counted(results: "Results") -> str:
 
 def _differences(results: "Results") -> list[str]:
     lines = []
-    for (first, second), rows in results.comparisons.items():
+    for (first, second), rows in results.shown_comparisons.items():
         row = rows["dice"]
         interval = shown_interval(row.interval, "dice", sign=True)
         said = f"95 % {interval}" if interval else f"no interval of fewer than {FEWEST} patients"
@@ -89,7 +89,18 @@ def _differences(results: "Results") -> list[str]:
             f"{second} minus {first}: Dice {shown(row.mean, 'dice', sign=True)} ({said}; Wilcoxon p "
             f"{shown_p(row.p_holm)}{_holm(results)})"
         )
-    return lines
+    return [*lines, *not_shown(results)]
+
+
+def not_shown(results: "Results") -> list[str]:
+    """What is said where there are too many comparisons for a person to read."""
+    all_of_them, some = len(results.comparisons), len(results.shown_comparisons)
+    if some == all_of_them:
+        return []
+    return [
+        f"Of {all_of_them} comparisons the {some} with the model of the highest mean Dice are shown; "
+        "metrics.json has all. Name a reference for fewer tests."
+    ]
 
 
 def _holm(results: "Results") -> str:

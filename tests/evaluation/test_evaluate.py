@@ -99,7 +99,7 @@ def eight(tmp_path, write_image, ball):
     return tmp_path
 
 
-def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight):
+def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight, monkeypatch):
     models = {"off": eight / "off", "near": eight / "near", "same": eight / "copy"}
     shutil.copytree(eight / "near", eight / "copy")
     results = evaluate(eight / "truth", models, None, eight / "three")
@@ -115,6 +115,9 @@ def test_the_best_is_marked_where_the_difference_is_beyond_chance(eight):
     assert list(against.comparisons) == [("near", "off"), ("near", "same")]
     assert against.comparisons["near", "off"]["dice"].mean == pytest.approx(-row.mean)
     page = (eight / "three" / "report.html").read_text()
+    monkeypatch.setattr("nnunet_igtv.evaluation.results.MOST_SHOWN", 2)
+    assert list(results.shown_comparisons) == [("off", "near"), ("near", "same")]  # of the best
+    assert "Of 3 comparisons the 2" in results.table()
     rows = [row[metric] for row in results.comparisons.values() for metric in COMPARED]
     assert page.count('class="apart"') == sum(r.interval.low * r.interval.high > 0 for r in rows) > 0
     marked = sum(len(results.best(metric)) for metric in (*SHORT, *METRICS))  # two tables
