@@ -14,6 +14,8 @@ from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed, num
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.grouping import Study
 
+COPIED_MM = 0.01  # what writing the same point twice may round
+
 Drawn = tuple[StructureSet, list[Roi]]  # a structure set, and those of its structures that are meant
 
 
@@ -96,6 +98,7 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
         matching = _naming(matching, cts) or _of_their_study(matching, cts) or matching
     elif not union:
         matching = _naming(matching, cts) or matching
+    matching = _without_copies(matching)
     if not union and (len(matching) > 1 or len(matching[0][1]) > 1):
         names = [roi.name for _, found in matching for roi in found]
         raise IGTVError(
@@ -105,6 +108,31 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
             settings=["structure", "union", "study", "ct"],
         )
     return matching
+
+
+def _without_copies(structures: Sequence[Drawn]) -> list[Drawn]:
+    """Structures without those that an earlier set holds too: a set that was written again, or extended,
+    holds what the one before it held."""
+    seen: list[tuple[StructureSet, Roi]] = []
+    kept: list[Drawn] = []
+    for s, rois in structures:
+        new = [roi for roi in rois if not any(is_copy((s, roi), other) for other in seen)]
+        seen += [(s, roi) for roi in new]
+        kept += [(s, new)] if new else []
+    return kept
+
+
+def is_copy(structure: tuple[StructureSet, Roi], other: tuple[StructureSet, Roi]) -> bool:
+    """Whether two sets hold one structure: drawn on the same series, and the same point by point."""
+    (one_set, a), (other_set, b) = structure, other
+    return (
+        one_set is not other_set
+        and one_set.series_uids == other_set.series_uids
+        and a.frame_of_reference == b.frame_of_reference
+        and (a.drawn.exclusive, a.drawn.thickness_mm) == (b.drawn.exclusive, b.drawn.thickness_mm)
+        and [len(points) for points in a.contours] == [len(points) for points in b.contours]
+        and all(np.abs(p - q).max() < COPIED_MM for p, q in zip(a.contours, b.contours, strict=True))
+    )
 
 
 def _naming(structures: Sequence[Drawn], cts: Sequence[Series]) -> list[Drawn]:

@@ -206,6 +206,17 @@ def test_images_tell_the_series_where_its_uid_was_changed(study):
     assert choose(study, other) == ("CT plain", "PET plain", ())
 
 
+def test_a_structure_that_another_set_repeats_is_one(study):
+    """Exported again under a new UID, or extended; a version that was edited is another structure."""
+    again = deepcopy(study.rt[0])
+    again.SOPInstanceUID = generate_uid()
+    study.rt.append(again)
+    assert choose(study) == ("CT plain", "PET plain", ())
+    edited = again.ROIContourSequence[0].ContourSequence[1]
+    edited.ContourData = [f"{float(v) + 0.1:.4f}" for v in edited.ContourData]
+    assert "2 structures in 2 structure set(s) match" in refused(study).what
+
+
 def test_the_ct_of_the_structure_set_s_study_comes_first(study):
     later = follow_up(study.ct, "CT later")
     unnamed(study)
