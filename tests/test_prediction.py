@@ -109,6 +109,22 @@ def test_structure_set_is_extended(study, results, threshold_for_nnunet, tmp_pat
     assert names == ["IGTV", "IGTV_auto"]
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_input_that_the_disk_cut_short_is_no_input(ending, tmp_path, monkeypatch):
+    """ITK writes what it can, and raises nothing; nnU-Net would read zeros for the rest."""
+    write, image = sitk.WriteImage, sitk.Image(40, 40, 20, sitk.sitkInt16) + 7
+
+    def cut(image, name):
+        write(image, name)
+        os.truncate(name, os.path.getsize(name) - 1000)
+
+    prediction._write(image, tmp_path / f"a{ending}")
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"a{ending}"))) == 7).all()
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    with pytest.raises(OSError, match=r"No space left|in full"):
+        prediction._write(image, tmp_path / f"b{ending}")
+
+
 def test_nothing_found_is_said(study, results, tmp_path, monkeypatch, capsys):
     def run_empty(command, env):
         images, output = Path(command[4]), Path(command[6])

@@ -1,9 +1,11 @@
 """How a command ends: what becomes of each kind of error, and of an interrupt or a pipe without a reader."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -91,6 +93,26 @@ def test_errors_of_the_system_are_one_line(command, capsys, error, says):
     assert line.startswith(f"nnunet-igtv try: {says}. Remedy: ")
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.EMFILE, "Too many open files", "x"), "ulimit -n"),
+        (ImportError(f"x.so: cannot open shared object file: {os.strerror(errno.EMFILE)}"), "ulimit -n"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "shorter names"),
+    ],
+)
+def test_the_remedy_fits_the_error(command, capsys, error, remedy):
+    command(raising(error))
+    assert main(["try", "a"]) == 1
+    assert remedy in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_a_fault_of_the_installation(command):
+    command(raising(ImportError("no module named x")))
+    with pytest.raises(ImportError):
+        main(["try", "a"])
+
+
 def test_a_fault_of_the_program_is_not_hidden(command):
     command(raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
@@ -165,6 +187,16 @@ def test_ctrl_c_ends_the_process_with_130_and_no_traceback():
     assert process.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_behind_the_output_is_one_line():
+    command = [sys.executable, "-c", PROGRAM.format(body="say('end')")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
 
 
 @pytest.mark.parametrize("body", ["[say('x' * 1000) for _ in range(10000)]", "time.sleep(0.5); print('x')"])

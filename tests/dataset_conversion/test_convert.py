@@ -97,6 +97,27 @@ def test_structure_names_are_freed_of_the_patient(raw, patient, tmp_path):
     assert record["cases"]["GTV_0001"]["structure"] == ["GTV <patient>"]
 
 
+def test_dates_of_examinations_reach_no_record(raw, patient, tmp_path, capsys):
+    """Neither from names of structures, nor from what the user typed to choose one, nor from a refusal."""
+    converted, refused = patient("a"), patient("b")
+    converted.rois[0].ROIName = "GTV 2.1.20"
+    refused.rois[0].ROIName = "other of 02Jan2020"
+    converted.write(tmp_path / "in" / "a"), refused.write(tmp_path / "in" / "b")
+    command = ["dicom-rt", str(tmp_path / "in"), "-d", "5", "-j", "1", "--structure", "GTV 2.1.20"]
+    assert main(["convert", *command]) == 1
+    assert "02Jan2020" in capsys.readouterr().err  # a person finds it in the file
+    record = json.loads((raw / "Dataset005_GTV" / "conversion.json").read_text())
+    (case,) = record["cases"].values()
+    assert case["structure"] == ["GTV <date>"]
+    assert record["options"]["dicom-rt"]["structure"] == "GTV <date>"
+    manifest = (raw / "Dataset005_GTV_manifest.csv").read_text()
+    assert manifest.count("<date>") >= 2
+    assert "2.1.20" not in manifest.replace("2.1.2020", "")
+    assert "02Jan2020" not in manifest
+    assert main(["convert", *command]) == 1  # the same options
+    assert "1 already there" in capsys.readouterr().out
+
+
 def test_dicom_rt_takes_a_pattern(cohort, raw, patient, tmp_path, capsys):
     study = patient("a")
     study.rois[0].ROIName = "GTV-1"

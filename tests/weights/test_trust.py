@@ -1,8 +1,10 @@
 """Models of unknown origin: what would run code is refused before anything is loaded."""
 
+import errno
 import json
 import os
 import pickle
+import shutil
 import zipfile
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import NETWORK
+from nnunet_igtv.weights import trust
 from nnunet_igtv.weights.trust import check_model, check_pickle
 
 
@@ -121,3 +124,37 @@ def test_an_archive_stays_in_its_folder(model, tmp_path, capsys):
     (tmp_path / "text.zip").write_text("no archive")
     assert main(["check-model", str(tmp_path / "text.zip")]) == 1
     assert "not a zip file" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_listed_is_no_sound_part_of_a_model(model, monkeypatch, capsys):
+    walk = os.walk
+
+    def closed(top, onerror=None, **more):
+        onerror(PermissionError(errno.EACCES, "Permission denied", str(model / "fold_1")))
+        return walk(top, onerror=onerror, **more)
+
+    monkeypatch.setattr(trust.os, "walk", closed)
+    assert main(["check-model", str(model)]) == 1
+    captured = capsys.readouterr()
+    assert "Permission denied" in captured.err
+    assert "runs no code" not in captured.out
+
+
+def test_folds_that_are_links_are_examined_also_where_links_go_round(model, tmp_path, capsys):
+    elsewhere = model.rename(tmp_path / "elsewhere")
+    shutil.move(elsewhere / "fold_0", tmp_path / "fold")
+    (elsewhere / "fold_0").symlink_to(tmp_path / "fold")
+    (tmp_path / "fold" / "round").symlink_to(elsewhere)
+    assert main(["check-model", str(elsewhere)]) == 0
+    assert "checkpoint_final.pth" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_not_the_fault_of_an_archive(model, tmp_path, monkeypatch, capsys):
+    archive = shutil.make_archive(str(tmp_path / "model"), "zip", model)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trust.zipfile.ZipFile, "extractall", full)
+    assert main(["check-model", archive]) == 1
+    assert "No space left on device" in capsys.readouterr().err
