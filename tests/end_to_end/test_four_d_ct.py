@@ -25,9 +25,17 @@ def contoured(nnunet_world, tmp_path_factory):
     def igtv(*arguments):
         assert main(list(map(str, arguments))) == 0
 
+    def predict(command, _):
+        """nnU-Net's prediction in a Python that has imported it, without processes of its own."""
+        arguments = command[3:]  # after `python -c PROGRAM`
+        at = arguments.index("-npp")
+        arguments[at : at + 4] = ["-npp", 0, "-nps", 0]
+        return nnunet_world.run_together(["nnUNetv2_predict", *arguments]).returncode, ""
+
     with pytest.MonkeyPatch.context() as patch:
         for name, value in nnunet_world.environment.items():
             patch.setenv(name, value)
+        patch.setattr("nnunet_igtv.prediction.follow", predict)  # test_pipeline.py has it as it is
         size = ("--patients", 3, "--matrix", 32, "--slices", 8, "--seed", 4)
         igtv("phantom", "--kind", "4dct", *size, "--output", cohort)
         sorted(cohort.iterdir())[-1].rename(new)
