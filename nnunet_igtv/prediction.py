@@ -21,6 +21,7 @@ import SimpleITK as sitk
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
 from nnunet_igtv.dataset_conversion.case import write_nifti
 from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
+from nnunet_igtv.devices import require_device
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.series import Series, group_series, read_headers
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
@@ -189,7 +190,8 @@ def predict(
 
     Raises:
         IGTVError: the study has no CT and PET that belong together, several could serve, their headers do
-            not determine HU and SUV, nnU-Net's prediction fails, or it finds nothing.
+            not determine HU and SUV, there is no such device, nnU-Net's prediction fails, or it finds
+            nothing.
 
     Examples:
         >>> from nnunet_igtv import Model, predict, read_ct, write_rtstruct
@@ -228,6 +230,7 @@ def predict_series(
             remedy="add the PET, or take a model of a trainer named …ModalityDropout",
             settings=["trainer"],
         )
+    require_device(device)
     temporary = (
         tempfile.TemporaryDirectory(prefix="nnunet-igtv-") if workspace is None else nullcontext(workspace)
     )

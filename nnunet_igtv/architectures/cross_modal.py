@@ -1,5 +1,6 @@
 """Cross-modal interaction of CIPA (Mei et al., CVPR 2025): channel-wise rectification (CRM), then dynamic
-cross-modality interaction (DCIM). Both take the CT and PET maps of one stage, (M, H, W, C) each, of any size.
+cross-modality interaction (DCIM). Both take the CT and PET maps of one stage, (M, H, W, C) each, of any size:
+where both are treated alike, in one call, CT first, (2M, H, W, C).
 """
 
 import torch
@@ -33,11 +34,12 @@ class ChannelRectification(nn.Module):
         self.out_norm = nn.LayerNorm(width)
         self.gate = nn.Linear(width, 1)
 
-    def forward(self, ct: Tensor, pet: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = torch.cat((self._tokens(ct), self._tokens(pet)), dim=1)  # (M, 2C, E)
+    def forward(self, maps: Tensor) -> Tensor:
+        """CT maps, then PET maps: (2M, H, W, C) -> the same, rectified."""
+        tokens = torch.cat(self._tokens(maps).chunk(2), dim=1)  # (M, 2C, E)
         gates = torch.sigmoid(self.gate(self.out_norm(self.scan(F.gelu(tokens)))))  # (M, 2C, 1)
-        gate_ct, gate_pet = gates.transpose(1, 2).unsqueeze(1).chunk(2, dim=-1)  # (M, 1, 1, C) each
-        return ct + gate_ct * ct, pet + gate_pet * pet
+        gates = torch.cat(gates.squeeze(-1).chunk(2, dim=1))  # (2M, C)
+        return torch.addcmul(maps, gates[:, None, None], maps)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Linear(LayerNorm(map)) of every channel, channels left where they are: (M, H, W, C) -> (M, C, E).
@@ -101,7 +103,7 @@ class RegionInteraction(nn.Module):
         M, h, w = ct.shape[0], ct.shape[1] // WINDOW, ct.shape[2] // WINDOW  # an h x w grid of windows
 
         outer = self.outer_stem(pet.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (M, h, w, C)
-        outer = outer + self.outer_scan(self.outer_norm(outer))
+        outer = outer + self.outer_scan(outer, self.outer_norm)
 
         inner = self.inner_stem(ct.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (M, 4h, 4w, C)
         inner = inner.reshape(M, h, WINDOW, w, WINDOW, C).transpose(2, 3)  # (M, h, w, 4, 4, C)
@@ -112,7 +114,7 @@ class RegionInteraction(nn.Module):
 
 
 class CrossModalInteraction(nn.Module):
-    """CRM, DCIM and fusion at one stage: CT and PET maps (M, H, W, C) -> one map (M, H, W, C).
+    """CRM, DCIM and fusion at one stage: CT, then PET maps (2M, H, W, C) -> one map (M, H, W, C).
 
     The sum takes the maps as the encoder gave them; the rectified ones enter through the interaction only.
 
@@ -135,8 +137,10 @@ class CrossModalInteraction(nn.Module):
         self.rectification = ChannelRectification(gate_width, gate_grid, mixer)
         self.interaction = RegionInteraction(width, states, expansion, mixer)
 
-    def forward(self, ct: Tensor, pet: Tensor, absent: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, absent: Tensor | None = None) -> Tensor:
         """`absent` (M) of bool: which slices have no PET; with `optional_pet` only."""
+        ct, pet = maps.chunk(2)
         if absent is not None and self.no_pet is not None:
             pet = torch.where(absent[:, None, None, None], self.no_pet.to(pet.dtype), pet)
-        return ct + pet + self.interaction(*self.rectification(ct, pet))
+            maps = torch.cat((ct, pet))
+        return ct + pet + self.interaction(*self.rectification(maps).chunk(2))

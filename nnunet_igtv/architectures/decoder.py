@@ -5,9 +5,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
 from nnunet_igtv.architectures.mixers import Mixer
+
+LARGEST_MAP = 2**25  # elements of full size that are made at once, in half precision: a slice of 512x512x96
 
 
 class ChannelAttention(nn.Module):
@@ -41,7 +44,7 @@ class ChannelAwareBlock(nn.Module):
         self.scale2 = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.scale1 + self.drop_path(self.op(self.norm1(x)))
+        x = x * self.scale1 + self.drop_path(self.op(x, self.norm1))
         return x * self.scale2 + self.attention(self.conv2(F.gelu(self.conv1(self.norm2(x)))))
 
 
@@ -72,10 +75,13 @@ class Upsample(nn.Module):
 
 
 class FinalUpsample(nn.Module):
-    """Four times the size, bilinear in two steps: (M, H, W, C) -> (M, 4H, 4W, C).
+    """Four times the size, bilinear in two steps, then a head: (M, H, W, C) -> (M, 4H, 4W, classes).
 
     The reference applies one linear map before each step. Without a bias a linear map commutes with
     interpolation, so both are applied, as their product, before the first.
+
+    The maps of full size are the largest of the network. In half precision, as autocast sets it on a GPU,
+    they are made for a few slices at a time and not kept: the backward pass makes them again.
     """
 
     def __init__(self, width: int) -> None:
@@ -84,9 +90,20 @@ class FinalUpsample(nn.Module):
         self.linear2 = nn.Linear(width, width, bias=False)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, head: nn.Module) -> Tensor:
         x = F.linear(x, self.linear2.weight @ self.linear1.weight)
-        return self.norm(upsample_bilinear(upsample_bilinear(x)))
+        if not (torch.is_grad_enabled() and torch.is_autocast_enabled(x.device.type)):
+            return self._logits(x, head)
+        parts = x.split(max(1, LARGEST_MAP // (16 * x[0].numel())))
+        logits = [
+            checkpoint(self._logits, part, head, use_reentrant=False, preserve_rng_state=False)
+            for part in parts
+        ]
+        return torch.cat(logits)
+
+    def _logits(self, x: Tensor, head: nn.Module) -> Tensor:
+        logits: Tensor = head(self.norm(upsample_bilinear(upsample_bilinear(x))))
+        return logits
 
 
 class Decoder(nn.Module):
@@ -142,5 +159,6 @@ class Decoder(nn.Module):
     def heads(self, features: list[Tensor]) -> list[Tensor]:
         """Logits (M, H, W, classes) from the features, finest first; the result at full size."""
         finest, *auxiliary = features
-        heads = list(self.seg_layers)[: len(features)]
-        return [head(x) for head, x in zip(heads, (self.up(finest), *auxiliary), strict=True)]
+        head, *auxiliary_heads = list(self.seg_layers)[: len(features)]
+        logits = [head(x) for head, x in zip(auxiliary_heads, auxiliary, strict=True)]
+        return [self.up(finest, head), *logits]

@@ -48,7 +48,7 @@ class VSSBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.op(self.norm(x)))
+        return x + self.drop_path(self.op(x, self.norm))
 
 
 class Stage(nn.Module):

@@ -118,7 +118,7 @@ class IGTVNet(nn.Module):
         absent = is_absent(x[:, 1]).repeat_interleave(S) if self.optional_pet else None
         x = x.transpose(0, 1).reshape(2 * B * S, H, W, 1)  # one encoder call for both modalities, CT first
         maps = self.encoder(pad_to_multiple(x, STRIDE))
-        fused = [cross(*m.chunk(2), absent) for cross, m in zip(self.cross_modal, maps, strict=True)]
+        fused = [cross(m, absent) for cross, m in zip(self.cross_modal, maps, strict=True)]
         fused = _slices(self.slice_interaction.after_fusion(_stacks(fused, S)))
         features = self.decoder(fused)
         features = _slices(self.slice_interaction.before_heads(_stacks(features, S)))

@@ -36,15 +36,22 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al., ECCV 2016): drops a residual branch per sample while training."""
 
+    threshold: Tensor
+    scale: Tensor
+
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
+        self.drops = rate > 0.0
+        # as tensors, so that blocks of different rates are one graph for the compiler
+        self.register_buffer("threshold", torch.tensor(rate), persistent=False)
+        self.register_buffer("scale", torch.tensor(1.0 / (1.0 - rate)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
+        if not self.training or not self.drops:
             return x
-        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (kept / (1.0 - self.rate)).to(x.dtype)
+        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.threshold
+        return x * (kept * self.scale).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"

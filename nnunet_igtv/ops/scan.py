@@ -92,14 +92,36 @@ for _device in ("cpu", "cuda"):
     torch.library.register_autocast("nnunet_igtv::scan", _device, torch.float32)
 
 
-def _scan_of(problem: Problem, backend: str | None) -> Tensor:
+def scan_forward(
+    problem: Problem, backend: str | None = None, gradients: bool = False
+) -> tuple[Tensor, Tensor]:
+    """y, and what the backend saves for its backward pass, without autograd.
+
+    Args:
+        gradients: whether `scan_backward` is to follow.
+    """
     *tensors, map_width, delta_softplus, delta_weight = problem
-    needs_gradients = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (*tensors, delta_weight)
-    )
     # the shape of the saved states depends on the backend, which is unknown while a graph is compiled
-    save_states = needs_gradients and not torch.compiler.is_compiling()
-    return _scan(*tensors, delta_weight, map_width, delta_softplus, backend or "", save_states)[0]
+    save_states = gradients and not torch.compiler.is_compiling()
+    y, saved_states = _scan(*tensors, delta_weight, map_width, delta_softplus, backend or "", save_states)
+    return y, saved_states
+
+
+def scan_backward(
+    grad: Tensor, saved_states: Tensor, problem: Problem, backend: str | None = None
+) -> tuple[Tensor, ...]:
+    """The gradients of the problem's first seven tensors, then of delta_weight; empty where it has none."""
+    *tensors, map_width, delta_softplus, delta_weight = problem
+    gradients: tuple[Tensor, ...] = _scan_backward(
+        grad, saved_states, *tensors, delta_weight, map_width, delta_softplus, backend or ""
+    )
+    return gradients
+
+
+def _scan_of(problem: Problem, backend: str | None) -> Tensor:
+    tensors = [*problem[:7], problem.delta_weight]
+    gradients = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return scan_forward(problem, backend, gradients)[0]
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -194,6 +216,26 @@ def cross_scan(
         ValueError: shapes that do not match, or an unknown backend.
         RuntimeError: the backend asked for cannot be used on this device.
     """
+    problem = cross_scan_problem(x, delta, A, B, C, D, delta_bias, delta_softplus, delta_weight)
+    return _scan_of(problem, backend).view(x.shape)
+
+
+def cross_scan_problem(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    delta_softplus: bool = True,
+    delta_weight: Tensor | None = None,
+) -> Problem:
+    """The problem of a cross scan, from the arguments of `cross_scan`.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
     batch, height, width, channels = x.shape
     state = A.shape[2]
     rank = channels if delta_weight is None else delta_weight.shape[2]
@@ -205,7 +247,7 @@ def cross_scan(
     _check("delta_bias", delta_bias, (4, channels))
     if delta_weight is not None:
         _check("delta_weight", delta_weight, (4, channels, rank))
-    problem = Problem(
+    return Problem(
         x.flatten(1, 2).unsqueeze(2),
         delta.flatten(1, 2),
         A,
@@ -217,4 +259,3 @@ def cross_scan(
         delta_softplus,
         delta_weight,
     )
-    return _scan_of(problem, backend).view(batch, height, width, channels)

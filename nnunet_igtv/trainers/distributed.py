@@ -16,6 +16,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.devices import require_device
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.seeded import SeededTrainer
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
@@ -50,6 +51,7 @@ class DistributedTrainer(SeededTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
     ) -> None:
+        require_device(device.type)
         if distributed.is_available() and distributed.is_initialized():
             _require_equal_shares(plans["configurations"][configuration]["batch_size"])
         with warnings.catch_warnings():  # nnU-Net makes a GradScaler for CUDA in every process group

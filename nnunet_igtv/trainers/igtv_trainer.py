@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,20 +25,18 @@ from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
-from nnunet_igtv.trainers.optimisation import TwoRateTrainer, new_parameters
+from nnunet_igtv.trainers.optimisation import new_parameters
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
     LoadedTensors,
     file_on_command_line,
     require_same_data,
 )
+from nnunet_igtv.trainers.step import StepTrainer
 from nnunet_igtv.weights.reading import channels_in, load_checkpoint
 
-LARGEST_GRADIENT_NORM = 1.0
-Target = torch.Tensor | list[torch.Tensor]  # a list, finest first, with deep supervision
 
-
-class IGTVTrainer(TwoRateTrainer):
+class IGTVTrainer(StepTrainer):
     """Trains the network from scratch.
 
     A variant is a subclass that sets some of the attributes below, or of those in `optimisation.py`, and
@@ -112,7 +109,6 @@ class IGTVTrainer(TwoRateTrainer):
         self.loaded: LoadedTensors
         self.resumed = False  # from a checkpoint
         self.has_checkpoint = False  # of this run
-        self.iteration = 0
 
     # ------------------------------------------------------------------ network and loss
 
@@ -172,51 +168,6 @@ class IGTVTrainer(TwoRateTrainer):
         if self.optional_pet:
             training = OptionalPET(training, self.modality_dropout)
         return training, validation
-
-    # ------------------------------------------------------------------ steps
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.iteration = 0
-
-    def train_step(self, batch: dict) -> dict:
-        self.lr_scheduler.step(self.current_epoch + self.iteration / self.num_iterations_per_epoch)
-        self.iteration += 1
-        data = batch["data"].to(self.device, non_blocking=True)
-        target = _on(self.device, batch["target"])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._finite_loss(data, target, batch["keys"])
-        if self.grad_scaler is None:
-            loss.backward()
-            if not torch.isfinite(self._clip()):
-                raise _not_finite("gradient", self.of_all_ranks(batch["keys"]))
-            self.optimizer.step()
-        else:
-            self.grad_scaler.scale(loss).backward()
-            self.grad_scaler.unscale_(self.optimizer)
-            self._clip()
-            self.grad_scaler.step(self.optimizer)  # skips the step where half precision overflowed
-            self.grad_scaler.update()
-        return {"loss": loss.detach().cpu().numpy()}
-
-    def _clip(self) -> torch.Tensor:
-        return nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT_NORM)
-
-    def _finite_loss(self, data: torch.Tensor, target: Target, cases: Sequence[str]) -> torch.Tensor:
-        """The loss; where half precision made it NaN or infinite, once more in single precision.
-
-        Raises:
-            IGTVError: it is not finite in single precision either.
-        """
-        for half in (True, False) if self.device.type == "cuda" else (False,):
-            statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if half else []
-            with torch.autocast("cuda") if half else nullcontext():
-                loss = self.loss(self.network(data), target)
-            if self.everywhere(torch.isfinite(loss)):
-                return loss
-            for buffer, before in statistics:  # a NaN must not stay in the running means of the norms
-                buffer.copy_(before)
-        raise _not_finite("loss", self.of_all_ranks(cases))
 
     # ------------------------------------------------------------------ the run
 
@@ -309,18 +260,3 @@ def _ct_and_pet(dataset_json: dict, plans: dict) -> tuple[Channel, ...]:
             "correct them in this file, of the raw and of the preprocessed dataset",
         )
     return channels
-
-
-def _on(device: torch.device, target: Target) -> Target:
-    if isinstance(target, list):
-        return [scale.to(device, non_blocking=True) for scale in target]
-    return target.to(device, non_blocking=True)
-
-
-def _not_finite(what: str, cases: Sequence[str]) -> IGTVError:
-    return IGTVError(
-        f"the {what} is NaN or infinite, in single precision too; the last checkpoint is kept",
-        case=", ".join(map(str, cases)),
-        remedy="look at these cases' images; if nothing is wrong there, continue with --c, or train with a "
-        "lower learning rate",
-    )

@@ -13,6 +13,7 @@ from torch import nn
 
 from nnunet_igtv.trainers.distributed import DistributedTrainer
 
+FUSED = ("cuda", "cpu")  # devices on which AdamW is one kernel for all tensors
 WARM_UP_FRACTION, LONGEST_WARM_UP = 0.05, 10.0  # of the epochs; in epochs
 
 
@@ -35,7 +36,9 @@ class TwoRateTrainer(DistributedTrainer):
             self.transferred_factor,
             self.frozen_share * self.num_epochs,
         )
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(
+            groups, weight_decay=self.weight_decay, fused=self.device.type in FUSED or None
+        )
         return optimizer, WarmUpCosine(optimizer, self.num_epochs)
 
     def use_two_rates(self, fresh: Iterable[str]) -> None:

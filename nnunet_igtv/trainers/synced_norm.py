@@ -18,13 +18,14 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        kind, x = x.dtype, x.to(self.weight.dtype)  # sums over all pixels need more than half precision
         here = torch.stack((x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)))  # (2, C)
         means, variances = AllGatherGrad.apply(here).unbind(1)  # (processes, C) each
         mean = means.mean(0)
         variance = (variances + (means - mean) ** 2).mean(0)
         self._remember(mean.detach(), variance.detach(), len(means) * x.numel() // x.shape[1])
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return ((x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(kind)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, values: int) -> None:

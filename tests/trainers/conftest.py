@@ -25,6 +25,7 @@ def make_trainer(nnunet_world, monkeypatch, tmp_path):
         plans=None,
         description=None,
         continuing=False,
+        device="cpu",
         **attributes,
     ):
         folder = nnunet_world.preprocessed(dataset)
@@ -33,6 +34,6 @@ def make_trainer(nnunet_world, monkeypatch, tmp_path):
         short = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "checkpoint_every": 1}
         trainer = type(base.__name__, (base,), short | attributes)
         plans = plans | {"continue_training": continuing}
-        return trainer(plans, configuration, fold, description, torch.device("cpu"))
+        return trainer(plans, configuration, fold, description, torch.device(device))
 
     return make

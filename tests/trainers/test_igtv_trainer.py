@@ -155,18 +155,53 @@ def test_gradients_that_are_not_finite_do_not_reach_the_weights(make_trainer):
     assert same(before, parameters(trainer))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # half precision is switched off here, where no GPU is
-def test_a_loss_that_half_precision_made_nan_is_computed_again_in_single(make_trainer):
+def in_half_precision(trainer, changed=lambda loss: loss):
+    """The trainer as on a GPU; `changed` is what half precision does to the loss."""
+    loss = trainer.loss
+    trainer.grad_scaler = torch.amp.GradScaler("cpu")
+    trainer.loss = lambda y, target: loss(y, target) if y.dtype == torch.float32 else changed(loss(y, target))
+
+
+def test_steps_in_half_precision_learn(make_trainer):
+    trainer = make_trainer(IGTVTrainerNano, iterations=4, epochs=1)
+    batch = started(trainer)
+    in_half_precision(trainer)
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(4)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_half_precision_made_nan_is_computed_again_in_single(make_trainer, monkeypatch, value):
+    """The step is the one of single precision, as if there had been no other; the scale of the loss stays."""
+    monkeypatch.setenv("nnUNet_igtv_seed", "7")
+    outcomes = []
+    for half in (False, True):
+        trainer = make_trainer(IGTVTrainerNano)
+        batch = started(trainer)
+        if half:
+            in_half_precision(trainer, lambda loss: loss.sum() * value)
+        outcomes.append((float(trainer.train_step(batch)["loss"]), weights(trainer)))
+    assert trainer.grad_scaler.get_scale() == torch.amp.GradScaler("cpu").get_scale()
+    (loss, expected), (again, found) = outcomes
+    assert loss == again
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    assert same({k: v for k, v in expected.items() if k not in counters}, found)
+
+
+def test_a_batch_that_does_not_fit_the_gpu_names_its_size_and_the_two_keys(make_trainer):
     trainer = make_trainer(IGTVTrainerNano)
-    trainer.initialize()
-    inputs = iter([torch.full((4, 2), float("nan")), torch.ones(4, 2)])
-    norm = torch.nn.BatchNorm1d(2)
-    trainer.network = torch.nn.Sequential(norm)
-    trainer.network.forward = lambda data: norm(next(inputs)).sum() + 0.25
-    trainer.loss = lambda output, target: output
-    trainer.device = torch.device("cuda")
-    assert trainer._finite_loss(torch.zeros(1), torch.zeros(1), ["case"]).item() == pytest.approx(0.25)
-    torch.testing.assert_close(norm.running_mean, torch.full((2,), 0.1))  # of the second input alone
+    batch = started(trainer)
+    trainer.loss = mock.Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
+    expected = "4 stacks of 3 x 32 x 32 .*gpu_memory_target_in_gb.*batch_size.*configuration 2d of the plans"
+    with pytest.raises(IGTVError, match=expected):
+        trainer.train_step(batch)
+
+
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(make_trainer, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(IGTVError, match=r"no cuda device.*ask for the device cpu"):
+        make_trainer(IGTVTrainerNano, device="cuda")
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -19,7 +19,9 @@ class GatedMap(nn.Module):
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """`norm`: applied to x first, over its channels."""
+        x = x if norm is None else norm(x)
         to_x, to_z = self.in_proj.weight.chunk(2)
         z = F.linear(x, to_z)  # (M, H, W, d)
         x = F.silu(self.conv2d(F.linear(x, to_x)))  # (M, H, W, d)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.mixers.base import GatedMap, GatedSequence
+from nnunet_igtv.architectures.mixers.half_precision import BranchWeights, in_half_precision
 from nnunet_igtv.ops import cross_scan, selective_scan
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the step size at initialisation (Mamba)
@@ -54,6 +55,32 @@ class SS2D(ScanParameters, GatedMap):
         inner = expansion * width
         super().__init__(4, inner, states, math.ceil(width / 16))
         self.add_frame(width, inner)
+
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        kind = x.device.type
+        if not (torch.is_autocast_enabled(kind) and torch.is_grad_enabled()):
+            return super().forward(x, norm)
+        with torch.autocast(kind, enabled=False):
+            half = torch.get_autocast_dtype(kind)
+            return in_half_precision(x, self.branch_weights(norm), half, self.out_norm.eps)
+
+    def branch_weights(self, norm: nn.LayerNorm | None) -> BranchWeights:
+        """All tensors of the block, with those of the norm before it."""
+        return BranchWeights(
+            norm=None if norm is None else norm.weight,
+            norm_bias=None if norm is None else norm.bias,
+            inward=self.in_proj.weight,
+            convolution=self.conv2d.weight,
+            convolution_bias=self.conv2d.bias,  # type: ignore[arg-type]  # it has one
+            projection=self.x_proj_weight,
+            step=self.dt_projs_weight,
+            step_bias=self.dt_projs_bias,
+            A_logs=self.A_logs,
+            D=self.Ds,
+            inner_norm=self.out_norm.weight,
+            inner_norm_bias=self.out_norm.bias,
+            outward=self.out_proj.weight,
+        )
 
     def mix(self, x: Tensor) -> Tensor:
         """Sum of the four directional scans, float32: (M, H, W, d) -> (M, H, W, d)."""
