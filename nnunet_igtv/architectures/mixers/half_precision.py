@@ -54,6 +54,24 @@ def in_half_precision(x: Tensor, weights: BranchWeights, half: torch.dtype, eps:
     return result
 
 
+class _HalfWeights(NamedTuple):
+    """Those of the `BranchWeights` that half precision computes with, cast once for both passes."""
+
+    norm: Tensor | None
+    norm_bias: Tensor | None
+    inward: Tensor
+    convolution: Tensor
+    convolution_bias: Tensor
+    inner_norm: Tensor
+    inner_norm_bias: Tensor
+    outward: Tensor
+
+
+def _halved(w: BranchWeights, half: torch.dtype) -> _HalfWeights:
+    tensors = (getattr(w, name) for name in _HalfWeights._fields)
+    return _HalfWeights(*(None if tensor is None else tensor.to(half) for tensor in tensors))
+
+
 class _InHalfPrecision(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, *arguments):  # type: ignore[no-untyped-def]
@@ -63,29 +81,30 @@ class _InHalfPrecision(torch.autograd.Function):
         ctx.type, ctx.half, ctx.full = x.dtype, half, full
 
         normal, deviation = (x.to(half), None) if w.norm is None else _normalised(x.to(full), half, eps)
-        inward = w.inward.to(half)
-        u, z = _inward(_affine(normal, w.norm, w.norm_bias), inward)
-        c = _convolved(u, w.convolution.to(half), w.convolution_bias.to(half))
+        h = _halved(w, half)
+        u, z = _inward(_affine(normal, h.norm, h.norm_bias), h.inward)
+        c = _convolved(u, h.convolution, h.convolution_bias)
         del u
         active = F.silu(c.to(full))
         y, states = scan_forward(_problem(active, _projected(active, w), w), gradients=True)
         inner, inner_deviation = _normalised(y.view(active.shape), half, eps)
         del y, active
-        ctx.save_for_backward(normal, deviation, inward, c, inner, inner_deviation, states, *w)
-        return F.linear(_affine(inner, w.inner_norm, w.inner_norm_bias) * F.silu(z), w.outward.to(half))
+        ctx.save_for_backward(normal, deviation, c, inner, inner_deviation, states, *h, *w)
+        return F.linear(_affine(inner, h.inner_norm, h.inner_norm_bias) * F.silu(z), h.outward)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        normal, deviation, inward, c, inner, inner_deviation, states, *tensors = ctx.saved_tensors
-        w, half, full = BranchWeights(*tensors), ctx.half, ctx.full
-        x = _affine(normal, w.norm, w.norm_bias)
-        u, z = _inward(x, inward)
+        normal, deviation, c, inner, inner_deviation, states, *tensors = ctx.saved_tensors
+        h, w = _HalfWeights(*tensors[:8]), BranchWeights(*tensors[8:])
+        half, full = ctx.half, ctx.full
+        x = _affine(normal, h.norm, h.norm_bias)
+        u, z = _inward(x, h.inward)
 
         # the linear map outward, the gate, the norm of the scan's result
-        grad, gate, affine = grad.to(half), F.silu(z), _affine(inner, w.inner_norm, w.inner_norm_bias)
+        grad, gate, affine = grad.to(half), F.silu(z), _affine(inner, h.inner_norm, h.inner_norm_bias)
         d_outward = _weight_gradient(grad, affine * gate)
-        d_gated = grad @ w.outward.to(half)
+        d_gated = grad @ h.outward
         d_z = aten.silu_backward(d_gated * affine, z)
         d_affine = d_gated * gate
         del affine, z, gate, d_gated
@@ -112,10 +131,10 @@ class _InHalfPrecision(torch.autograd.Function):
         del d_active, active, c
 
         # the convolution, the linear maps inward, the first norm
-        d_u, d_convolution, d_convolution_bias = _convolution_backward(d_c, u, w.convolution.to(half))
+        d_u, d_convolution, d_convolution_bias = _convolution_backward(d_c, u, h.convolution)
         del d_c, u
         d_inward = torch.cat((_weight_gradient(d_u, x), _weight_gradient(d_z, x)))
-        to_u, to_z = inward.chunk(2)
+        to_u, to_z = h.inward.chunk(2)
         d_x = torch.addmm((d_u @ to_u).flatten(0, -2), d_z.flatten(0, -2), to_z).view(normal.shape)
         d_norm = d_norm_bias = None
         if w.norm is not None:
@@ -145,10 +164,10 @@ def _normalised(x: Tensor, kept: torch.dtype, eps: float) -> tuple[Tensor, Tenso
 
 
 def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """A normalised map with the norm's weight and bias, in the map's type."""
+    """A normalised map with the norm's weight and bias."""
     if weight is None or bias is None:
         return normal
-    return torch.addcmul(bias.to(normal.dtype), normal, weight.to(normal.dtype))
+    return torch.addcmul(bias, normal, weight)
 
 
 def _norm_backward(
