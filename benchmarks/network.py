@@ -3,6 +3,7 @@
     python benchmarks/network.py presets    table: parameters, MACs, times, memory by the formula
     python benchmarks/network.py sim        parameters and time of the slice interactions, as shares
     python benchmarks/network.py times      training time of many shapes, and a line fitted to it
+    python benchmarks/network.py half       training memory under autocast, of a batch as nnU-Net plans it
     python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
 
 Each writes results/network-NAME.csv. Memory is that of all live tensors, counted allocation by allocation
@@ -42,6 +43,7 @@ from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACT
 from nnunet_igtv.ops import active_backend
 
 RESULTS = Path(__file__).parent / "results"
+KINDS = ("autocast", "float32")
 PATCH = (3, 128, 128)  # slices, rows, columns
 
 
@@ -210,6 +212,18 @@ def times(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def half(repeats: int) -> list[dict[str, Any]]:
+    """Peak of a training step of 12 slices of 512x512 with a GPU's autocast and without."""
+    shape = (4, 3, 512, 512)
+    rows = []
+    for name in ("nano", "tiny"):
+        found = {kind: training_peak(PRESETS[name].kwargs(), shape, kind == "autocast") for kind in KINDS}
+        rows.append(
+            {"preset": name} | {f"{kind}, GB": round(value / 1e9, 2) for kind, value in found.items()}
+        )
+    return rows
+
+
 def fit(repeats: int, only: str | None = None) -> list[dict[str, Any]]:
     """Measured and predicted training memory; prints multiples fitted anew to the relative errors.
 
@@ -276,7 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("presets", "sim", "times", "memory"))
+    parser.add_argument("what", choices=("presets", "sim", "times", "half", "memory"))
     parser.add_argument("--repeats", type=int, default=3, help="runs per timing; the least counts")
     parser.add_argument(
         "--only",
@@ -286,7 +300,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.machine()}, torch {torch.__version__}, scan: {active_backend('cpu')}")
-    functions = {"presets": presets, "sim": sim, "times": times, "memory": partial(fit, only=arguments.only)}
+    functions = {
+        "presets": presets,
+        "sim": sim,
+        "times": times,
+        "half": half,
+        "memory": partial(fit, only=arguments.only),
+    }
     rows = functions[arguments.what](arguments.repeats)
     with open(RESULTS / f"network-{arguments.what}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
