@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.devices import require_device
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers.compiling import compile_regions
 from nnunet_igtv.trainers.seeded import SeededTrainer
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 from nnunet_igtv.weights.wrappers import bare
@@ -74,11 +73,6 @@ class DistributedTrainer(SeededTrainer):
         together, self.is_ddp = self.is_ddp, False  # nnU-Net would take `local_rank` for the device
         super().initialize()
         self.is_ddp = together
-        if (
-            self.network is not self.bare_network
-        ):  # nnU-Net asks for one graph, which is made in the first call
-            self.network = self.bare_network
-            self.print_to_log_file(compile_regions(self.network))
         if together:
             self._set_batch_size_and_oversample()
             synchronise_norms(self.bare_network, self.device)
