@@ -13,7 +13,7 @@ normalised maps, before weight and bias, and c. The backward pass computes the n
 copies in float32, u, z, step, B and C once more; it repeats neither the scan nor the convolution.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,9 @@ class _HalfWeights(NamedTuple):
 
 
 def _halved(w: BranchWeights, half: torch.dtype) -> _HalfWeights:
-    tensors = (getattr(w, name) for name in _HalfWeights._fields)
-    return _HalfWeights(*(None if tensor is None else tensor.to(half) for tensor in tensors))
+    tensors = [getattr(w, name) for name in _HalfWeights._fields]
+    halves: list[Any] = [None if tensor is None else tensor.to(half) for tensor in tensors]
+    return _HalfWeights(*halves)
 
 
 class _InHalfPrecision(torch.autograd.Function):
@@ -137,7 +138,7 @@ class _InHalfPrecision(torch.autograd.Function):
         to_u, to_z = h.inward.chunk(2)
         d_x = torch.addmm((d_u @ to_u).flatten(0, -2), d_z.flatten(0, -2), to_z).view(normal.shape)
         d_norm = d_norm_bias = None
-        if w.norm is not None:
+        if w.norm is not None and w.norm_bias is not None:
             d_x, d_norm, d_norm_bias = _norm_backward(d_x.to(full), normal, deviation, w.norm, w.norm_bias)
         gradients = BranchWeights(
             d_norm,
