@@ -192,7 +192,8 @@ def test_a_batch_that_does_not_fit_the_gpu_names_its_size_and_the_two_keys(make_
     trainer = make_trainer(IGTVTrainerNano)
     batch = started(trainer)
     trainer.loss = mock.Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
-    expected = "4 stacks of 3 x 32 x 32 .*gpu_memory_target_in_gb.*batch_size.*configuration 2d of the plans"
+    size = f"{len(batch['data'])} stacks of {' x '.join(map(str, batch['data'].shape[2:]))} voxels"
+    expected = f"{size}.*gpu_memory_target_in_gb.*batch_size.*configuration 2d of the plans"
     with pytest.raises(IGTVError, match=expected):
         trainer.train_step(batch)
 
