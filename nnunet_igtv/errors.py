@@ -80,7 +80,8 @@ def blamed(error: Exception, damaged: IGTVError) -> IGTVError:
 
     Raises `error` itself where it is this process that the system refuses: no file could be read then.
     """
-    if not isinstance(error, OSError) or error.errno is None:
+    # a reader that the file's content sends to a place before its beginning gets EINVAL
+    if not isinstance(error, OSError) or error.errno in (None, errno.EINVAL):
         return damaged
     if error.errno in OF_THE_PROCESS:
         raise error

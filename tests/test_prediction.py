@@ -290,7 +290,7 @@ def test_weight_and_frames_as_for_a_conversion(results, threshold_for_nnunet, pa
         image.FrameOfReferenceUID = "1.2.3"
         del image.PatientWeight
     folder, out = study.write(tmp_path / "study"), tmp_path / "out"
-    assert "--trust-frames)" in refused(capsys, folder, out)
+    assert "--trust-frames, --no-pet)" in refused(capsys, folder, out)
     assert "(--weight)" in refused(capsys, folder, out, "--trust-frames")
     assert run(folder, out, "--trust-frames", "--weight", "70") == 0
     *_, (_, suv) = threshold_for_nnunet

@@ -31,13 +31,16 @@ def scan():
 
 
 def write(output, one_series=False):
-    """The phantom with its PET moved into the 4D-CT's study and frame: no registration is needed."""
+    """The phantom with its PET moved into the 4D-CT's study, day and frame: no registration is needed."""
     (folder,) = write_cohort("4dct", 1, SEED, MATRIX, SLICES, output, one_series)
     target = pydicom.dcmread(next((folder / "AVERAGE").iterdir()))
     for file in (folder / "PETCT" / "PET").iterdir():
         image = pydicom.dcmread(file)
-        for name in ("StudyInstanceUID", "StudyDate", "FrameOfReferenceUID"):
+        for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
             setattr(image, name, target[name].value)
+        for element in image.iterall():
+            if element.VR in ("DA", "DT"):
+                element.value = target.StudyDate + str(element.value)[8:]
         image.ImagePositionPatient = [v - s for v, s in zip(image.ImagePositionPatient, SHIFT, strict=True)]
         image.save_as(file)
     shutil.rmtree(folder / "PETCT" / "CT")
@@ -244,6 +247,8 @@ def contours_twice(study):
     image = pydicom.dcmread(study / "RTSTRUCT" / "GTV_40.dcm")
     image.SOPInstanceUID = "1.2.3"
     image.StructureSetROISequence[0].ROIName = "GTV_040"
+    contour = image.ROIContourSequence[0].ContourSequence[0]  # the same point by point would count once
+    contour.ContourData[0] = float(contour.ContourData[0]) + 1
     image.save_as(study / "RTSTRUCT" / "again.dcm")
 
 

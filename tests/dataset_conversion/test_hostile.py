@@ -370,6 +370,8 @@ def second_pet_without_attenuation_correction(a, dicom):
 def second_structure_set(a, dicom):
     twin = deepcopy(a.rt[0])
     twin.SOPInstanceUID = generate_uid()
+    contour = twin.ROIContourSequence[0].ContourSequence[0]  # the same point by point would count once
+    contour.ContourData[0] = float(contour.ContourData[0]) + 1
     a.rt.append(twin)
 
 
