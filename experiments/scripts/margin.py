@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
 from nnunet_igtv.evaluation.by_position import dice
-from nnunet_igtv.grids import read_mask
+from nnunet_igtv.grids import Grid, read_mask
 
 MARGINS = range(16)  # mm
 
@@ -54,6 +54,5 @@ if __name__ == "__main__":
         for case in every if len(a.folds) == 1 else splits[fold]["val"]:
             found = read_mask(a.test / f"{case}.nii.gz")
             (voxels,) = widened(found, [margin])
-            mask = sitk.GetImageFromArray(voxels.astype(np.uint8))
-            mask.CopyInformation(found)
+            mask = Grid.of(found).image(voxels.astype(np.uint8))
             sitk.WriteImage(mask, str(a.output / f"{case}.nii.gz"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_igtv.grids import read_image, read_mask
+from nnunet_igtv.grids import Grid, read_image, read_mask
 
 NEAR = 30.0  # mm
 
@@ -47,6 +47,5 @@ if __name__ == "__main__":
         case = label.name.removesuffix(".nii.gz")
         truth = read_mask(label)
         pet = sitk.GetArrayFromImage(read_image(a.images / f"{case}_0001.nii.gz"))
-        mask = sitk.GetImageFromArray(above(pet, near(truth), a.percent, a.suv).astype(np.uint8))
-        mask.CopyInformation(truth)
+        mask = Grid.of(truth).image(above(pet, near(truth), a.percent, a.suv).astype(np.uint8))
         sitk.WriteImage(mask, str(a.output / label.name))

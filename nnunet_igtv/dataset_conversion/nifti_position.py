@@ -31,7 +31,8 @@ def check_positions(images: Mapping[str, tuple[Path, Grid]], root: Path) -> list
     Raises:
         IGTVError: a header says nothing, and another one does or has other voxels.
     """
-    unplaced = [file for file, _ in images.values() if _is_unplaced(file)]
+    headers = {name: _read(file) for name, (file, _) in images.items()}
+    unplaced = [images[name][0] for name, header in headers.items() if header and not header.is_placed]
     _, first = next(iter(images.values()))
     alike = all(same_grid(grid, first) for _, grid in images.values())
     if unplaced and (len(unplaced) < len(images) or not alike):
@@ -40,7 +41,7 @@ def check_positions(images: Mapping[str, tuple[Path, Grid]], root: Path) -> list
             file=os.path.relpath(unplaced[0], root),
             remedy="save it with the position of its image",
         )
-    return [remark for name, (file, _) in images.items() for remark in _remarks(file, name)]
+    return [remark for name, header in headers.items() if header for remark in _remarks(header, name)]
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,14 @@ class _Header:
     qform: np.ndarray | None
     sform: np.ndarray | None
 
+    @property
+    def is_placed(self) -> bool:
+        return self.qform is not None or self.sform is not None
 
-def _is_unplaced(file: Path) -> bool:
-    header = _read(file)
-    return header is not None and header.qform is None and header.sform is None
 
-
-def _remarks(file: Path, name: str) -> list[str]:
+def _remarks(header: _Header, name: str) -> list[str]:
     """A remark on a header that puts the voxels at two places; none if it does not."""
-    header = _read(file)
-    if header is None or header.qform is None or header.sform is None:
+    if header.qform is None or header.sform is None:
         return []
     last = header.size - 1
     corners = np.array([[*(last * (i, j, k)), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])

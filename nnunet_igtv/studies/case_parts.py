@@ -98,7 +98,8 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
         matching = _naming(matching, cts) or _of_their_study(matching, cts) or matching
     elif not union:
         matching = _naming(matching, cts) or matching
-    matching = _without_copies(matching)
+    each = without_copies([(s, roi) for s, rois in matching for roi in rois])
+    matching = [(s, own) for s, _ in matching if (own := [roi for other, roi in each if other is s])]
     if not union and (len(matching) > 1 or len(matching[0][1]) > 1):
         names = [roi.name for _, found in matching for roi in found]
         raise IGTVError(
@@ -110,19 +111,17 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
     return matching
 
 
-def _without_copies(structures: Sequence[Drawn]) -> list[Drawn]:
+def without_copies(structures: Sequence[tuple[StructureSet, Roi]]) -> list[tuple[StructureSet, Roi]]:
     """Structures without those that an earlier set holds too: a set that was written again, or extended,
     holds what the one before it held."""
-    seen: list[tuple[StructureSet, Roi]] = []
-    kept: list[Drawn] = []
-    for s, rois in structures:
-        new = [roi for roi in rois if not any(is_copy((s, roi), other) for other in seen)]
-        seen += [(s, roi) for roi in new]
-        kept += [(s, new)] if new else []
+    kept: list[tuple[StructureSet, Roi]] = []
+    for each in structures:
+        if not any(_is_copy(each, other) for other in kept):
+            kept.append(each)
     return kept
 
 
-def is_copy(structure: tuple[StructureSet, Roi], other: tuple[StructureSet, Roi]) -> bool:
+def _is_copy(structure: tuple[StructureSet, Roi], other: tuple[StructureSet, Roi]) -> bool:
     """Whether two sets hold one structure: drawn on the same series, and the same point by point."""
     (one_set, a), (other_set, b) = structure, other
     return (

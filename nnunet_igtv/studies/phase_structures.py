@@ -12,7 +12,7 @@ from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.phases import PERCENT, Moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed, matches
-from nnunet_igtv.studies.case_parts import images_of, is_copy
+from nnunet_igtv.studies.case_parts import images_of, without_copies
 from nnunet_igtv.studies.grouping import Study
 from nnunet_igtv.studies.phases import FEWEST, FourD, Phase
 
@@ -73,8 +73,7 @@ def phase_structures(
     drawn: list[tuple[Phase, tuple[Roi, ...]]] = []
     problems: list[str] = []
     for phase in breath.phases:
-        candidates = found.get(phase.moment, [])
-        candidates = [c for k, c in enumerate(candidates) if not any(is_copy(c, o) for o in candidates[:k])]
+        candidates = without_copies(found.get(phase.moment, []))
         own = [c for c in candidates if _names(c[0], phase)]
         candidates = own if len(candidates) > 1 and own else candidates
         if len(candidates) == 1 or (candidates and unite):

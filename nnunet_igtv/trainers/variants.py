@@ -35,7 +35,7 @@ class Nano:
     epochs, iterations, validation_iterations = 24, 25, 3
     checkpoint_every = 1
     learning_rate = 2e-3
-    transferred_factor = 1.0  # at 0.1, 600 steps do not get the transferred layers from GTV to IGTV
+    transferred_factor = 1.0  # at 0.1, 350 steps did not get the transferred layers from GTV to IGTV
 
 
 class Small:
