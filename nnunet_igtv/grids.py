@@ -14,7 +14,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.image_files import check_metaimage, check_nrrd, nifti_voxels, refuse_not_finite
+from nnunet_igtv.image_files import (
+    check_data_file,
+    check_metaimage,
+    check_nrrd,
+    nifti_voxels,
+    refuse_not_finite,
+)
 
 TOLERANCE = 0.02  # voxels, at the corner that differs most
 # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
@@ -192,6 +198,8 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
         raise IGTVError("no such file", file=shown)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    if path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".nhdr"):
+        check_data_file(path, shown)
     try:
         reader.ReadImageInformation()
         if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:

@@ -19,6 +19,7 @@ from nnunet_igtv.errors import IGTVError
 CHUNK = 2**20
 HEADER = 348  # bytes of a NIfTI-1 header
 DENSEST = 1032  # bytes that deflate can make of one
+LONGEST_NAME = 255  # bytes
 # data types of NIfTI (the field `datatype`) that hold one real number
 NUMBERS = {
     2: "u1",
@@ -88,6 +89,36 @@ def refuse_not_finite(voxels: np.ndarray, shown: str) -> None:
                 f"{count} voxel(s) are not finite (NaN or infinity)",
                 file=shown,
                 remedy="find out what they stand for, and write numbers there",
+            )
+
+
+def check_data_file(path: Path, shown: str) -> None:
+    """Whether a MetaImage or NRRD header says in plain words which file holds the voxels.
+
+    A pattern (`slice%03d.raw`) goes to printf in ITK as it stands, whatever it holds: a hostile or damaged
+    header then overwrites memory. So this comes before ITK sees the file.
+
+    Raises IGTVError for a pattern, for what is no name, and for a header without an end.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(2**16)
+    if head[:4] == b"NRRD":
+        end = re.search(rb"\r?\n\r?\n", head)
+        names = re.findall(rb"^data ?file:(.*)", head[: end.start()] if end else head, re.I | re.M)
+    else:
+        names = re.findall(rb"^\s*ElementDataFile\s*[=:](.*)", head, re.M)  # MetaIO takes both signs
+        if not names:
+            raise _incomplete(shown)
+    for name in map(bytes.strip, names):
+        if name.upper() == b"LOCAL":  # the voxels begin here
+            return
+        if len(name) > LONGEST_NAME or not name.isascii() or not name.decode("ascii").isprintable():
+            raise _incomplete(shown)
+        if b"%" in name:
+            raise IGTVError(
+                "the voxels are in several files, named by a pattern",
+                file=shown,
+                remedy="save the image as one file (.nii.gz)",
             )
 
 

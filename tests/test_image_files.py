@@ -74,6 +74,32 @@ def test_a_bit_that_flipped_in_compressed_voxels_is_noticed(ending, place, bit, 
     assert np.array_equal(voxels, noise())  # the bit was one of those that mean nothing
 
 
+@pytest.mark.parametrize(
+    ("ending", "old", "new", "why"),
+    [
+        ("mha", b"ElementDataFile = LOCAL", b"ElementDataFile = a%s%s%n.raw 1 3 1", "by a pattern"),
+        ("mha", b"ElementDataFile = LOCAL", b"ElementDataFile : a%03d.raw 1 3 1", "by a pattern"),
+        ("mha", b"LOCAL\n", b"LOCALJ", "damaged"),  # what follows is no name
+        ("mha", b"LOCAL\n", b"x" * 2000 + b"\n", "damaged"),
+        ("mha", b"ElementDataFile", b"Comment", "damaged"),
+        ("nrrd", b"encoding:", b"data file: a%s%d.raw 1 3 1\nencoding:", "by a pattern"),
+    ],
+)
+def test_a_header_does_not_hand_a_pattern_to_printf(ending, old, new, why, tmp_path):
+    """Before ITK reads it: some of these overwrote memory there."""
+    path = write(tmp_path, ending, noise())
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(IGTVError, match=why):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ending", ["mhd", "nhdr"])
+def test_voxels_in_a_file_of_their_own_are_read(ending, tmp_path):
+    assert np.array_equal(sitk.GetArrayFromImage(read_image(write(tmp_path, ending, noise()))), noise())
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("ending", FORMATS)
