@@ -314,7 +314,8 @@ def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring:
     command = [
         *(sys.executable, "-c", entry, "-i", str(images), "-o", str(output)),
         *("-d", model.dataset, "-c", model.configuration, "-tr", model.trainer, "-p", model.plans),
-        *("-f", *model.folds, "-chk", model.checkpoint, "-device", device, "-npp", "1", "-nps", "1"),
+        *("-f", *model.folds, "-chk", model.checkpoint, "-device", device),
+        *("-npp", "0", "-nps", "0"),  # for one case, a helper process takes longer to start than it saves
         *([] if mirroring else ["--disable_tta"]),
     ]
     status, reason = follow(command, {**os.environ, VARIABLE: extended_trainer_path()})

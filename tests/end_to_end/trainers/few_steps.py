@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +15,12 @@ from nnunet_igtv.trainers import (
     IGTVTrainerNanoDeepSupervision,
     IGTVTransferTrainerNano,
 )
+
+if Path(sys.argv[0]).name == "nnUNetv2_train":  # not where a test imports this
+    sys.path.append(str(Path(__file__).parents[2]))
+    from forking import fork_in_place_of_spawn
+
+    fork_in_place_of_spawn()
 
 
 class FewSteps:
