@@ -26,11 +26,8 @@ def contoured(nnunet_world, tmp_path_factory):
         assert main(list(map(str, arguments))) == 0
 
     def predict(command, _):
-        """nnU-Net's prediction in a Python that has imported it, without processes of its own."""
-        arguments = command[3:]  # after `python -c PROGRAM`
-        at = arguments.index("-npp")
-        arguments[at : at + 4] = ["-npp", 0, "-nps", 0]
-        return nnunet_world.run_together(["nnUNetv2_predict", *arguments]).returncode, ""
+        """nnU-Net's prediction in a Python that has imported it; arguments: after `python -c PROGRAM`."""
+        return nnunet_world.run_together(["nnUNetv2_predict", *command[3:]]).returncode, ""
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in nnunet_world.environment.items():
