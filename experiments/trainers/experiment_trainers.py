@@ -36,6 +36,10 @@ def with_budget(trainer: type) -> type:
             self.num_val_iterations_per_epoch = max(1, steps // 5)
             self.save_every = max(1, epochs // 50)
 
+        def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+            if self.fold != "all":  # else on the cases of the training itself, which nobody reads
+                super().perform_actual_validation(save_probabilities)
+
     Budgeted.__name__ = Budgeted.__qualname__ = f"{trainer.__name__}_budget"
     return Budgeted
 
