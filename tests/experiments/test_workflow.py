@@ -64,9 +64,11 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
 
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):
     text = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
-    found = snakemake(tmp_path, yaml.safe_load(text), "-n", "-p")
+    found = snakemake(tmp_path, yaml.safe_load(text), "-n", "-p", "--config", "seeds=[7]")
     assert found.returncode == 0, found.stdout + found.stderr
     text = found.stdout + found.stderr
+    trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
+    assert all(" nnUNet_igtv_seed=7 " in line for line in trainings)
     assert "rule phantom" not in text
     assert "convert lucid /data/igtv_studies -d 502 -n LungIGTV" in text
     assert text.count(" nnUNetv2_train ") == 1 + 3 * 5
