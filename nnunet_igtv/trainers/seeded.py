@@ -19,6 +19,7 @@ class SeededTrainer(nnUNetTrainer):
     """nnU-Net's trainer with the seed that `nnUNet_igtv_seed` holds; without it, every run differs."""
 
     dataset_class: Any
+    loader = StackLoader
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class SeededTrainer(nnUNetTrainer):
         workers = get_allowed_n_proc_DA()
         iterators = []
         for which, dataset in enumerate(self.get_tr_and_val_datasets()):
-            loader = StackLoader(
+            loader = self.loader(
                 dataset,
                 self.batch_size,
                 (larger_patch, plan.patch_size)[which],
