@@ -5,7 +5,8 @@ the parameters of each group.
 """
 
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class TwoRateTrainer(DistributedTrainer):
 
     learning_rate, decay = 5e-4, 1e-2
     transferred_factor = 0.1  # learning rate of transferred layers, relative to new ones
+    own_factors: Mapping[str, float] = {}  # on top of that, of parameters whose names start with a key
     frozen_share = 0.0  # of the run, at its beginning, in which a transferred encoder does not learn
     fresh: set[str] | None = None  # names of the parameters that were not transferred; None = all
 
@@ -35,6 +37,7 @@ class TwoRateTrainer(DistributedTrainer):
             self.initial_lr,
             self.transferred_factor,
             self.frozen_share * self.num_epochs,
+            self.own_factors,
         )
         optimizer = torch.optim.AdamW(
             groups, weight_decay=self.weight_decay, fused=self.device.type in FUSED or None
@@ -53,8 +56,9 @@ def parameter_groups(
     learning_rate: float,
     transferred_factor: float,
     frozen_epochs: float = 0.0,
+    own_factors: Mapping[str, float] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Parameters by origin (new or transferred), start, and whether they decay; empty groups are left out.
+    """Parameters by origin (new or transferred), start, whether they decay, and a factor of their own.
 
     Matrices and kernels decay; biases, norms, scales and the state matrices of the scans do not. Each group
     names its parameters, so that the optimiser state in a checkpoint says which they were.
@@ -63,20 +67,22 @@ def parameter_groups(
         new: names of the parameters that start from scratch; None = all of them.
         learning_rate: of the new parameters; the transferred ones learn at `transferred_factor` of it.
         frozen_epochs: how long the transferred part of the encoder keeps its weights.
+        own_factors: what the learning rate is multiplied with, by the beginning of a parameter's name.
     """
-    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float, bool, float], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         is_new = new is None or name in new
         last = name.rsplit(".", 1)[-1]
         decays = parameter.ndim > 1 and last.endswith("weight") and "norm" not in last
         start = frozen_epochs if name.startswith("encoder.") and not is_new else 0.0
+        factor = math.prod(own for prefix, own in own_factors.items() if name.startswith(prefix))
         group = groups.setdefault(
-            (not is_new, start, not decays),
+            (not is_new, start, not decays, factor),
             {
                 "params": [],
                 "names": [],
                 "origin": "new" if is_new else "transferred",
-                "lr": learning_rate * (1.0 if is_new else transferred_factor),
+                "lr": learning_rate * (1.0 if is_new else transferred_factor) * factor,
                 "start": start,
             }
             | ({} if decays else {"weight_decay": 0.0}),

@@ -8,8 +8,10 @@ import torch
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
+from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACTIONS
 from nnunet_igtv.errors import IGTVError
+
+INTERACTIONS = [name for name in SLICE_INTERACTIONS if name != "none"]
 
 
 def close(a, b):
@@ -55,27 +57,33 @@ def test_slices_interact_through_the_slice_interaction_only(small_net, noise, in
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+@pytest.mark.parametrize("interaction", INTERACTIONS)
 def test_a_stack_upside_down_with_flipped_weights_gives_the_result_upside_down(small_net, noise, interaction):
     net, x = small_net(slice_interaction=interaction).double(), noise(1, 2, 3, 32, 40)
     with torch.no_grad():
         expected = net(x).flip(2)
         assert not close(net(x.flip(2)), expected)
-        net.load_state_dict(
-            {
-                key: value.flip(2)
-                if key.endswith("weight") and re.search(r"\.(channel_)?across\.|\.spatial_gate\.", key)
-                else value
-                for key, value in net.state_dict().items()
-            }
-        )
+        net.load_state_dict({key: upside_down(key, value) for key, value in net.state_dict().items()})
         assert close(net(x.flip(2)), expected)
 
 
+def upside_down(key, value):
+    """A weight of the network that takes what is above for what is below."""
+    if key.endswith(".offsets"):  # (heads, offsets)
+        return value.flip(1)
+    across = r"\.(channel_)?across\.|\.spatial_gate\.|\.distribution\."
+    return value.flip(2) if key.endswith("weight") and re.search(across, key) else value
+
+
 @pytest.mark.law
-@pytest.mark.parametrize("size", [(32, 96), (72, 40), (129, 33)])
-def test_transposed_input_with_transposed_weights_gives_transposed_output(small_net, noise, size):
-    net, x = small_net().double(), noise(1, 2, 2, *size)
+@pytest.mark.parametrize(
+    ("size", "interaction"),
+    [*(((72, 40), name) for name in INTERACTIONS), ((32, 96), DEFAULT), ((129, 33), DEFAULT)],
+)
+def test_transposed_input_with_transposed_weights_gives_transposed_output(
+    small_net, noise, size, interaction
+):
+    net, x = small_net(slice_interaction=interaction).double(), noise(1, 2, 2, *size)
     with torch.no_grad():
         expected = net(x).transpose(-1, -2)
         assert not close(net(x.transpose(-1, -2)), expected)  # the weights do have directions
@@ -103,7 +111,7 @@ def transposed(key, value):
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+@pytest.mark.parametrize("interaction", INTERACTIONS)
 def test_a_fresh_slice_interaction_changes_nothing(small_net, noise, interaction):
     without = small_net(slice_interaction="none")
     net, x = small_net(fresh=True, slice_interaction=interaction), noise(2, 2, 3, 40, 33).float()
@@ -164,7 +172,7 @@ def test_prediction_builds_the_network_that_deep_supervision_trained(small_net, 
         assert torch.equal(net(x.float()), trained(x.float())[0])
 
 
-@pytest.mark.parametrize("interaction", ["before_head", "stages"])
+@pytest.mark.parametrize("interaction", INTERACTIONS)
 def test_every_parameter_learns(small_net, noise, interaction):
     net = small_net(slice_interaction=interaction).train()
     net(noise(2, 2, 2, 64, 64).float()).square().sum().backward()

@@ -45,6 +45,7 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
         "convert": 3,
         "shuffled_labels": 1,
         "plan": 3,
+        "other_plans": 3,
         "split": 1,
         "pretrain": len(CONFIG["pretrainings"]) * seeds,
         "train": methods * sets * seeds,
@@ -60,6 +61,21 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     results = {line.split("nnUNet_results=")[1].split()[0] for line in trainings}
     budgets = {entry.get("budget", CONFIG["budget"]) for entry in CONFIG["methods"].values()}
     assert results == {f"work/phantom/models/{b}-seed{s}" for b in budgets for s in CONFIG["seeds"]}
+
+
+def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_path):
+    first, slices = (
+        yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) for name in ("first", "slices")
+    )
+    commands = []
+    for config in (first | {"seeds": slices["seeds"]}, slices):
+        found = snakemake(tmp_path, config, "-n", "-p")
+        assert found.returncode == 0, found.stdout + found.stderr
+        commands.append({line.strip() for line in found.stdout.splitlines() if line.startswith("        ")})
+        trainings = [line for line in found.stdout.splitlines() if " nnUNetv2_train " in line]
+        folders = [re.sub(r"nnUNet_igtv_\S+=\S+ ", "", line) for line in trainings]
+        assert len(set(folders)) == len(trainings) == len(config["methods"]) + len(config["pretrainings"])
+    print(commands)
 
 
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):

@@ -1,9 +1,12 @@
 """What all slice interactions share: the two places in the network at which slices may see each other."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class SliceInteraction(nn.Module):
@@ -31,3 +34,11 @@ def repeat_ends(x: Tensor, dim: int, count: int) -> Tensor:
     first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
     sizes = [count if d == dim % x.ndim else -1 for d in range(x.ndim)]
     return torch.cat((first.expand(sizes), x, last.expand(sizes)), dim=dim)
+
+
+def unit_variance(layer: Layer, deviation: float = 1.0) -> Layer:
+    """The layer with weights that give sums over independent inputs of unit variance this deviation."""
+    nn.init.normal_(layer.weight, std=deviation * layer.weight[0].numel() ** -0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

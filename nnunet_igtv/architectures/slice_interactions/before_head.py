@@ -7,17 +7,15 @@ depthwise convolutions". This is our reading of it; docs/network.md explains the
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from nnunet_igtv.architectures.slice_interactions.base import SliceInteraction, repeat_ends
+from nnunet_igtv.architectures.slice_interactions.base import SliceInteraction, repeat_ends, unit_variance
 
 REACH = 2  # slices that a slice sees on either side: with 5 slices the middle one sees all
 REDUCTION = 16  # width of the channel branch's bottleneck: 2C / REDUCTION
 GATE_SPREAD = 0.1  # of the gates' last layers at the start
-Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class BeforeHead(SliceInteraction):
@@ -53,14 +51,14 @@ class SliceExchange(nn.Module):
         self.norm = nn.LayerNorm(width)
         # two values per channel: what is above and what is below stay apart
         self.across = nn.ModuleList(_from_one_side(width, before) for before in (True, False))
-        self.in_plane = _normal(nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False))
-        self.channel_across = _normal(nn.Conv1d(inner, inner, taps, groups=inner))
+        self.in_plane = unit_variance(nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False))
+        self.channel_across = unit_variance(nn.Conv1d(inner, inner, taps, groups=inner))
         self.channel_gate = nn.Sequential(
-            _normal(nn.Linear(inner, bottleneck)),
+            unit_variance(nn.Linear(inner, bottleneck)),
             nn.SiLU(),
-            _normal(nn.Linear(bottleneck, inner), GATE_SPREAD),
+            unit_variance(nn.Linear(bottleneck, inner), GATE_SPREAD),
         )
-        self.spatial_gate = _normal(nn.Conv3d(2, 1, (taps, 3, 3), padding=(0, 1, 1)), GATE_SPREAD)
+        self.spatial_gate = unit_variance(nn.Conv3d(2, 1, (taps, 3, 3), padding=(0, 1, 1)), GATE_SPREAD)
         self.mix = nn.Linear(inner, width)
         nn.init.zeros_(self.mix.weight)  # the only zero: see above
         nn.init.zeros_(self.mix.bias)
@@ -93,14 +91,6 @@ class SliceExchange(nn.Module):
         """One per slice and pixel, 0 to 2: (B, S, H, W, 1)."""
         descriptors = torch.stack((v.mean(dim=-1), v.amax(dim=-1)), dim=1)  # (B, 2, S, H, W)
         return 2 * torch.sigmoid(self.spatial_gate(repeat_ends(descriptors, 2, REACH))).squeeze(1)[..., None]
-
-
-def _normal(layer: Layer, deviation: float = 1.0) -> Layer:
-    """The layer with weights that give sums over independent inputs of unit variance this deviation."""
-    nn.init.normal_(layer.weight, std=deviation * layer.weight[0].numel() ** -0.5)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _from_one_side(width: int, before: bool) -> nn.Conv2d:

@@ -25,7 +25,7 @@ def test_true_and_false_of_the_first_plans_keep_their_meaning():
 
 @pytest.mark.parametrize("value", ["stage", "", None, 1, ["stages"]])
 def test_unknown_names_are_refused_with_those_that_exist(value):
-    with pytest.raises(IGTVError, match=r"no slice interaction named .*before_head, stages, none"):
+    with pytest.raises(IGTVError, match=r"no slice interaction named .*before_head, stages, .*none"):
         interaction_name(value)
 
 
@@ -33,7 +33,7 @@ def test_unknown_names_are_refused_with_those_that_exist(value):
 @pytest.mark.parametrize("auxiliary_heads", [False, True])
 @pytest.mark.parametrize("name", SLICE_INTERACTIONS)
 def test_every_fresh_interaction_is_the_identity(noise, name, auxiliary_heads):
-    interaction = build_slice_interaction(name, WIDTHS, auxiliary_heads)
+    interaction = build_slice_interaction(name, WIDTHS, auxiliary_heads).eval()
     maps = [noise(2, 3, 16 // 2**i, 8 // 2**i, width).float() for i, width in enumerate(WIDTHS)]
     features = [maps[0], *maps[:3]] if auxiliary_heads else maps[:1]
     for before, after in (

@@ -1,0 +1,59 @@
+"""Trainers of experiments/slices.yaml: what is tried with the slice interaction, on the smallest network.
+
+Each class of a part below gives `GTVPretrainTrainerNano…` and `IGTVTransferTrainerNano…`, also with a budget.
+The first form at the encoder's stages, and no slice interaction, are trainers of the package.
+"""
+
+from experiment_trainers import with_budget  # nnU-Net looks for trainers with this folder on the path
+from torch import Tensor, nn
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers import TRAINERS
+
+
+class CrossSliceAttention:
+    slice_interaction = "cross_slice_attention"
+
+
+class CSAM:
+    slice_interaction = "csam"
+
+
+class FasterSIM:
+    """The slice interaction learns five times as fast as the rest."""
+
+    own_factors = {"slice_interaction.": 5.0}  # noqa: RUF012
+
+
+class InnerSlices:
+    """The loss is that of the slices of a stack that have a neighbour on either side."""
+
+    def _build_loss(self) -> nn.Module:
+        return LossOfInnerSlices(super()._build_loss())  # type: ignore[misc]
+
+
+class LossOfInnerSlices(nn.Module):
+    """A loss without the first and the last slice of each stack.
+
+    Args:
+        loss: of logits (B, classes, S, H, W) and a target (B, 1, S, H, W).
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Raises IGTVError where a stack has fewer than three slices."""
+        if logits.shape[2] < 3:
+            raise IGTVError(
+                f"a stack of {logits.shape[2]} slices has no inner slice",
+                remedy="plan stacks of 3 slices or more",
+            )
+        return self.loss(logits[:, :, 1:-1], target[:, :, 1:-1])
+
+
+for base in ("GTVPretrainTrainerNano", "IGTVTransferTrainerNano"):
+    for part in (CrossSliceAttention, CSAM, FasterSIM, InnerSlices):
+        trainer = type(f"{base}{part.__name__}", (part, TRAINERS[base]), {"__module__": __name__})
+        globals().update({t.__name__: t for t in (trainer, with_budget(trainer))})
