@@ -58,24 +58,33 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
     assert len(trainings) == rules["train"] + rules["pretrain"]
     assert all(line.endswith("--c") for line in trainings)
-    results = {line.split("nnUNet_results=")[1].split()[0] for line in trainings}
-    budgets = {entry.get("budget", CONFIG["budget"]) for entry in CONFIG["methods"].values()}
-    assert results == {f"work/phantom/models/{b}-seed{s}" for b in budgets for s in CONFIG["seeds"]}
+    assert len(set(map(trained, trainings))) == len(trainings)  # each has a folder of its own
+
+
+def trained(command):
+    """What a training's command says of the folder that it writes to."""
+    return re.sub(r" nnUNet_igtv_(seed|gtv_weights)=\S+", "", command.split("env ")[-1])
 
 
 def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_path):
     first, slices = (
         yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) for name in ("first", "slices")
     )
-    commands = []
-    for config in (first | {"seeds": slices["seeds"]}, slices):
+    commands = {}
+    for name, config in (("first", first | {"seeds": slices["seeds"]}), ("slices", slices)):
         found = snakemake(tmp_path, config, "-n", "-p")
         assert found.returncode == 0, found.stdout + found.stderr
-        commands.append({line.strip() for line in found.stdout.splitlines() if line.startswith("        ")})
-        trainings = [line for line in found.stdout.splitlines() if " nnUNetv2_train " in line]
-        folders = [re.sub(r"nnUNet_igtv_\S+=\S+ ", "", line) for line in trainings]
-        assert len(set(folders)) == len(trainings) == len(config["methods"]) + len(config["pretrainings"])
-    print(commands)
+        commands[name] = set(re.findall(r"exec >> (\S+) 2>&1; (.*)", found.stdout + found.stderr))
+        trainings = [line for _, line in commands[name] if " nnUNetv2_train " in line]
+        assert len(trainings) == len(config["methods"]) + len(config["pretrainings"])
+        assert len(set(map(trained, trainings))) == len(trainings)
+    same = {Path(log).stem for log, _ in commands["first"] & commands["slices"]}
+    assert {f"{rule}-{name}" for rule in ("phantom", "convert") for name in slices["cohorts"]} <= same
+    methods = ("transferred", "transferred-no-sim")
+    assert {"plan-gtv", "plan-igtv", "split", "pretrain-gtv-seed0"} <= same
+    assert {f"{rule}-{name}-seed0" for rule in ("train", "predict") for name in methods} <= {
+        re.sub("-(fold0|n12)-", "-", name) for name in same
+    }
 
 
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):

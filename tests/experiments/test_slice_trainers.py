@@ -1,0 +1,46 @@
+"""The trainers of slices.yaml: pairs that nnU-Net finds, and what each part changes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from torch import nn
+
+from nnunet_igtv.errors import IGTVError
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "trainers"
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """The trainer of a name, as nnU-Net finds it."""
+    monkeypatch.setenv("nnUNet_extTrainer", str(FOLDER))
+    return recursive_find_trainer_class_by_name
+
+
+@pytest.mark.parametrize(
+    ("part", "attribute", "value"),
+    [
+        ("CrossSliceAttention", "slice_interaction", "cross_slice_attention"),
+        ("CSAM", "slice_interaction", "csam"),
+        ("FasterSIM", "own_factors", {"slice_interaction.": 5.0}),
+    ],
+)
+def test_a_pair_differs_from_the_smallest_networks_in_its_part(trainer, part, attribute, value):
+    for base in ("GTVPretrainTrainerNano", "IGTVTransferTrainerNano"):
+        found = trainer(f"{base}{part}_budget")
+        assert found.__name__ == f"{base}{part}_budget"
+        assert getattr(found, attribute) == value != getattr(trainer(base + "_budget"), attribute)
+        assert issubclass(found, trainer(f"{base}{part}").__mro__[2])
+
+
+@pytest.mark.parametrize(("slices", "inner"), [(3, [1]), (5, [1, 2, 3])])
+def test_the_loss_of_inner_slices_does_not_see_the_ends(trainer, slices, inner):
+    loss = trainer("GTVPretrainTrainerNanoInnerSlices")._build_loss.__globals__["LossOfInnerSlices"]
+    logits = torch.randn(2, 2, slices, 4, 4, requires_grad=True)
+    target = torch.randint(0, 2, (2, 1, slices, 4, 4))
+    loss(nn.BCEWithLogitsLoss())(logits[:, 1:], target.float()).backward()
+    assert logits.grad.abs().amax(dim=(0, 1, 3, 4)).nonzero().flatten().tolist() == inner
+    with pytest.raises(IGTVError, match="2 slices has no inner slice"):
+        loss(nn.BCEWithLogitsLoss())(logits[:, 1:, :2], target[:, :, :2].float())
