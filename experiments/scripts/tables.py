@@ -2,8 +2,9 @@
 
     python experiments/scripts/tables.py n12=EVALUATION/metrics.json … --work WORK --output DIR
 
-results.md has a table per training set. Next to it are GROUP.csv (scores per case), commands.txt (every
-command, as run), times.csv (seconds and memory of each) and run.json (versions, machine, numbers of runs).
+results.md has a table per training set, short.md what the README takes of them. Next to them are
+GROUP.csv (scores per case), commands.txt (every command, as run), times.csv (seconds and memory of each) and
+run.json (versions, machine, numbers of runs).
 """
 
 import argparse
@@ -77,6 +78,26 @@ def differences(found: dict[str, Any]) -> str:
     return markdown(["", *(text for m in COMPARED for text in (SHOWN[m][0], "p (Holm)"))], rows)
 
 
+def short(found: dict[str, Any]) -> str:
+    """A row per model: Dice, outer thirds, volume, and the difference to the reference."""
+    pairs = {pair["second"]: pair["second_minus_first"]["dice"] for pair in found["comparisons"]}
+    reference = next((pair["first"] for pair in found["comparisons"]), "")
+    rows = []
+    for model, values in found["models"].items():
+        dice, outer, volume = (values["summary"][m] for m in ("dice", "dice_peripheral", "difference_ml"))
+        pair, count = pairs.get(model), len(values["runs"]["means"])
+        rows.append(
+            [
+                model + (f" ({count} runs)" if count > 1 else ""),
+                number(dice["mean"], 3) + interval(dice["mean_interval"], 3),
+                number(outer["mean"], 3),
+                number(volume["mean"], 1, True),
+                number(pair["mean"], 3, True) + interval(pair["interval"], 3, True) if pair else "",
+            ]
+        )
+    return markdown(["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"], rows)
+
+
 def commands(logs: Path) -> str:
     """Every command of the logs, as bash printed it, in the order of the logs' last change."""
     files = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
@@ -119,13 +140,15 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     a.output.mkdir(parents=True, exist_ok=True)
-    text, patients, runs = "", {}, {}
+    text, brief, patients, runs = "", "", {}, {}
     for group, path in (word.split("=", 1) for word in a.scores):
         found = json.loads(Path(path).read_text())
         patients[group] = found["patients"]["count"]
         runs[group] = {model: len(values["runs"]["means"]) for model, values in found["models"].items()}
         text += f"## {group}: {patients[group]} test patients\n\n{scores(found)}\n{differences(found)}\n"
+        brief += f"{group}, {patients[group]} test patients:\n\n{short(found)}\n"
         shutil.copy(Path(path).with_name("metrics.csv"), a.output / f"{group}.csv")
+    write_text(a.output / "short.md", brief)
     write_text(a.output / "commands.txt", commands(a.work / "logs"))
     if rows := times(a.work / "times"):
         with (a.output / "times.csv").open("w", newline="") as file:

@@ -4,6 +4,7 @@ nnU-Net takes no seed. What it draws by chance, it draws while it builds the net
 workers that `get_dataloaders` starts, which are methods that a trainer may replace.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ class SeededTrainer(nnUNetTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.seed = seed_from_environment()
+        # On a CPU nnU-Net takes as many threads as there are cores, whatever the user wants. Two trainings at
+        # the same time would be far slower than one after the other: oneDNN's threads wait by spinning.
+        wanted = os.environ.get("OMP_NUM_THREADS", "")
+        if device.type == "cpu" and wanted.isdecimal() and int(wanted):
+            torch.set_num_threads(int(wanted))
 
     def initialize(self) -> None:
         if self.seed is not None:

@@ -33,3 +33,15 @@ def test_a_trainer_takes_the_budget_of_the_comparison(make_trainer, monkeypatch,
     assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (40, 50)
     assert trainer.num_val_iterations_per_epoch == 10
     assert trainer.save_every == 1
+
+
+@pytest.mark.parametrize(("wanted", "threads"), [("1", 1), ("3", 3), ("", 2), ("2,1", 2), ("0", 2)])
+def test_a_training_on_a_cpu_has_the_threads_that_are_wanted(make_trainer, monkeypatch, wanted, threads):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    try:
+        torch.set_num_threads(2)  # as nnU-Net's command does on two cores
+        make_trainer(SeededTrainer)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
