@@ -7,7 +7,7 @@ count with their gradients, AdamW's two moments and temporaries.
 
 The multiples are fitted to the peaks of traced training steps in float32 (all presets, patches of 96x96 to
 512x512, 1 to 12 slices; `benchmarks/network.py memory`, results/network-memory.csv). The largest error is
-9.0 %, the root mean square 1.9 % (with checkpointing 9.5 and 3.4 %). The largest errors are those of nano
+9.0 %, the root mean square 2.1 % (with checkpointing 9.5 and 3.4 %). The largest errors are those of nano
 below 0.1 GB. A run on a CPU took 5 % more (nano) and 5 % less (tiny) than its trace. Since then the CPU's
 scan, and no GPU's, keeps states for its backward pass, up to a tenth of the activations, which the formula
 leaves out. Autocast to 16 bit needs about a quarter less than the formula says.

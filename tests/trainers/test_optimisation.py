@@ -25,6 +25,16 @@ def test_from_scratch_there_is_one_learning_rate(network):
     assert {group["lr"] for group in parameter_groups(network, None, 1e-3, 0.1)} == {1e-3}
 
 
+@pytest.mark.parametrize("new", [None, {"decoder.seg_layers.0.weight"}])
+def test_layers_with_a_factor_of_their_own_learn_so_much_faster_than_others_of_their_origin(network, new):
+    groups = parameter_groups(network, new, 1e-3, 0.1, own_factors={"slice_interaction.": 5.0})
+    for group in groups:
+        own = {name.startswith("slice_interaction.") for name in group["names"]}
+        rate = 1e-3 if group["origin"] == "new" else 1e-4
+        assert group["lr"] == pytest.approx(rate * (5 if own == {True} else 1))
+        assert len(own) == 1
+
+
 def test_matrices_decay_and_biases_norms_and_state_matrices_do_not(network):
     groups = parameter_groups(network, None, 1e-3, 0.1)
     decaying = {name for group in groups if "weight_decay" not in group for name in group["names"]}

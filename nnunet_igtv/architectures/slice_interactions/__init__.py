@@ -64,9 +64,9 @@ SLICE_INTERACTIONS: dict[str, Entry] = {
     "before_head": Entry("before_head", "BeforeHead", _maps_before_the_heads, 9.7, 11.3),
     "stages": Entry("stages", "Stages", _maps_of_the_stages, 8.5, 9.1),
     "cross_slice_attention": Entry(
-        "cross_slice_attention", "CrossSliceAttention", _maps_of_the_stages, 20.0, 20.0
+        "cross_slice_attention", "CrossSliceAttention", _maps_of_the_stages, 14.0, 15.3
     ),
-    "csam": Entry("csam", "CSAM", _maps_of_the_stages, 3.0, 3.0),
+    "csam": Entry("csam", "CSAM", _maps_of_the_stages, 1.9, 2.8),
     "none": Entry("base", "SliceInteraction", _no_maps, 0.0, 0.0),
 }
 DEFAULT = "before_head"
