@@ -16,7 +16,8 @@ from nnunet_igtv.trainers import (
     IGTVTransferTrainerNano,
 )
 
-if Path(sys.argv[0]).name == "nnUNetv2_train" and not torch.cuda.is_available():  # not where a test imports this
+# not where a test imports this, nor where a forked process could not use the GPU
+if Path(sys.argv[0]).name == "nnUNetv2_train" and not torch.cuda.is_available():
     sys.path.append(str(Path(__file__).parents[2]))
     from forking import fork_in_place_of_spawn
 
