@@ -33,6 +33,9 @@ def test_a_trainer_takes_the_budget_of_the_comparison(make_trainer, monkeypatch,
     assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (40, 50)
     assert trainer.num_val_iterations_per_epoch == 10
     assert trainer.save_every == 1
+    monkeypatch.setenv("nnUNet_igtv_validation", "f")
+    trainer.perform_actual_validation()  # nothing: there is no network yet
+    assert not (Path(trainer.output_folder) / "validation").exists()
 
 
 @pytest.mark.parametrize(("wanted", "threads"), [("1", 1), ("3", 3), ("", 2), ("2,1", 2), ("0", 2)])
