@@ -1,5 +1,8 @@
 """Small parts shared by encoder, interaction modules and decoder. Maps are channels-last: (M, H, W, C)."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,3 +80,16 @@ class Blocks(nn.ModuleList):
             else:
                 x = block(x)
         return x
+
+
+@contextlib.contextmanager
+def recomputing(network: nn.Module) -> Iterator[None]:
+    """All blocks of a network recompute their activations: the least memory of a step, in more time."""
+    before = {module: module.checkpointing for module in network.modules() if isinstance(module, Blocks)}
+    try:
+        for blocks in before:
+            blocks.checkpointing = True
+        yield
+    finally:
+        for blocks, checkpointing in before.items():
+            blocks.checkpointing = checkpointing

@@ -1,5 +1,9 @@
 """One training step: in half precision on a GPU, and again in single precision where that was not finite.
 
+In single precision a step needs up to four times the memory of half precision, for which the plan chose the
+batch. A step that is repeated therefore recomputes the activations of the blocks: `architectures/memory.py`
+counts it, so that there is room for it.
+
 The GPU works while Python prepares what comes next, so a step waits for it once, at its end, for the loss.
 """
 
@@ -10,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nnunet_igtv.architectures.layers import recomputing
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.optimisation import TwoRateTrainer
 
@@ -35,9 +40,11 @@ class StepTrainer(TwoRateTrainer):
         data = batch["data"].to(self.device, non_blocking=True)
         target = _on(self.device, batch["target"])
         try:
-            loss = None if self.grad_scaler is None else self._step_in_half_precision(data, target)
-            if loss is None:
+            if self.grad_scaler is None:
                 loss = self._step_in_single_precision(data, target, batch["keys"])
+            elif (loss := self._step_in_half_precision(data, target)) is None:
+                with recomputing(self.bare_network):
+                    loss = self._step_in_single_precision(data, target, batch["keys"])
         except torch.OutOfMemoryError as error:
             raise _too_large(data.shape, self.configuration_name) from error
         return {"loss": loss}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_igtv.architectures.layers import Blocks
 from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.channels import CT_PET, described
 from nnunet_igtv.errors import IGTVError
@@ -172,15 +173,25 @@ def test_steps_in_half_precision_learn(make_trainer):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_half_precision_made_nan_is_computed_again_in_single(make_trainer, monkeypatch, value):
-    """The step is the one of single precision, as if there had been no other; the scale of the loss stays."""
+    """The step is the one of single precision, as if there had been no other; the scale of the loss stays.
+
+    Its blocks recompute their activations, because the batch was planned for half precision."""
     monkeypatch.setenv("nnUNet_igtv_seed", "7")
     outcomes = []
     for half in (False, True):
         trainer = make_trainer(IGTVTrainerNano)
         batch = started(trainer)
+        blocks = [module for module in trainer.network.modules() if isinstance(module, Blocks)]
+        recomputed = []
+        for module in blocks:
+            module.register_forward_pre_hook(
+                lambda module, _, seen=recomputed: seen.append(module.checkpointing)
+            )
         if half:
             in_half_precision(trainer, lambda loss: loss.sum() * value)
         outcomes.append((float(trainer.train_step(batch)["loss"]), weights(trainer)))
+        assert recomputed == [False] * len(blocks) + [True] * len(blocks) * half
+        assert not any(module.checkpointing for module in blocks)
     assert trainer.grad_scaler.get_scale() == torch.amp.GradScaler("cpu").get_scale()
     (loss, expected), (again, found) = outcomes
     assert loss == again
