@@ -3,8 +3,8 @@
     python benchmarks/network.py presets    table: parameters, MACs, times, memory by the formula
     python benchmarks/network.py sim        parameters and time of the slice interactions, as shares
     python benchmarks/network.py times      training time of many shapes, and a line fitted to it
-    python benchmarks/network.py half       training memory under autocast, of a batch as nnU-Net plans it
     python benchmarks/network.py memory     training memory of many shapes, and the fit of the formula
+    python benchmarks/network.py half       the same under autocast, as on a GPU
 
 Each writes results/network-NAME.csv. Memory is that of all live tensors, counted allocation by allocation
 in a training step traced with fake tensors: exact for tensors on any device, without the scratch space
@@ -28,7 +28,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import nnls
+from scipy.optimize import linprog, nnls
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,12 +38,12 @@ from tqdm import tqdm
 
 from nnunet_igtv.architectures import build_network, memory
 from nnunet_igtv.architectures.igtv_net import IGTVNet
+from nnunet_igtv.architectures.mixers import MIXERS
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACTIONS
 from nnunet_igtv.ops import active_backend
 
 RESULTS = Path(__file__).parent / "results"
-KINDS = ("autocast", "float32")
 PATCH = (3, 128, 128)  # slices, rows, columns
 
 
@@ -213,14 +213,61 @@ def times(repeats: int) -> list[dict[str, Any]]:
 
 
 def half(repeats: int) -> list[dict[str, Any]]:
-    """Peak of a training step of 12 slices of 512x512 with a GPU's autocast and without."""
-    shape = (4, 3, 512, 512)
-    rows = []
-    for name in ("nano", "tiny"):
-        found = {kind: training_peak(PRESETS[name].kwargs(), shape, kind == "autocast") for kind in KINDS}
+    """Measured and predicted training memory under a GPU's autocast; prints multiples fitted anew.
+
+    Plans rely on them, so they are the least that are below no measurement, and not those of the least error.
+    """
+    smallest, middle, usual, large = (2, 3, 96, 96), (2, 3, 320, 320), (2, 3, 512, 512), (4, 3, 512, 512)
+    shapes = {
+        "nano": [smallest, (2, 3, 128, 192), middle, (2, 12, 320, 320), (2, 1, 512, 512), usual, large],
+        "tiny": [
+            *(smallest, (2, 3, 128, 192), middle, (2, 1, 192, 192)),
+            *((4, 5, 384, 384), usual, large, (2, 12, 512, 512)),
+        ],
+        "small": [smallest, middle, large],
+        "base": [(2, 3, 256, 256), large],
+    }
+    twins = {
+        "nano": [smallest, middle, usual, large],
+        "tiny": [smallest, (2, 3, 192, 192), (4, 3, 320, 320), usual],
+        "small": [middle],
+    }
+    others = {"nano": middle, "tiny": usual}
+    cases = [
+        *((name, "scan", DEFAULT, shape) for name in shapes for shape in shapes[name]),
+        *((name, "convolution", DEFAULT, shape) for name in twins for shape in twins[name]),
+        *(
+            (name, "scan", kind, others[name])
+            for name in others
+            for kind in SLICE_INTERACTIONS
+            if kind != DEFAULT
+        ),
+    ]
+    rows, terms, measured = [], [], []
+    for name, mixer, interaction, shape in tqdm(cases):
+        fields = PRESETS[name].kwargs() | {"mixer": mixer, "slice_interaction": interaction}
+        peak = training_peak(fields, shape, half=True)
+        predicted = memory.training_bytes(fields, *shape, half=True)
+        weights, maps, *shared, own = memory.elements(fields, *shape)
+        of_blocks = [term * (mixer == kind) for kind in MIXERS for term in (weights, maps)]
+        terms.append([*of_blocks, *shared, own * SLICE_INTERACTIONS[interaction].stored])
+        measured.append(peak / memory.ELEMENT)
         rows.append(
-            {"preset": name} | {f"{kind}, GB": round(value / 1e9, 2) for kind, value in found.items()}
+            {
+                "preset": name,
+                "mixer": mixer,
+                "slice interaction": interaction,
+                "shape (B, S, H, W)": "x".join(map(str, shape)),
+                "measured GB": round(peak / 1e9, 3),
+                "predicted GB": round(predicted / 1e9, 3),
+                "error": round(predicted / peak - 1, 4),
+            }
         )
+    A = np.array(terms) / np.array(measured)[:, None]
+    least = linprog(A.sum(0), A_ub=-A, b_ub=-np.ones(len(A))).x
+    errors = np.array([row["error"] for row in rows])
+    print(f"half precision: {errors.min():+.1%} to {errors.max():+.1%}; the least multiples never below,")
+    print(f"  of the blocks of {[*MIXERS]}, `memory.HALF`, slice interaction: {least.round(3).tolist()}")
     return rows
 
 
@@ -247,7 +294,7 @@ def fit(repeats: int, only: str | None = None) -> list[dict[str, Any]]:
     for (name, checkpointing, interaction, shape), gigabytes in sorted(measured.items(), key=str):
         fields = PRESETS[name].kwargs() | {"checkpointing": checkpointing, "slice_interaction": interaction}
         predicted = memory.training_bytes(fields, *shape)
-        *shared, own = memory.elements(fields, *shape)
+        *shared, _, own = memory.elements(fields, *shape)
         terms.append([*shared, *(own * (interaction == kind) for kind in SLICE_INTERACTIONS)])
         rows.append(
             {

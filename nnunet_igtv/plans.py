@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from nnunet_igtv.architectures.memory import training_bytes
+from nnunet_igtv.architectures.memory import planned_bytes
 from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
 from nnunet_igtv.architectures.mixers import mixer_named
 from nnunet_igtv.architectures.presets import PRESETS
@@ -39,6 +39,7 @@ def rewrite_plans(
     slices: int = SLICES,
     optional_pet: bool = False,
     mixer: str = SCAN,
+    half_precision: bool = False,
 ) -> dict[str, Any]:
     """The same plans with `configuration` turned into 2.5D; everything else is copied.
 
@@ -54,6 +55,8 @@ def rewrite_plans(
             smallest batch of them fits the memory.
         optional_pet: whether it is to know stacks without a PET. A plan without the word means no.
         mixer: name of what its blocks mix maps with, a key of `MIXERS`. A plan without the word means scans.
+        half_precision: whether it is trained in half precision, as on a GPU: more stacks fit the memory. What
+            fits single precision fits half precision too. The slices of a stack do not depend on it.
 
     Raises:
         IGTVError: unknown configuration, preset, slice interaction or mixer, inheritance in a circle, a
@@ -75,7 +78,7 @@ def rewrite_plans(
             parts["optional_pet"] = True
         if mixer_named(mixer) is not mixer_named(SCAN):
             parts["mixer"] = mixer
-        resolved = _as_stack(resolved, preset, parts, slices)
+        resolved = _as_stack(resolved, preset, parts, slices, half_precision)
     plans["configurations"][configuration] = resolved
     return plans
 
@@ -108,7 +111,7 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _as_stack(
-    configuration: dict[str, Any], preset: str, parts: dict[str, Any], most_slices: int
+    configuration: dict[str, Any], preset: str, parts: dict[str, Any], most_slices: int, half_precision: bool
 ) -> dict[str, Any]:
     if preset not in PRESETS:
         raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
@@ -116,7 +119,7 @@ def _as_stack(
     plane = [*map(int, configuration["patch_size"][-2:])]
     kwargs: dict[str, Any] = PRESETS[preset].kwargs() | parts
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
-    slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb)
+    slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb, half_precision)
     return configuration | {
         "patch_size": [slices, *plane],
         "batch_size": wanted_batch or batch,
@@ -126,7 +129,11 @@ def _as_stack(
 
 
 def fitting(
-    kwargs: dict[str, Any], stacks: Sequence[int], plane: Sequence[int], memory_gb: float
+    kwargs: dict[str, Any],
+    stacks: Sequence[int],
+    plane: Sequence[int],
+    memory_gb: float,
+    half_precision: bool,
 ) -> tuple[int, int, bool]:
     """Slices per stack, stacks per batch, and whether they need checkpointing (slower, much smaller).
 
@@ -137,7 +144,7 @@ def fitting(
         for checkpointing in (False, True):
             fields = kwargs | {"checkpointing": checkpointing}
             for batch in range(LARGEST_BATCH, SMALLEST_BATCH - 1, -1):
-                if training_bytes(fields, batch, slices, *plane) <= memory_gb * 1e9:
+                if planned_bytes(fields, batch, slices, *plane, half=half_precision) <= memory_gb * 1e9:
                     return slices, batch, checkpointing
     return stacks[-1], SMALLEST_BATCH, True
 

@@ -9,8 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunet_igtv.architectures.layers import Blocks, Conv2d, DropPath, drop_path_rates, upsample_bilinear
 from nnunet_igtv.architectures.mixers import Mixer
-
-LARGEST_MAP = 2**25  # elements of full size that are made at once, in half precision: a slice of 512x512x96
+from nnunet_igtv.architectures.strides import slices_at_once
 
 
 class ChannelAttention(nn.Module):
@@ -94,7 +93,7 @@ class FinalUpsample(nn.Module):
         x = F.linear(x, self.linear2.weight @ self.linear1.weight)
         if not (torch.is_grad_enabled() and torch.is_autocast_enabled(x.device.type)):
             return self._logits(x, head)
-        parts = x.split(max(1, LARGEST_MAP // (16 * x[0].numel())))
+        parts = x.split(slices_at_once(16 * x[0].numel()))
         logits = [
             checkpoint(self._logits, part, head, use_reentrant=False, preserve_rng_state=False)
             for part in parts

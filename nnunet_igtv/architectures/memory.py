@@ -5,12 +5,16 @@ channels), and the last upsampling a multiple of the full-size map. Each mixer d
 (`mixers/__init__.py`), and each slice interaction its own term (`slice_interactions/__init__.py`). Weights
 count with their gradients, AdamW's two moments and temporaries.
 
-The multiples are fitted to the peaks of traced training steps in float32 (all presets, patches of 96x96 to
-512x512, 1 to 12 slices; `benchmarks/network.py memory`, results/network-memory.csv). The largest error is
-9.0 %, the root mean square 2.1 % (with checkpointing 9.5 and 3.4 %). The largest errors are those of nano
-below 0.1 GB. A run on a CPU took 5 % more (nano) and 5 % less (tiny) than its trace. Since then the CPU's
-scan, and no GPU's, keeps states for its backward pass, up to a tenth of the activations, which the formula
-leaves out. Autocast to 16 bit needs about a quarter less than the formula says.
+The multiples are fitted to the peaks of traced training steps (all presets, patches of 96x96 to 512x512, 1 to
+12 slices a stack):
+
+- in single precision, errors of at most 9.0 %, root mean square 2.1 %; with checkpointing 9.5 and 3.4 %
+  (`benchmarks/network.py memory`, results/network-memory.csv). The largest are those of nano below 0.1 GB. A
+  run on a CPU took 5 % more (nano) and 5 % less (tiny) than its trace. Since then the CPU's scan, and no
+  GPU's, keeps states for its backward pass, up to a tenth of the activations, which the formula leaves out.
+- in half precision, as on a GPU with the scan's backend `cuda`, never below a trace, and above by at most
+  @BIG@ % where a step takes more than 2 GB, @ALL@ % below that (`benchmarks/network.py half`,
+  results/network-half.csv). The scratch space of the scan, less than 1 %, is not in the traces.
 """
 
 from collections.abc import Mapping
@@ -19,16 +23,33 @@ from typing import Any
 from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
 from nnunet_igtv.architectures.mixers import mixer_named
 from nnunet_igtv.architectures.slice_interactions import DEFAULT, SLICE_INTERACTIONS, interaction_name
-from nnunet_igtv.architectures.strides import STAGE_STRIDES, padded
+from nnunet_igtv.architectures.strides import STAGE_STRIDES, padded, slices_at_once
 
 ELEMENT = 4  # bytes of a float32
 
-# elements per element of: convolutions' weights, full-size map
-STORED = (56.9, 7.6)
-CHECKPOINTED = (60.9, 7.3)
+# elements per element of: convolutions' weights, full-size map, full-size maps made at once
+STORED = (56.9, 7.6, 0.0)
+CHECKPOINTED = (60.9, 7.3, 0.0)
+HALF = (104.6, 3.62, 2.31)
+INTERACTION_IN_HALF = 0.65  # of what a slice interaction keeps in single precision
 
 
-def training_bytes(fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int) -> float:
+def planned_bytes(
+    fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int, *, half: bool
+) -> float:
+    """Bytes that a training needs, with the arguments of `training_bytes`.
+
+    A step in half precision may have to be repeated in single precision. Then its blocks recompute their
+    activations (`trainers/step.py`), which usually takes more memory than half precision.
+    """
+    shape = batch, slices, height, width
+    step = training_bytes(fields, *shape, half=half)
+    return max(step, training_bytes({**fields, "checkpointing": True}, *shape)) if half else step
+
+
+def training_bytes(
+    fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int, *, half: bool = False
+) -> float:
     """Bytes at the peak of a training step: weights, optimiser, activations and gradients.
 
     Args:
@@ -37,15 +58,18 @@ def training_bytes(fields: Mapping[str, Any], batch: int, slices: int, height: i
         slices: slices in a stack.
         height: rows of the patch.
         width: columns of the patch.
+        half: in half precision, as on a GPU. With checkpointing it counts as single precision, which is more.
     """
-    checkpointing = bool(fields.get("checkpointing", False))
     interaction = SLICE_INTERACTIONS[interaction_of(fields)]
     mixer = mixer_named(fields.get("mixer", SCAN))
-    weights, maps = mixer.checkpointed if checkpointing else mixer.stored
-    convolutions, full_size = CHECKPOINTED if checkpointing else STORED
-    own = interaction.checkpointed if checkpointing else interaction.stored
-    multiples = weights, convolutions, maps, full_size, own
+    if fields.get("checkpointing", False):
+        of_blocks, shared, own = mixer.checkpointed, CHECKPOINTED, interaction.checkpointed
+    elif half:
+        of_blocks, shared, own = mixer.half, HALF, INTERACTION_IN_HALF * interaction.stored
+    else:
+        of_blocks, shared, own = mixer.stored, STORED, interaction.stored
     terms = elements(fields, batch, slices, height, width)
+    multiples = *of_blocks, *shared, own
     return ELEMENT * sum(multiple * term for multiple, term in zip(multiples, terms, strict=True))
 
 
@@ -57,8 +81,8 @@ def interaction_of(fields: Mapping[str, Any]) -> str:
 def elements(
     fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int
 ) -> tuple[float, ...]:
-    """What the formula's multiples multiply: blocks' weights, convolutions' weights, blocks' maps, full-size
-    map, then what the slice interaction declares."""
+    """What the formula's multiples multiply: blocks' weights, blocks' maps, convolutions' weights, full-size
+    map, full-size maps that half precision makes at once, then what the slice interaction declares."""
     rows, columns = padded(height), padded(width)
     encoder = list(fields["encoder_depths"])
     decoder = [*reversed(fields["decoder_depths"]), 0]  # by stage, finest first; none on the coarsest maps
@@ -74,4 +98,12 @@ def elements(
     interaction = SLICE_INTERACTIONS[interaction_of(fields)].elements(fields, batch, slices, rows, columns)
     full_size = rows * columns * fields["width"]
     maps = batch * slices
-    return block_weights, convolution_weights, maps * block_maps, maps * full_size, interaction
+    at_once = min(maps, slices_at_once(full_size))
+    return (
+        block_weights,
+        maps * block_maps,
+        convolution_weights,
+        maps * full_size,
+        at_once * full_size,
+        interaction,
+    )

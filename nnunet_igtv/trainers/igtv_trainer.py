@@ -75,6 +75,7 @@ class IGTVTrainer(StepTrainer):
             self.slices,
             optional_pet=self.modality_dropout > 0,
             mixer=self.mixer,
+            half_precision=device.type == "cuda",  # where nnU-Net makes a `grad_scaler`
         )
         require_optional_pet(
             plans["configurations"][configuration]["architecture"]["arch_kwargs"],

@@ -39,6 +39,7 @@ class StepTrainer(TwoRateTrainer):
         self.iteration += 1
         data = batch["data"].to(self.device, non_blocking=True)
         target = _on(self.device, batch["target"])
+        loss: np.ndarray | None
         try:
             if self.grad_scaler is None:
                 loss = self._step_in_single_precision(data, target, batch["keys"])

@@ -27,6 +27,7 @@ class Mixer:
         stored: tensor elements that a training step keeps per weight of a block, and per element of a block's
             maps, as `benchmarks/network.py memory` measured it.
         checkpointed: the same in a network whose blocks recompute their activations.
+        half: as `stored`, in half precision; still in elements of float32.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Mixer:
     mark: str
     stored: tuple[float, float]
     checkpointed: tuple[float, float]
+    half: tuple[float, float]
 
     def map(self, width: int, states: int, expansion: int) -> "GatedMap":
         """A mixer of maps with C = `width`, d = `expansion * width`, as large as a scan with N = `states`."""
@@ -49,9 +51,15 @@ class Mixer:
 
 
 MIXERS: dict[str, Mixer] = {
-    "scan": Mixer("scan", "SS2D", "SS1D", "A_logs", (14.9, 9.25), (15.8, 0.94)),
+    "scan": Mixer("scan", "SS2D", "SS1D", "A_logs", (14.9, 9.25), (15.8, 0.94), (8.9, 1.32)),
     "convolution": Mixer(
-        "convolution", "ConvolvedMap", "ConvolvedSequence", "depthwise.weight", (16.5, 10.2), (15.2, 1.34)
+        "convolution",
+        "ConvolvedMap",
+        "ConvolvedSequence",
+        "depthwise.weight",
+        (16.5, 10.2),
+        (15.2, 1.34),
+        (6.9, 7.15),
     ),
 }
 DEFAULT = "scan"  # what a plan without the word means
