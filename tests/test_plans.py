@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_igtv.architectures.memory import training_bytes
+from nnunet_igtv.architectures.memory import planned_bytes, training_bytes
 from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.plans import NETWORK, is_stack_plan, rewrite_plans
+from nnunet_igtv.plans import LARGEST_BATCH, NETWORK, is_stack_plan, rewrite_plans
 
 DATA = Path(__file__).parent / "data"
 ABOUT_THE_DATA = (
@@ -151,7 +151,26 @@ def test_a_stack_shrinks_only_where_nothing_else_fits_the_memory(plans):
     assert found == {24: (3, found[24][1]), 6: (2, 2), 1: (1, 2)}
 
 
-@pytest.mark.parametrize(("memory", "slices"), [(24, 5), (9, 4), (1, 1)])
+@pytest.mark.parametrize("memory", [8, 11, 24, 40, 80])
+def test_half_precision_fits_more_stacks_of_the_same_slices(plans, memory):
+    """As many as fit: neither a step nor its repetition exceeds the memory, and one more stack would."""
+    for preset, slices in (("nano", 12), ("tiny", 3), ("tiny", 5), ("tiny", 12), ("base", 5)):
+        plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": memory}
+        found = [
+            rewrite_plans(plans, "2d", preset, "before_head", slices=slices, half_precision=half)
+            for half in (False, True)
+        ]
+        single, half = (found["configurations"]["2d"] for found in found)
+        assert half["patch_size"] == single["patch_size"]
+        fields, batch = half["architecture"]["arch_kwargs"], half["batch_size"]
+        assert not fields["checkpointing"]  # half precision keeps less than single precision recomputing
+        assert batch >= single["batch_size"]
+        assert planned_bytes(fields, batch, *half["patch_size"], half=True) <= memory * 1e9
+        if batch < LARGEST_BATCH:
+            assert planned_bytes(fields, batch + 1, *half["patch_size"], half=True) > memory * 1e9
+
+
+@pytest.mark.parametrize(("memory", "slices"), [(24, 5), (10, 4), (1, 1)])
 def test_a_trainer_asks_for_slices_and_gets_fewer_only_where_the_memory_is_small(plans, memory, slices):
     plans["configurations"]["2d"]["igtv"] = {"gpu_memory_target_in_gb": memory}
     chosen = rewrite_plans(plans, "2d", "tiny", "before_head", slices=5)["configurations"]["2d"]

@@ -13,7 +13,7 @@ The multiples are fitted to the peaks of traced training steps (all presets, pat
   run on a CPU took 5 % more (nano) and 5 % less (tiny) than its trace. Since then the CPU's scan, and no
   GPU's, keeps states for its backward pass, up to a tenth of the activations, which the formula leaves out.
 - in half precision, as on a GPU with the scan's backend `cuda`, never below a trace, and above by at most
-  @BIG@ % where a step takes more than 2 GB, @ALL@ % below that (`benchmarks/network.py half`,
+  6 % where a step takes more than 2 GB, 17 % below that (`benchmarks/network.py half`,
   results/network-half.csv). The scratch space of the scan, less than 1 %, is not in the traces.
 """
 
@@ -31,20 +31,25 @@ ELEMENT = 4  # bytes of a float32
 STORED = (56.9, 7.6, 0.0)
 CHECKPOINTED = (60.9, 7.3, 0.0)
 HALF = (104.6, 3.62, 2.31)
+MARGIN = 1.1  # with checkpointing the formula is up to 9.5 % below a measurement
 INTERACTION_IN_HALF = 0.65  # of what a slice interaction keeps in single precision
 
 
 def planned_bytes(
     fields: Mapping[str, Any], batch: int, slices: int, height: int, width: int, *, half: bool
 ) -> float:
-    """Bytes that a training needs, with the arguments of `training_bytes`.
+    """Bytes to keep free for a training, with the arguments of `training_bytes`.
 
     A step in half precision may have to be repeated in single precision. Then its blocks recompute their
-    activations (`trainers/step.py`), which usually takes more memory than half precision.
+    activations (`trainers/step.py`), which usually takes more memory than half precision. So the slices of
+    which the smallest batch fits are the same in both precisions.
     """
     shape = batch, slices, height, width
     step = training_bytes(fields, *shape, half=half)
-    return max(step, training_bytes({**fields, "checkpointing": True}, *shape)) if half else step
+    recomputing = MARGIN * training_bytes({**fields, "checkpointing": True}, *shape)
+    if fields.get("checkpointing", False):
+        return recomputing
+    return max(step, recomputing) if half else step
 
 
 def training_bytes(

@@ -1,10 +1,14 @@
 """The memory formula follows what it stands for."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
-from nnunet_igtv.architectures.memory import training_bytes
+from nnunet_igtv.architectures.memory import planned_bytes, training_bytes
 from nnunet_igtv.architectures.presets import PRESETS
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 TINY = PRESETS["tiny"].kwargs()
 
 
@@ -23,6 +27,38 @@ def test_it_meets_measurements_of_traced_training_steps():
     for (name, interaction, *shape), gigabytes in measured.items():
         fields = PRESETS[name].kwargs() | {"slice_interaction": interaction}
         assert training_bytes(fields, *shape) / 1e9 == pytest.approx(gigabytes, rel=0.05)
+
+
+def test_in_half_precision_and_with_checkpointing_it_is_never_below_a_measurement():
+    """All peaks of traced training steps in benchmarks/results; plans rely on it."""
+    errors = []
+    for half, name in ((True, "network-half.csv"), (False, "network-memory.csv")):
+        for row in csv.DictReader((RESULTS / name).read_text().splitlines()):
+            if half or row["checkpointing"] == "True":
+                fields = PRESETS[row["preset"]].kwargs() | {
+                    "mixer": row.get("mixer", "scan"),
+                    "slice_interaction": row["slice interaction"],
+                    "checkpointing": not half,
+                }
+                shape = map(int, row["shape (B, S, H, W)"].split("x"))
+                bytes_ = (
+                    training_bytes(fields, *shape, half=True)
+                    if half
+                    else planned_bytes(fields, *shape, half=False)
+                )
+                errors.append(bytes_ / 1e9 / float(row["measured GB"]) - 1)
+    assert len(errors) > 80
+    assert -0.005 < min(errors) < max(errors) < 0.25
+
+
+def test_a_plan_has_room_for_a_step_that_is_repeated_in_single_precision():
+    for name, mixer in (("nano", "scan"), ("tiny", "scan"), ("tiny", "convolution")):
+        fields = PRESETS[name].kwargs() | {"mixer": mixer}
+        for shape in ((2, 3, 96, 96), (4, 3, 512, 512)):
+            half, single = (planned_bytes(fields, *shape, half=half) for half in (True, False))
+            assert half >= training_bytes(fields, *shape, half=True)
+            assert half >= training_bytes(fields | {"checkpointing": True}, *shape)
+            assert half < single == training_bytes(fields, *shape)
 
 
 def test_activations_grow_with_slices_and_pixels_and_weights_do_not():
