@@ -16,7 +16,7 @@ from nnunet_igtv.architectures.layers import Blocks
 from nnunet_igtv.architectures.slice_interactions import SLICE_INTERACTIONS
 from nnunet_igtv.channels import CT_PET, described
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoDeepSupervision
+from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoDeepSupervision, igtv_trainer
 from nnunet_igtv.trainers.augmentation import InPlaneBlurTransform
 from nnunet_igtv.trainers.losses import LOSSES
 
@@ -161,6 +161,14 @@ def in_half_precision(trainer, changed=lambda loss: loss):
     loss = trainer.loss
     trainer.grad_scaler = torch.amp.GradScaler("cpu")
     trainer.loss = lambda y, target: loss(y, target) if y.dtype == torch.float32 else changed(loss(y, target))
+
+
+@pytest.mark.parametrize(("device", "half"), [("cuda", True), ("cpu", False)])
+def test_a_plan_is_made_for_the_precision_of_the_device(make_trainer, device, half):
+    with mock.patch.object(igtv_trainer, "rewrite_plans", side_effect=InterruptedError) as planned:
+        with pytest.raises(InterruptedError):
+            make_trainer(IGTVTrainerNano, device=device)
+    assert planned.call_args.kwargs["half_precision"] is half
 
 
 def test_steps_in_half_precision_learn(make_trainer):
