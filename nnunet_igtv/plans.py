@@ -55,8 +55,8 @@ def rewrite_plans(
             smallest batch of them fits the memory.
         optional_pet: whether it is to know stacks without a PET. A plan without the word means no.
         mixer: name of what its blocks mix maps with, a key of `MIXERS`. A plan without the word means scans.
-        half_precision: whether it is trained in half precision, as on a GPU: more stacks fit the memory. What
-            fits single precision fits half precision too. The slices of a stack do not depend on it.
+        half_precision: whether it is trained in half precision, as on a GPU: more stacks fit the memory, or
+            they fit without recomputing activations (`memory.planned_bytes`).
 
     Raises:
         IGTVError: unknown configuration, preset, slice interaction or mixer, inheritance in a circle, a

@@ -41,8 +41,8 @@ def planned_bytes(
     """Bytes to keep free for a training, with the arguments of `training_bytes`.
 
     A step in half precision may have to be repeated in single precision. Then its blocks recompute their
-    activations (`trainers/step.py`), which usually takes more memory than half precision. So the slices of
-    which the smallest batch fits are the same in both precisions.
+    activations (`trainers/step.py`), which usually takes more memory than half precision. Beyond 3 GB, what
+    fits in single precision fits in half precision too, and as many slices fit in both.
     """
     shape = batch, slices, height, width
     step = training_bytes(fields, *shape, half=half)

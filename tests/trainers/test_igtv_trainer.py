@@ -165,9 +165,9 @@ def in_half_precision(trainer, changed=lambda loss: loss):
 
 @pytest.mark.parametrize(("device", "half"), [("cuda", True), ("cpu", False)])
 def test_a_plan_is_made_for_the_precision_of_the_device(make_trainer, device, half):
-    with mock.patch.object(igtv_trainer, "rewrite_plans", side_effect=InterruptedError) as planned:
-        with pytest.raises(InterruptedError):
-            make_trainer(IGTVTrainerNano, device=device)
+    planned = mock.Mock(side_effect=InterruptedError)
+    with mock.patch.object(igtv_trainer, "rewrite_plans", planned), pytest.raises(InterruptedError):
+        make_trainer(IGTVTrainerNano, device=device)
     assert planned.call_args.kwargs["half_precision"] is half
 
 
