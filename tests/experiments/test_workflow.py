@@ -68,7 +68,7 @@ def trained(command):
 
 def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_path):
     first, slices = (
-        yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) for name in ("first", "slices")
+        yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) for name in ("longer", "slices")
     )
     commands = {}
     for name, config in (("first", first | {"seeds": slices["seeds"]}), ("slices", slices)):
