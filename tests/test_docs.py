@@ -41,6 +41,17 @@ def test_links_between_pages_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+TABLE = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def test_tables_of_comparisons_are_those_that_were_run():
+    """experiments/scripts/readme.py puts them there."""
+    tables = [found for page in PAGES for found in TABLE.findall(text_of(page))]
+    assert len(tables) >= 2
+    for results, table in tables:
+        assert table.strip() == text_of(ROOT / results / "short.md").strip()
+
+
 def code_blocks(page):
     return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
 
