@@ -242,5 +242,6 @@ def test_what_cannot_be_planned_is_refused_in_one_sentence(plans, change, config
 
 
 def test_an_unknown_slice_interaction_is_refused_with_those_that_exist(plans):
-    with pytest.raises(IGTVError, match=r"'attention'.*before_head, stages, .*none"):
+    existing = "before_head, stages, cross_slice_attention, csam, none"
+    with pytest.raises(IGTVError, match=f"'attention'.*{existing}"):
         rewrite_plans(plans, "2d", "nano", "attention")
