@@ -43,6 +43,10 @@ def interval(bounds: dict[str, float] | None, digits: int, sign: bool = False) -
     return " [" + ", ".join(number(bounds[key], digits, sign) for key in ("low", "high")) + "]"
 
 
+def difference(row: dict[str, Any]) -> str:
+    return number(row["mean"], 3, True) + interval(row["interval"], 3, True)
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
@@ -71,7 +75,7 @@ def differences(found: dict[str, Any]) -> str:
         for metric in COMPARED:
             row = pair["second_minus_first"][metric]
             cells += [
-                number(row["mean"], 3, True) + interval(row["interval"], 3, True),
+                difference(row),
                 number(row["p_holm"], 3) if row["p_holm"] is None or row["p_holm"] >= 0.001 else "< 0.001",
             ]
         rows.append(cells)
@@ -92,7 +96,7 @@ def short(found: dict[str, Any]) -> str:
                 number(dice["mean"], 3) + interval(dice["mean_interval"], 3),
                 number(outer["mean"], 3),
                 number(volume["mean"], 1, True),
-                number(pair["mean"], 3, True) + interval(pair["interval"], 3, True) if pair else "",
+                difference(pair) if pair else "",
             ]
         )
     return markdown(["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"], rows)

@@ -46,5 +46,11 @@ def with_budget(trainer: type) -> type:
     return Budgeted
 
 
+def with_part(part: type, base: type) -> dict[str, type]:
+    """By name: a trainer with a part that changes one thing of it, and the same with a budget."""
+    trainer = type(f"{base.__name__}{part.__name__}", (part, base), {"__module__": part.__module__})
+    return {each.__name__: each for each in (trainer, with_budget(trainer))}
+
+
 found: dict[str, Any] = {trainer.__name__: trainer for trainer in (nnUNetTrainerSeeded, *TRAINERS.values())}
 globals().update({f"{name}_budget": with_budget(trainer) for name, trainer in found.items()})

@@ -4,7 +4,7 @@ Each class of a part below gives `GTVPretrainTrainerNano…` and `IGTVTransferTr
 The first form at the encoder's stages, and no slice interaction, are trainers of the package.
 """
 
-from experiment_trainers import with_budget  # nnU-Net looks for trainers with this folder on the path
+from experiment_trainers import with_part  # nnU-Net looks for trainers with this folder on the path
 from torch import Tensor, nn
 
 from nnunet_igtv.errors import IGTVError
@@ -55,5 +55,4 @@ class LossOfInnerSlices(nn.Module):
 
 for base in ("GTVPretrainTrainerNano", "IGTVTransferTrainerNano"):
     for part in (CrossSliceAttention, CSAM, FasterSIM, InnerSlices):
-        trainer = type(f"{base}{part.__name__}", (part, TRAINERS[base]), {"__module__": __name__})
-        globals().update({t.__name__: t for t in (trainer, with_budget(trainer))})
+        globals().update(with_part(part, TRAINERS[base]))

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from experiment_trainers import with_budget  # of this folder, which nnU-Net searches
+from experiment_trainers import with_part  # of this folder, which nnU-Net searches
+from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.utilities.helpers import softmax_helper_dim1
 from torch import Tensor, nn
 
@@ -132,15 +133,10 @@ class TverskyLoss(nn.Module):
     """-TP / (TP + 0.3 FP + 0.7 FN), over the batch (Salehi et al., MLMI 2017): called as nnU-Net's Dice."""
 
     def forward(self, logits: Tensor, target: Tensor, loss_mask: Tensor | None = None) -> Tensor:
-        found = softmax_helper_dim1(logits)[:, 1]
-        truth = (target[:, 0] == 1).to(found.dtype)
-        kept = 1.0 if loss_mask is None else loss_mask[:, 0]
-        true, wrong, missed = ((a * b * kept).sum() for a, b in _errors(found, truth))
+        over = [0, *range(2, logits.ndim)]
+        found = get_tp_fp_fn_tn(softmax_helper_dim1(logits), target, over, loss_mask)
+        true, wrong, missed = (count[1] for count in found[:3])  # of the foreground
         return -(true + 1e-5) / (true + 0.3 * wrong + 0.7 * missed + 1e-5)
-
-
-def _errors(found: Tensor, truth: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [(found, truth), (found, 1 - truth), (1 - found, truth)]
 
 
 class Tversky:
@@ -150,22 +146,5 @@ class Tversky:
         return loss
 
 
-class IGTVTransferTrainerNanoEndSlices(EndSlices, IGTVTransferTrainerNano): ...
-
-
-class IGTVTransferTrainerNanoStretch(Stretch, IGTVTransferTrainerNano): ...
-
-
-class IGTVTransferTrainerNanoShiftedPET(ShiftedPET, IGTVTransferTrainerNano): ...
-
-
-class IGTVTransferTrainerNanoTversky(Tversky, IGTVTransferTrainerNano): ...
-
-
-TRAINERS = (
-    IGTVTransferTrainerNanoEndSlices,
-    IGTVTransferTrainerNanoStretch,
-    IGTVTransferTrainerNanoShiftedPET,
-    IGTVTransferTrainerNanoTversky,
-)
-globals().update({f"{trainer.__name__}_budget": with_budget(trainer) for trainer in TRAINERS})
+for part in (EndSlices, Stretch, ShiftedPET, Tversky):
+    globals().update(with_part(part, IGTVTransferTrainerNano))

@@ -45,7 +45,7 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
         "convert": 3,
         "shuffled_labels": 1,
         "plan": 3,
-        "other_plans": 3,
+        "edit_plans": 6,
         "split": 1,
         "pretrain": len(CONFIG["pretrainings"]) * seeds,
         "train": methods * sets * seeds,
@@ -59,6 +59,13 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     assert len(trainings) == rules["train"] + rules["pretrain"]
     assert all(line.endswith("--c") for line in trainings)
     assert len(set(map(trained, trainings))) == len(trainings)  # each has a folder of its own
+    results = {line.split("nnUNet_results=")[1].split()[0] for line in trainings}
+    assert results == {
+        f"work/phantom/models/{entry.get('budget', CONFIG['budget'])}-seed{seed}"
+        + (f"-from-{entry['from']}" if "from" in entry else "")
+        for entry in (*CONFIG["pretrainings"].values(), *CONFIG["methods"].values())
+        for seed in CONFIG["seeds"]
+    }
 
 
 def trained(command):
