@@ -1,9 +1,12 @@
-"""What torch.compile compiles of a network: its repeated parts, each kind once for each size of map.
+"""What torch.compile compiles of a network: its repeated parts, each kind once, and in training only.
 
 Compiled as one graph, a network of 30 blocks is traced and compiled 30 times over. The parts below hold
-nearly all operators; what is between them stays as it is. `nnUNet_compile` decides whether any of it happens,
-as in nnU-Net.
+nearly all operators; what is between them stays as it is. A training has batches of one size, so that each kind
+of part has one graph (two where a step is repeated in single precision). Validation and prediction, of other
+sizes, use the parts as they are. `nnUNet_compile` decides whether any of it happens, as in nnU-Net.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,28 +27,36 @@ REGIONS: tuple[type[nn.Module], ...] = (
     PatchExpand,
     Upsample,
 )
-# Of one class: four stages, with and without stochastic depth, in training (half and single precision), in
-# validation and in another batch. Beyond PyTorch's own limit of 8 a part stays as it is.
+# Of one class: blocks of four or more sizes, with and without stochastic depth, in half and in single precision.
+# Beyond PyTorch's own limit of 8 a part stays as it is.
 MOST_GRAPHS = 32
 
 
 def compile_regions(network: nn.Module) -> str:
-    """Makes each region of a network compile itself in its first call; its weights keep their names.
+    """Makes each region of a network compile itself in its first training step; its weights keep their names.
 
-    A caller that compiles the whole network later, as nnU-Net does for its final validation, gets the same
-    regions and nothing more.
+    A caller that compiles the whole network later, as nnU-Net does, gets the same regions and nothing more.
 
     Returns:
         One line that says what is compiled.
     """
     torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
     regions = [module for module in network.modules() if isinstance(module, REGIONS)]
-    kinds = {(type(module), *(p.shape for p in module.parameters())) for module in regions}
     for module in regions:
-        # sizes hardly change within a run, and kernels for one size are faster and sooner made
-        module.forward = torch.compile(module.forward, dynamic=False)  # type: ignore[method-assign]
+        module.forward = _compiled_in_training(module)  # type: ignore[method-assign]
     network.forward = torch.compiler.disable(network.forward)  # type: ignore[method-assign]
+    kinds = {(type(module), *(p.shape for p in module.parameters())) for module in regions}
     return (
-        f"torch.compile: {len(regions)} blocks of {len(kinds)} kinds are compiled in their first calls, "
+        f"torch.compile: {len(regions)} blocks of {len(kinds)} kinds are compiled in the first training step, "
         "each kind once; nnUNet_compile=f trains without"
     )
+
+
+def _compiled_in_training(module: nn.Module) -> Any:
+    eager = module.forward
+    compiled = torch.compile(eager, dynamic=False)  # kernels for one size are faster and sooner made
+
+    def forward(*inputs: torch.Tensor) -> Any:
+        return (compiled if module.training else eager)(*inputs)
+
+    return forward

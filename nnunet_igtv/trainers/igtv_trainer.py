@@ -22,6 +22,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
+from nnunet_igtv.trainers.compiling import compile_regions
 from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
@@ -115,6 +116,8 @@ class IGTVTrainer(StepTrainer):
 
     def initialize(self) -> None:
         super().initialize()
+        if self._do_i_compile():
+            self.print_to_log_file(compile_regions(self.bare_network))
         self.loaded = LoadedTensors(self.bare_network)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
