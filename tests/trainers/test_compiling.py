@@ -1,17 +1,21 @@
 """Compiling by region: the same training, a bounded number of graphs, names of weights as before."""
 
+import copy
 import functools
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
-from nnunet_igtv.architectures.presets import Preset
-from nnunet_igtv.trainers import IGTVTrainerNano, compiling
+from nnunet_igtv.architectures.presets import PRESETS, Preset
+from nnunet_igtv.trainers import IGTVTrainerNano
 from nnunet_igtv.trainers.compiling import REGIONS, compile_regions
+from nnunet_igtv.weights.pretrained import load_pretrained
 
-TWO_SIZES = Preset(
+# every kind of region, three of them several times over
+SMALL = Preset(
     width=16,
     encoder_depths=(2, 1, 0, 0),
     decoder_depths=(0, 1, 2),
@@ -24,53 +28,108 @@ TWO_SIZES = Preset(
 
 
 @pytest.fixture
-def traced_only(monkeypatch):
-    """torch.compile without a compiler behind it, which takes minutes on a CPU."""
+def compile_with(monkeypatch):
+    """Makes `torch.compile` use a backend: "eager" traces only, and writes no kernels."""
+    compiler = torch.compile
+
+    def use(backend):
+        monkeypatch.setattr(torch, "compile", functools.partial(compiler, backend=backend))
+
     torch._dynamo.reset()
     counters.clear()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    yield
+    yield use
     torch._dynamo.reset()
+
+
+def networks(heads):
+    """Two networks of other weights, in training."""
+    torch.manual_seed(0)
+    return [
+        IGTVNet(2, 2, **SMALL.kwargs(), auxiliary_heads=heads, deep_supervision=heads) for _ in range(2)
+    ]
+
+
+def assert_same(found, expected):
+    for value, wanted in zip(found, expected, strict=True):
+        assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-5)
 
 
 def a_run(network, batch):
-    """Losses and gradients of training, validation and prediction, as they follow each other in a run."""
+    """Outputs and gradients of training, validation and prediction, as they follow each other in a run.
+
+    The network is afterwards as it was before, running means of its norms included.
+    """
     torch.manual_seed(1)
-    found = []
+    before, found = copy.deepcopy(network.state_dict()), []
     for _ in range(2):
         network.train()
         network.zero_grad()
-        loss = network(batch).square().mean()
-        loss.backward()
-        found += [loss.detach(), *(p.grad.clone() for p in network.parameters())]
+        outputs = network(batch)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        sum(output.square().mean() for output in outputs).backward()
+        found += [*(output.detach() for output in outputs), *(p.grad.clone() for p in network.parameters())]
         network.eval()
+        deep_supervision, network.decoder.deep_supervision = network.decoder.deep_supervision, False
         with torch.no_grad():
             found += [network(batch), network(batch[:1])]
+        network.decoder.deep_supervision = deep_supervision
+    network.load_state_dict(before)
     return found
 
 
-def test_regions_train_the_same_in_a_bounded_number_of_graphs(traced_only):
-    torch.manual_seed(0)
-    network = IGTVNet(2, 2, **TWO_SIZES.kwargs())
-    batch, names = torch.randn(2, 2, 3, 32, 64), list(network.state_dict())
-    expected = a_run(network, batch)
+@pytest.mark.parametrize(
+    ("slices", "size", "heads", "backend"),
+    [
+        (3, (40, 33), True, "inductor"),  # what nnU-Net uses
+        (1, (40, 33), False, "eager"),
+        (5, (32, 64), False, "eager"),
+    ],
+    ids=["compiled for this CPU, padded, deep supervision", "one slice, padded", "five slices"],
+)
+def test_regions_train_the_same_in_a_bounded_number_of_graphs(compile_with, slices, size, heads, backend):
+    network, other = networks(heads)
+    batch, names = torch.randn(2, 2, slices, *size), list(network.state_dict())
+    expected, of_other = a_run(network, batch), a_run(other, batch)
+    compile_with(backend)
     assert "torch.compile" in compile_regions(network)
     assert list(network.state_dict()) == names
-    for found, value in zip(a_run(network, batch), expected, strict=True):
-        assert torch.allclose(found, value, rtol=1e-4, atol=1e-5)
-    regions = sum(isinstance(module, REGIONS) for module in network.modules())
+    assert_same(a_run(network, batch), expected)
     graphs = counters["stats"]["unique_graphs"]
-    first = dict(counters["stats"])
-    a_run(network, batch)
-    assert dict(counters["stats"]) == first  # nothing is compiled anew
+    regions = [module for module in network.modules() if isinstance(module, REGIONS)]
+    kinds = {(type(module), *(p.shape for p in module.parameters())) for module in regions}
+    assert len(kinds) <= graphs <= 2 * len(kinds)  # with and without stochastic depth
+    assert graphs < len(regions)
+    load_pretrained(network, {"network_weights": other.state_dict()})
+    assert_same(a_run(network, batch), of_other)
+    assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
-    assert graphs <= 4 * regions
 
 
-def test_a_trainer_compiles_regions_where_nnunet_compiles(make_trainer, monkeypatch, capsys):
-    monkeypatch.setattr(IGTVTrainerNano, "_do_i_compile", lambda self: True)
-    monkeypatch.setattr(compiling, "REGIONS", ())
-    trainer = make_trainer(IGTVTrainerNano)
+def trained(trainer):
+    """Losses and weights of two training steps with a validation step after each."""
     trainer.initialize()
-    assert isinstance(trainer.network, IGTVNet)
-    assert "torch.compile compiles" in capsys.readouterr().out
+    trainer.on_train_start()
+    losses = []
+    for _ in range(2):
+        trainer.on_train_epoch_start()
+        losses.append(trainer.train_step(next(trainer.dataloader_train))["loss"])
+        with torch.no_grad():
+            trainer.on_validation_epoch_start()
+            losses.append(trainer.validation_step(next(trainer.dataloader_val))["loss"])
+    return losses, trainer.bare_network.state_dict()
+
+
+def test_a_trainer_compiles_regions_where_nnunet_compiles(make_trainer, compile_with, monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_igtv_seed", "0")
+    monkeypatch.setitem(PRESETS, "nano", SMALL)
+    losses, weights = trained(make_trainer(IGTVTrainerNano))
+    assert "torch.compile" not in capsys.readouterr().out
+    monkeypatch.setattr(IGTVTrainerNano, "_do_i_compile", lambda self: True)  # nnU-Net does not, on a CPU
+    compile_with("eager")
+    found, compiled = trained(make_trainer(IGTVTrainerNano))
+    assert "compiled in the first training step" in capsys.readouterr().out
+    assert counters["stats"]["unique_graphs"] > 0
+    np.testing.assert_allclose(found, losses, rtol=1e-4)
+    assert list(compiled) == list(weights)
+    for name, tensor in weights.items():
+        assert torch.allclose(compiled[name], tensor, rtol=1e-3, atol=1e-4), name
