@@ -5,6 +5,7 @@
     python benchmarks/scan.py network     the tiny network: our scan, no scan, scalar numba code
     python benchmarks/scan.py resources   registers, spills and memory of the CUDA kernels; needs no GPU
     python benchmarks/scan.py model       what bounds the CUDA kernels, by their instructions; needs no GPU
+    python benchmarks/scan.py part        the SS2D part with them, against the reference; needs no GPU
 
 Each round runs every candidate twice and times the second run. Medians are over the rounds, so that another
 load of the machine affects all candidates alike. CPU times are sums over the threads of the process. With
@@ -215,6 +216,7 @@ PARTS = {
     "network": scan_network.network,
     "resources": scan_model.resources,
     "model": scan_model.model,
+    "part": scan_model.part,
 }
 
 

@@ -7,13 +7,17 @@ import argparse
 import re
 import subprocess
 import tempfile
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import torch
+from network import LiveTensors
 from scan_gpu import MAPS, WINDOWS, Shape
 from scan_inputs import Row, write
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from nnunet_igtv.architectures.mixers.scan import SS2D
 from nnunet_igtv.ops.cuda.compiler import compile_cubin
 from nnunet_igtv.ops.cuda.variant import STEPS, Division, Variant, divide
 from nnunet_igtv.ops.problem import Problem
@@ -24,7 +28,15 @@ KERNELS = ("scan_segments", "scan_carry", "scan_forward", "scan_backward")
 # An NVIDIA H200: multiprocessors, clock under load (from its measured 4.2e12 exp2 a second), bytes a second
 # copied. A multiprocessor issues 4 instructions of a warp per cycle and computes 16 exp2.
 MULTIPROCESSORS, HERTZ, BANDWIDTH = 132, 1.98e9, 4.28e12
+FLOAT32 = 67e12  # multiply-adds of its data sheet, twice
 ISSUED, EXPONENTIALS = 4 * MULTIPROCESSORS * HERTZ, 16 * MULTIPROCESSORS * HERTZ
+# Forward and backward ms, and peak MB, of the reference implementation's SS2D part on an H200, with mamba-ssm
+REFERENCE_PART = {
+    Shape(12, 128, 192, 16): (42.3, 4105),
+    Shape(12, 64, 384, 16): (17.6, 1977),
+    Shape(12, 32, 768, 16): (8.1, 972),
+    Shape(12, 16, 1536, 16): (4.1, 489),
+}
 
 
 def dump(variant: Variant, architecture: str, option: str) -> str:
@@ -109,43 +121,50 @@ def warps_and_chunks(divided: Division, shape: Shape) -> float:
     return warps * shape.images * -(-(shape.side**2) // STEPS)
 
 
+@cache
+def issued_by(variant: Variant) -> dict[str, float]:
+    """Instructions per chunk of a variant's kernels on an H200."""
+    return instructions(dump(variant, "sm_90", "-sass"), variant.states)
+
+
+def on_paper(shape: Shape, gradients: bool) -> tuple[Division, dict[str, float], float]:
+    """How a pass is divided on an H200, its floors in ms, and the bytes that it keeps between its kernels."""
+    problem, nbytes = problem_of(shape)
+    divided = divide(problem, gradients, MULTIPROCESSORS)
+    known, split = issued_by(divided.variant), divided.segments > 1
+    own = "scan_backward" if gradients else "scan_forward"
+    issued = known[own] + (known["scan_segments"] if split else 0)
+    # the backward pass: twice for a chunk, once more forwards through a segment of several
+    times = (2 + (divided.segment_chunks > 1) if gradients else 1) + split
+    sequences = shape.images * 4 * shape.channels
+    kept = 4 * divided.segments * sequences * shape.states * (2 if gradients else 1) if split else 0
+    x = problem.x.nbytes
+    moved = nbytes + x + (nbytes + x if gradients else 0) + 4 * kept
+    floors = {
+        "bytes ms": 1e3 * moved / BANDWIDTH,
+        "exp2 ms": 1e3 * times * sequences * shape.side**2 * shape.states / EXPONENTIALS,
+        "issue ms": 1e3 * issued * warps_and_chunks(divided, shape) / ISSUED,
+    }
+    return divided, floors, kept
+
+
 def model(arguments: argparse.Namespace) -> None:
     """Floors of each shape on an H200."""
     rows: list[Row] = []
-    known: dict[Variant, dict[str, float]] = {}
     for shape, gradients in product([*MAPS, *WINDOWS], (False, True)):
-        problem, nbytes = problem_of(shape)
-        divided = divide(problem, gradients, MULTIPROCESSORS)
-        variant = divided.variant
-        if variant not in known:
-            known[variant] = instructions(dump(variant, "sm_90", "-sass"), variant.states)
-        split, chunks = divided.segments > 1, warps_and_chunks(divided, shape)
-        own = "scan_backward" if gradients else "scan_forward"
-        issued = known[variant][own] + (known[variant]["scan_segments"] if split else 0)
-        # the backward pass: twice for a chunk, once more forwards through a segment of several
-        times = (2 + (divided.segment_chunks > 1) if gradients else 1) + split
-        values = shape.images * shape.side**2 * 4 * shape.channels * shape.states
+        divided, floors, kept = on_paper(shape, gradients)
         blocks = divided.image_blocks * divided.segments * 4 * divided.channel_blocks
-        sequences = shape.images * 4 * shape.channels
-        kept = 4 * divided.segments * sequences * shape.states * (2 if gradients else 1)
-        x = problem.x.nbytes
-        moved = nbytes + x + (nbytes + x if gradients else 0) + (4 * kept if split else 0)
-        floors = {
-            "bytes ms": 1e3 * moved / BANDWIDTH,
-            "exp2 ms": 1e3 * times * values / EXPONENTIALS,
-            "issue ms": 1e3 * issued * chunks / ISSUED,
-        }
-        prototype = 4 * sequences * shape.states * (shape.side**2 // STEPS)
+        prototype = 16 * shape.images * shape.channels * shape.states * (shape.side**2 // STEPS)
         rows.append(
             {
                 "images, H = W, d, N": f"{shape.images}, {shape.side}, {shape.channels}, {shape.states}",
                 "pass": "backward" if gradients else "forward",
-                "lanes, states": f"{variant.lanes}, {variant.states}",
+                "lanes, states": f"{divided.variant.lanes}, {divided.variant.states}",
                 "segments": divided.segments,
                 "blocks / multiprocessor": blocks / MULTIPROCESSORS,
                 **floors,
                 "bound by": max(floors, key=lambda name: floors[name]).removesuffix(" ms"),
-                "kept MB": kept / 1e6 if split else 0.0,
+                "kept MB": kept / 1e6,
                 "prototype's MB": prototype / 1e6 if gradients else "",
             }
         )
@@ -157,3 +176,40 @@ def model(arguments: argparse.Namespace) -> None:
         "the prototype kept one every 16 steps.",
     ]
     write("cuda-model", rows, notes)
+
+
+def part(arguments: argparse.Namespace) -> None:
+    """The SS2D part, forward and backward, against the reference implementation's as measured."""
+    rows: list[Row] = []
+    for shape, (milliseconds, megabytes) in REFERENCE_PART.items():
+        live = LiveTensors()
+        with FakeTensorMode():
+            mixer = SS2D(shape.channels // 2, shape.states)
+            with live:
+                x = torch.empty(shape.images, shape.side, shape.side, shape.channels, requires_grad=True)
+                y = mixer.mix(x)
+                y.backward(torch.empty_like(y))
+        passes = [on_paper(shape, gradients) for gradients in (False, True)]
+        kernels = sum(max(floors.values()) for _, floors, _ in passes)
+        # the projection to steps, B and C: its result, and the gradients of x and of its weight
+        linear = 3 * 2e3 * shape.images * shape.side**2 * mixer.x_proj_weight.numel() / FLOAT32
+        ours = live.peak / 1e6 + max(kept for *_, kept in passes) / 1e6
+        rows.append(
+            {
+                "images, H = W, d, N": f"{shape.images}, {shape.side}, {shape.channels}, {shape.states}",
+                "kernels ms": kernels,
+                "projections ms": linear,
+                "reference ms": milliseconds,
+                "reference / ours": milliseconds / (kernels + linear),
+                "ours MB": ours,
+                "reference MB": megabytes,
+                "ours / reference": ours / megabytes,
+            }
+        )
+    notes = [
+        "Ours: lower bounds of the time on an NVIDIA H200 (kernels as in scan-cuda-model.md, projections at",
+        f"{FLOAT32 / 1e12:.0f} TFLOP/s in float32), and the memory counted in a traced step, with the states between",
+        "segments. Nothing of it was run on a GPU. The reference (four copied directions, mamba-ssm's kernel)",
+        "was measured on an H200 with torch 2.11.",
+    ]
+    write("cuda-part", rows, notes)
