@@ -2,11 +2,12 @@
 
     python benchmarks/compiling.py [--presets nano tiny] [--modes eager regions whole]
 
-No GPU is needed: the inductor compiles for the CPU, with one process and without its cache. Each row is a process of
-its own: a training step (forward and backward) and a validation step of 2 stacks of 3x96x96 under autocast (bfloat16),
-then both again. Seconds are CPU seconds: `Python` of this process, which traces and writes the kernels, and `g++` of the
-compiler that it starts; on a GPU, Triton takes its place, in several processes. A launch is a kernel of the compiler, or
-an operator outside of its graphs that computes. Writes results/compiling.csv.
+No GPU is needed: the inductor compiles for the CPU, with one process and without its cache. Each row is a
+process of its own: a training step (forward and backward) and a validation step of 2 stacks of 3x96x96 under
+autocast (bfloat16), then both again. Seconds are CPU seconds: `Python` of this process, which traces and
+writes the kernels, and `g++` of the compiler that it starts; on a GPU, Triton takes its place, in several
+processes. A launch is a kernel of the compiler, or an operator outside of its graphs that computes. Writes
+results/compiling.csv.
 """
 
 import argparse
@@ -19,25 +20,25 @@ from typing import Any
 
 import torch
 from launches import OWN
-from network import norms_as_on_gpu
 from record import write
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
+from nnunet_igtv.architectures.compiling import compile_regions
 from nnunet_igtv.architectures.igtv_net import IGTVNet
 from nnunet_igtv.architectures.presets import PRESETS
-from nnunet_igtv.trainers.compiling import compile_regions
 
 SHAPE = (2, 2, 3, 96, 96)
 # what operators inside may start, if anything: those that give a view or memory, and those that call others
 TRANSPARENT = frozenset(
     f"aten::{name}"
     for name in (
-        *("as_strided", "as_strided_", "view", "_reshape_alias", "_unsafe_view", "alias", "detach", "expand", "t"),
-        *("transpose", "permute", "select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unflatten"),
-        *("squeeze", "unsqueeze", "mT", "numpy_T", "flatten", "reshape", "unbind", "resolve_conj", "view_as"),
-        *("empty", "empty_like", "empty_strided", "new_empty", "resize_", "promote_types", "result_type"),
-        *("item", "_local_scalar_dense", "to", "_to_copy", "contiguous", "clone", "zeros", "zeros_like"),
+        *("as_strided", "as_strided_", "view", "_reshape_alias", "_unsafe_view", "alias", "detach"),
+        *("expand", "t", "transpose", "permute", "select", "slice", "narrow", "split"),
+        *("split_with_sizes", "chunk", "unflatten", "squeeze", "unsqueeze", "mT", "numpy_T"),
+        *("flatten", "reshape", "unbind", "resolve_conj", "view_as", "empty", "empty_like"),
+        *("empty_strided", "new_empty", "resize_", "promote_types", "result_type", "item"),
+        *("_local_scalar_dense", "to", "_to_copy", "contiguous", "clone", "zeros", "zeros_like"),
         *("new_zeros", "ones_like", "linear", "matmul", "conv1d", "conv2d", "conv3d", "convolution"),
         *("_convolution", "layer_norm", "batch_norm", "_batch_norm_impl_index", "pad"),
     )
@@ -56,7 +57,7 @@ def started(events: Iterable[Any]) -> int:
     for event in events:
         if event.name in OWN:
             found += OWN[event.name]
-        elif "cpp_fused" in event.name or event.name.startswith("aten::") and event.name not in TRANSPARENT:
+        elif "cpp_fused" in event.name or (event.name.startswith("aten::") and event.name not in TRANSPARENT):
             found += 1
         else:
             found += started(event.cpu_children)
@@ -114,7 +115,9 @@ def measured(preset: str, mode: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="+", default=["nano", "tiny"])
     parser.add_argument("--modes", nargs="+", default=["eager", "regions", "whole"])
     parser.add_argument("--one", action="store_true", help="in this process, the row as JSON")

@@ -207,9 +207,9 @@ def part(arguments: argparse.Namespace) -> None:
             }
         )
     notes = [
-        "Ours: lower bounds of the time on an NVIDIA H200 (kernels as in scan-cuda-model.md, projections at",
-        f"{FLOAT32 / 1e12:.0f} TFLOP/s in float32), and the memory counted in a traced step, with the states between",
-        "segments. Nothing of it was run on a GPU. The reference (four copied directions, mamba-ssm's kernel)",
-        "was measured on an H200 with torch 2.11.",
+        "Ours: lower bounds of the time on an NVIDIA H200 (kernels as in scan-cuda-model.md, projections",
+        f"at {FLOAT32 / 1e12:.0f} TFLOP/s in float32), and the memory counted in a traced step, with the",
+        "states between segments. Nothing of it was run on a GPU. The reference (four copied directions,",
+        "mamba-ssm's kernel) was measured on an H200 with torch 2.11.",
     ]
     write("cuda-part", rows, notes)

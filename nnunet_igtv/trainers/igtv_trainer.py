@@ -9,6 +9,7 @@ import torch
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from torch import nn
 
+from nnunet_igtv.architectures.compiling import compile_regions
 from nnunet_igtv.architectures.strides import OUTPUT_STRIDES
 from nnunet_igtv.channels import (
     CT_PET_OF_ANY_UNIT,
@@ -22,7 +23,6 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
-from nnunet_igtv.trainers.compiling import compile_regions
 from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet

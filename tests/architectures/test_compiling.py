@@ -3,15 +3,13 @@
 import copy
 import functools
 
-import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from nnunet_igtv.architectures.compiling import REGIONS, compile_regions
 from nnunet_igtv.architectures.igtv_net import IGTVNet
-from nnunet_igtv.architectures.presets import PRESETS, Preset
-from nnunet_igtv.trainers import IGTVTrainerNano
-from nnunet_igtv.trainers.compiling import REGIONS, compile_regions
+from nnunet_igtv.architectures.presets import Preset
 from nnunet_igtv.weights.pretrained import load_pretrained
 
 # every kind of region, three of them several times over
@@ -44,9 +42,7 @@ def compile_with(monkeypatch):
 def networks(heads):
     """Two networks of other weights, in training."""
     torch.manual_seed(0)
-    return [
-        IGTVNet(2, 2, **SMALL.kwargs(), auxiliary_heads=heads, deep_supervision=heads) for _ in range(2)
-    ]
+    return [IGTVNet(2, 2, **SMALL.kwargs(), auxiliary_heads=heads, deep_supervision=heads) for _ in range(2)]
 
 
 def assert_same(found, expected):
@@ -103,33 +99,3 @@ def test_regions_train_the_same_in_a_bounded_number_of_graphs(compile_with, slic
     assert_same(a_run(network, batch), of_other)
     assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
-
-
-def trained(trainer):
-    """Losses and weights of two training steps with a validation step after each."""
-    trainer.initialize()
-    trainer.on_train_start()
-    losses = []
-    for _ in range(2):
-        trainer.on_train_epoch_start()
-        losses.append(trainer.train_step(next(trainer.dataloader_train))["loss"])
-        with torch.no_grad():
-            trainer.on_validation_epoch_start()
-            losses.append(trainer.validation_step(next(trainer.dataloader_val))["loss"])
-    return losses, trainer.bare_network.state_dict()
-
-
-def test_a_trainer_compiles_regions_where_nnunet_compiles(make_trainer, compile_with, monkeypatch, capsys):
-    monkeypatch.setenv("nnUNet_igtv_seed", "0")
-    monkeypatch.setitem(PRESETS, "nano", SMALL)
-    losses, weights = trained(make_trainer(IGTVTrainerNano))
-    assert "torch.compile" not in capsys.readouterr().out
-    monkeypatch.setattr(IGTVTrainerNano, "_do_i_compile", lambda self: True)  # nnU-Net does not, on a CPU
-    compile_with("eager")
-    found, compiled = trained(make_trainer(IGTVTrainerNano))
-    assert "compiled in the first training step" in capsys.readouterr().out
-    assert counters["stats"]["unique_graphs"] > 0
-    np.testing.assert_allclose(found, losses, rtol=1e-4)
-    assert list(compiled) == list(weights)
-    for name, tensor in weights.items():
-        assert torch.allclose(compiled[name], tensor, rtol=1e-3, atol=1e-4), name

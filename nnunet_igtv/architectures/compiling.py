@@ -1,9 +1,10 @@
 """What torch.compile compiles of a network: its repeated parts, each kind once, and in training only.
 
 Compiled as one graph, a network of 30 blocks is traced and compiled 30 times over. The parts below hold
-nearly all operators; what is between them stays as it is. A training has batches of one size, so that each kind
-of part has one graph (two where a step is repeated in single precision). Validation and prediction, of other
-sizes, use the parts as they are. `nnUNet_compile` decides whether any of it happens, as in nnU-Net.
+nearly all operators; what is between them stays as it is. A training has batches of one size, so that each
+kind of part has one graph, and another where a step is repeated in single precision. Validation and
+prediction, of other sizes, use the parts as they are. `nnUNet_compile` decides whether any of it happens, as
+in nnU-Net.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ REGIONS: tuple[type[nn.Module], ...] = (
     PatchExpand,
     Upsample,
 )
-# Of one class: blocks of four or more sizes, with and without stochastic depth, in half and in single precision.
+# Of one class: blocks of four or more sizes, with and without stochastic depth, in half and single precision.
 # Beyond PyTorch's own limit of 8 a part stays as it is.
 MOST_GRAPHS = 32
 
@@ -47,8 +48,8 @@ def compile_regions(network: nn.Module) -> str:
     network.forward = torch.compiler.disable(network.forward)  # type: ignore[method-assign]
     kinds = {(type(module), *(p.shape for p in module.parameters())) for module in regions}
     return (
-        f"torch.compile: {len(regions)} blocks of {len(kinds)} kinds are compiled in the first training step, "
-        "each kind once; nnUNet_compile=f trains without"
+        f"torch.compile: {len(regions)} blocks of {len(kinds)} kinds are compiled in the first training "
+        "step, each kind once; nnUNet_compile=f trains without"
     )
 
 
