@@ -4,6 +4,7 @@
     Stretch      stacks are stretched along the body axis, CT, PET and contour together
     ShiftedPET   the PET is moved against the CT, as free breathing does
     Tversky      voxels that are missed weigh more than false ones
+    Uptake       the tumour's uptake is made lower or higher, as it differs between patients
 
 Random numbers are PyTorch's and NumPy's, which each worker has seeded (`nnunet_igtv/trainers/loading.py`).
 """
@@ -19,7 +20,7 @@ from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.utilities.helpers import softmax_helper_dim1
 from torch import Tensor, nn
 
-from nnunet_igtv.trainers import IGTVTransferTrainerNano
+from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
 
 PET = 1  # its channel
@@ -126,6 +127,44 @@ class ShiftedPET(Longer):
     shift = (1.0, 2)  # 3 and 4 mm on the phantoms
 
 
+# ------------------------------------------------------------------------------------ the uptake
+
+
+class TumourUptake(BasicTransform):
+    """Multiplies the SUV of the tumour by a factor, with a smooth border.
+
+    A model that has seen 12 tumours may take their SUV for that of all tumours.
+
+    Args:
+        mean, deviation: of SUV, with which the PET was normalised.
+        factors: least and greatest; log-uniform between them.
+    """
+
+    def __init__(self, mean: float, deviation: float, factors: tuple[float, float] = (0.4, 1.6)) -> None:
+        super().__init__()
+        self.zero, self.factors = mean / deviation, factors
+
+    def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
+        low, high = np.log(self.factors)
+        factor = float(np.exp(low + (high - low) * float(torch.rand(()))))
+        weight = (data_dict["segmentation"] > 0).float()  # (1, S, H, W)
+        for _pass in range(3):  # as wide as a PET's resolution of some millimetres
+            weight = nn.functional.avg_pool2d(weight, 5, stride=1, padding=2)
+        image = data_dict["image"].clone()
+        image[PET] = (image[PET] + self.zero) * (1 + (factor - 1) * weight[0]) - self.zero
+        data_dict["image"] = image
+        return data_dict
+
+
+class Uptake:
+    plans_manager: Any
+
+    def transforms(self, *of_the_patch: Any) -> Any:
+        training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
+        found = self.plans_manager.foreground_intensity_properties_per_channel[str(PET)]
+        return ComposeTransforms([TumourUptake(found["mean"], found["std"]), training]), validation
+
+
 # ------------------------------------------------------------------------------------ the loss
 
 
@@ -146,5 +185,6 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Tversky):
+for part in (EndSlices, Stretch, ShiftedPET, Uptake, Tversky):
     globals().update(with_part(part, IGTVTransferTrainerNano))
+globals().update(with_part(Uptake, IGTVTrainerNano))
