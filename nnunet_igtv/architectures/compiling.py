@@ -44,8 +44,8 @@ def compile_regions(network: nn.Module) -> str:
     torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
     regions = [module for module in network.modules() if isinstance(module, REGIONS)]
     for module in regions:
-        module.forward = _compiled_in_training(module)  # type: ignore[method-assign]
-    network.forward = torch.compiler.disable(network.forward)  # type: ignore[method-assign]
+        module.forward = _compiled_in_training(module)
+    network.forward = torch.compiler.disable(network.forward)
     kinds = {(type(module), *(p.shape for p in module.parameters())) for module in regions}
     return (
         f"torch.compile: {len(regions)} blocks of {len(kinds)} kinds are compiled in the first training "

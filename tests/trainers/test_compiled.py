@@ -1,11 +1,13 @@
 """A trainer compiles the parts of its network where nnU-Net would compile the whole."""
 
+import dataclasses
 import functools
 
 import numpy as np
 import torch
 from torch._dynamo.utils import counters
 
+from nnunet_igtv.architectures.presets import PRESETS
 from nnunet_igtv.trainers import IGTVTrainerNano
 
 
@@ -25,6 +27,8 @@ def trained(trainer):
 
 def test_a_trainer_compiles_regions_where_nnunet_compiles(make_trainer, monkeypatch, capsys):
     monkeypatch.setenv("nnUNet_igtv_seed", "0")
+    few = dataclasses.replace(PRESETS["nano"], encoder_depths=(1, 0, 0, 0), decoder_depths=(0, 0, 1))
+    monkeypatch.setitem(PRESETS, "nano", few)
     losses, weights = trained(make_trainer(IGTVTrainerNano))
     assert "torch.compile" not in capsys.readouterr().out
     monkeypatch.setattr(IGTVTrainerNano, "_do_i_compile", lambda self: True)  # nnU-Net does not, on a CPU
