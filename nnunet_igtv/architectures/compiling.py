@@ -41,7 +41,9 @@ def compile_regions(network: nn.Module) -> str:
     Returns:
         One line that says what is compiled.
     """
-    torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
+    limits = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(limits, "recompile_limit") else "cache_size_limit"  # its older name
+    setattr(limits, limit, max(MOST_GRAPHS, getattr(limits, limit)))
     regions = [module for module in network.modules() if isinstance(module, REGIONS)]
     for module in regions:
         module.forward = _compiled_in_training(module)
