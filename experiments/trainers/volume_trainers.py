@@ -5,6 +5,7 @@
     ShiftedPET   the PET is moved against the CT, as free breathing does
     Tversky      voxels that are missed weigh more than false ones
     Uptake       the tumour's uptake is made lower or higher, as it differs between patients
+    Scale        the whole PET's is
 
 Random numbers are PyTorch's and NumPy's, which each worker has seeded (`nnunet_igtv/trainers/loading.py`).
 """
@@ -131,18 +132,25 @@ class ShiftedPET(Longer):
 
 
 class TumourUptake(BasicTransform):
-    """Multiplies the SUV of the tumour by a factor, with a smooth border.
+    """Multiplies the SUV of the tumour by a factor, with a smooth border; or that of the whole PET.
 
     A model that has seen 12 tumours may take their SUV for that of all tumours.
 
     Args:
         mean, deviation: of SUV, with which the PET was normalised.
         factors: least and greatest; log-uniform between them.
+        everywhere: whether the whole PET is multiplied.
     """
 
-    def __init__(self, mean: float, deviation: float, factors: tuple[float, float] = (0.4, 1.6)) -> None:
+    def __init__(
+        self,
+        mean: float,
+        deviation: float,
+        factors: tuple[float, float] = (0.4, 1.6),
+        everywhere: bool = False,
+    ) -> None:
         super().__init__()
-        self.zero, self.factors = mean / deviation, factors
+        self.zero, self.factors, self.everywhere = mean / deviation, factors, everywhere
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
         low, high = np.log(self.factors)
@@ -150,6 +158,8 @@ class TumourUptake(BasicTransform):
         weight = (data_dict["segmentation"] > 0).float()  # (1, S, H, W)
         for _pass in range(3):  # as wide as a PET's resolution of some millimetres
             weight = nn.functional.avg_pool2d(weight, 5, stride=1, padding=2)
+        if self.everywhere:
+            weight = torch.ones_like(weight)
         image = data_dict["image"].clone()
         image[PET] = (image[PET] + self.zero) * (1 + (factor - 1) * weight[0]) - self.zero
         data_dict["image"] = image
@@ -158,11 +168,17 @@ class TumourUptake(BasicTransform):
 
 class Uptake:
     plans_manager: Any
+    everywhere = False
 
     def transforms(self, *of_the_patch: Any) -> Any:
         training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
         found = self.plans_manager.foreground_intensity_properties_per_channel[str(PET)]
-        return ComposeTransforms([TumourUptake(found["mean"], found["std"]), training]), validation
+        first = TumourUptake(found["mean"], found["std"], everywhere=self.everywhere)
+        return ComposeTransforms([first, training]), validation
+
+
+class Scale(Uptake):
+    everywhere = True
 
 
 # ------------------------------------------------------------------------------------ the loss
@@ -187,4 +203,5 @@ class Tversky:
 
 for part in (EndSlices, Stretch, ShiftedPET, Uptake, Tversky):
     globals().update(with_part(part, IGTVTransferTrainerNano))
-globals().update(with_part(Uptake, IGTVTrainerNano))
+for part in (Uptake, Scale):
+    globals().update(with_part(part, IGTVTrainerNano))

@@ -88,3 +88,13 @@ def test_only_the_suv_of_the_tumour_changes(trainers, factor):
     assert torch.allclose(pet[1, :2], suv[1, 1, :2])
     assert torch.equal(changed["image"][0], (suv[0] - mean) / deviation)
     assert torch.equal(changed["segmentation"], label)
+
+
+def test_the_suv_of_the_whole_pet_changes(trainers):
+    mean, deviation = 4.0, 2.0
+    image = torch.rand(2, 3, 8, 8)
+    label = torch.zeros(1, 3, 8, 8, dtype=torch.int16)
+    change = trainers.TumourUptake(mean, deviation, (0.5, 0.5), everywhere=True)
+    changed = change(image=image.clone(), segmentation=label)["image"]
+    assert torch.equal(changed[0], image[0])
+    assert torch.allclose(changed[1] * deviation + mean, (image[1] * deviation + mean) / 2, atol=1e-5)
