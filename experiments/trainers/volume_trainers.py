@@ -139,7 +139,7 @@ class TumourUptake(BasicTransform):
     Args:
         mean, deviation: of SUV, with which the PET was normalised.
         factors: least and greatest; log-uniform between them.
-        everywhere: whether the whole PET is multiplied.
+        whole_pet: whether the whole PET is multiplied.
     """
 
     def __init__(
@@ -147,10 +147,10 @@ class TumourUptake(BasicTransform):
         mean: float,
         deviation: float,
         factors: tuple[float, float] = (0.4, 1.6),
-        everywhere: bool = False,
+        whole_pet: bool = False,
     ) -> None:
         super().__init__()
-        self.zero, self.factors, self.everywhere = mean / deviation, factors, everywhere
+        self.zero, self.factors, self.whole_pet = mean / deviation, factors, whole_pet
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
         low, high = np.log(self.factors)
@@ -158,7 +158,7 @@ class TumourUptake(BasicTransform):
         weight = (data_dict["segmentation"] > 0).float()  # (1, S, H, W)
         for _pass in range(3):  # as wide as a PET's resolution of some millimetres
             weight = nn.functional.avg_pool2d(weight, 5, stride=1, padding=2)
-        if self.everywhere:
+        if self.whole_pet:
             weight = torch.ones_like(weight)
         image = data_dict["image"].clone()
         image[PET] = (image[PET] + self.zero) * (1 + (factor - 1) * weight[0]) - self.zero
@@ -168,17 +168,17 @@ class TumourUptake(BasicTransform):
 
 class Uptake:
     plans_manager: Any
-    everywhere = False
+    whole_pet = False
 
     def transforms(self, *of_the_patch: Any) -> Any:
         training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
         found = self.plans_manager.foreground_intensity_properties_per_channel[str(PET)]
-        first = TumourUptake(found["mean"], found["std"], everywhere=self.everywhere)
+        first = TumourUptake(found["mean"], found["std"], whole_pet=self.whole_pet)
         return ComposeTransforms([first, training]), validation
 
 
 class Scale(Uptake):
-    everywhere = True
+    whole_pet = True
 
 
 # ------------------------------------------------------------------------------------ the loss

@@ -94,7 +94,7 @@ def test_the_suv_of_the_whole_pet_changes(trainers):
     mean, deviation = 4.0, 2.0
     image = torch.rand(2, 3, 8, 8)
     label = torch.zeros(1, 3, 8, 8, dtype=torch.int16)
-    change = trainers.TumourUptake(mean, deviation, (0.5, 0.5), everywhere=True)
+    change = trainers.TumourUptake(mean, deviation, (0.5, 0.5), whole_pet=True)
     changed = change(image=image.clone(), segmentation=label)["image"]
     assert torch.equal(changed[0], image[0])
     assert torch.allclose(changed[1] * deviation + mean, (image[1] * deviation + mean) / 2, atol=1e-5)
