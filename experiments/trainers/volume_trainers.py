@@ -4,8 +4,7 @@
     Stretch      stacks are stretched along the body axis, CT, PET and contour together
     ShiftedPET   the PET is moved against the CT, as free breathing does
     Tversky      voxels that are missed weigh more than false ones
-    Uptake       the tumour's uptake is made lower or higher, as it differs between patients
-    Scale        the whole PET's is
+    Scale        the whole PET is multiplied by a factor (misses.yaml)
 
 Random numbers are PyTorch's and NumPy's, which each worker has seeded (`nnunet_igtv/trainers/loading.py`).
 """
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
+from nnunet_igtv.trainers.uptake import zero_suv
 
 PET = 1  # its channel
 SOMETIMES = 0.3  # of the samples are changed
@@ -128,57 +128,39 @@ class ShiftedPET(Longer):
     shift = (1.0, 2)  # 3 and 4 mm on the phantoms
 
 
-# ------------------------------------------------------------------------------------ the uptake
+# ------------------------------------------------------------------------------------ the scale
 
 
-class TumourUptake(BasicTransform):
-    """Multiplies the SUV of the tumour by a factor, with a smooth border; or that of the whole PET.
-
-    A model that has seen 12 tumours may take their SUV for that of all tumours.
+class PETScale(BasicTransform):
+    """Multiplies the SUV of the whole PET, as `TumourUptake` of the package does that of the tumour.
 
     Args:
-        mean, deviation: of SUV, with which the PET was normalised.
+        zero: the value of an SUV of 0 after normalisation.
         factors: least and greatest; log-uniform between them.
-        whole_pet: whether the whole PET is multiplied.
     """
 
-    def __init__(
-        self,
-        mean: float,
-        deviation: float,
-        factors: tuple[float, float] = (0.4, 1.6),
-        whole_pet: bool = False,
-    ) -> None:
+    def __init__(self, zero: float, factors: tuple[float, float] = (0.4, 1.6)) -> None:
         super().__init__()
-        self.zero, self.factors, self.whole_pet = mean / deviation, factors, whole_pet
+        self.zero, self.logarithms = zero, np.log(factors)
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        low, high = np.log(self.factors)
+        low, high = self.logarithms
         factor = float(np.exp(low + (high - low) * float(torch.rand(()))))
-        weight = (data_dict["segmentation"] > 0).float()  # (1, S, H, W)
-        for _pass in range(3):  # as wide as a PET's resolution of some millimetres
-            weight = nn.functional.avg_pool2d(weight, 5, stride=1, padding=2)
-        if self.whole_pet:
-            weight = torch.ones_like(weight)
         image = data_dict["image"].clone()
-        image[PET] = (image[PET] + self.zero) * (1 + (factor - 1) * weight[0]) - self.zero
+        image[PET] = self.zero + factor * (image[PET] - self.zero)
         data_dict["image"] = image
         return data_dict
 
 
-class Uptake:
+class Scale:
     plans_manager: Any
-    whole_pet = False
+    configuration_manager: Any
 
     def transforms(self, *of_the_patch: Any) -> Any:
         training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
-        found = self.plans_manager.foreground_intensity_properties_per_channel[str(PET)]
-        first = TumourUptake(found["mean"], found["std"], whole_pet=self.whole_pet)
-        return ComposeTransforms([first, training]), validation
-
-
-class Scale(Uptake):
-    whole_pet = True
+        found = self.plans_manager.foreground_intensity_properties_per_channel
+        zero = zero_suv(self.configuration_manager.normalization_schemes, found)
+        return ComposeTransforms([PETScale(zero), training]), validation
 
 
 # ------------------------------------------------------------------------------------ the loss
@@ -201,7 +183,6 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Uptake, Tversky):
+for part in (EndSlices, Stretch, ShiftedPET, Tversky):
     globals().update(with_part(part, IGTVTransferTrainerNano))
-for part in (Uptake, Scale):
-    globals().update(with_part(part, IGTVTrainerNano))
+globals().update(with_part(Scale, IGTVTrainerNano))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from torch import nn
 
@@ -34,6 +35,7 @@ from nnunet_igtv.trainers.starting_weights import (
     require_same_data,
 )
 from nnunet_igtv.trainers.step import StepTrainer
+from nnunet_igtv.trainers.uptake import TumourUptake, zero_suv
 from nnunet_igtv.weights.reading import channels_in, load_checkpoint
 
 
@@ -51,6 +53,7 @@ class IGTVTrainer(StepTrainer):
     mixer = "scan"  # how the positions of a map see each other: a name of `MIXERS`
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
     modality_dropout = 0.0  # share of samples that lose their PET; above 0, the network knows of them
+    uptake: tuple[float, float] | None = None  # range of factors for the tumour's SUV in training
     loss_function = "dice"  # a name in losses.py
     epochs = 1000
     iterations, validation_iterations = 250, 50
@@ -169,6 +172,13 @@ class IGTVTrainer(StepTrainer):
 
     def transforms(self, *of_the_patch: Any) -> tuple[Any, Any]:
         training, validation = super().transforms(*of_the_patch)
+        if self.uptake:
+            plan = self.configuration_manager
+            zero = zero_suv(
+                plan.normalization_schemes, self.plans_manager.foreground_intensity_properties_per_channel
+            )
+            tumour = [label for label in self.label_manager.all_labels if label != 0]
+            training = ComposeTransforms([TumourUptake(zero, self.uptake, tumour), training])
         if self.optional_pet:
             training = OptionalPET(training, self.modality_dropout)
         return training, validation
