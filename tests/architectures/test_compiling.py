@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+import torch._inductor.config
 from torch._dynamo.utils import counters
 
 from nnunet_igtv.architectures.compiling import REGIONS, compile_regions
@@ -104,9 +105,9 @@ def test_regions_train_the_same_in_a_bounded_number_of_graphs(compile_with, slic
     assert not counters["graph_break"]
 
 
-def test_blocks_train_the_same_with_kernels_of_the_compiler(compile_with, monkeypatch):
+@torch._inductor.config.patch(fallback_random=True)  # the same branches are dropped
+def test_blocks_train_the_same_with_kernels_of_the_compiler(compile_with):
     """What nnU-Net uses; two blocks, since its compiler takes seconds for each kernel on a CPU."""
-    monkeypatch.setattr(torch._inductor.config, "fallback_random", True)  # the same branches are dropped
     torch.manual_seed(0)
     blocks = Blocks(VSSBlock(8, 2, 2, rate, MIXERS["scan"]) for rate in (0.1, 0.2)).train()
     x = torch.randn(2, 6, 9, 8, requires_grad=True)  # as from the layer before

@@ -58,6 +58,17 @@ def _(lab):
     assert trainer.dataset_class is not None
 
 
+@expected_of("nnUNetTrainer._do_i_compile")
+def _(lab):
+    trainer = lab.stock(device=CPU)
+    lab.patch.delenv("nnUNet_compile", raising=False)
+    assert not trainer._do_i_compile()
+    trainer.device = torch.device("cuda")
+    assert trainer._do_i_compile()
+    lab.patch.setenv("nnUNet_compile", "f")
+    assert not trainer._do_i_compile()
+
+
 @expected_of("nnUNetTrainer.build_network_architecture")
 def _(lab):
     given = {}
