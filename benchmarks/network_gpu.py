@@ -152,8 +152,6 @@ def predicting(call: Callable[[Tensor], Tensor], network: nn.Module, images: Ten
     def predict() -> None:
         with torch.inference_mode(), torch.autocast(kind, enabled=kind == "cuda"):
             call(images[:1])
-        if kind == "cuda":
-            torch.cuda.synchronize()
 
     return predict
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
-from nnunet_igtv.trainers.uptake import zero_suv
+from nnunet_igtv.trainers.modality_dropout import PET
+from nnunet_igtv.trainers.uptake import with_another_suv, zero_suv
 
-PET = 1  # its channel
 SOMETIMES = 0.3  # of the samples are changed
 
 
@@ -141,14 +141,10 @@ class PETScale(BasicTransform):
 
     def __init__(self, zero: float, factors: tuple[float, float] = (0.4, 1.6)) -> None:
         super().__init__()
-        self.zero, self.logarithms = zero, np.log(factors)
+        self.zero, self.factors = zero, factors
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        low, high = self.logarithms
-        factor = float(np.exp(low + (high - low) * float(torch.rand(()))))
-        image = data_dict["image"].clone()
-        image[PET] = self.zero + factor * (image[PET] - self.zero)
-        data_dict["image"] = image
+        data_dict["image"] = with_another_suv(data_dict["image"], self.zero, self.factors, 1.0)
         return data_dict
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers.modality_dropout import PET
 
-PET = 1  # its channel
 BORDER, PASSES = 5, 3  # pixels of the averages that make the border smooth
 
 
@@ -29,20 +29,32 @@ class TumourUptake(BasicTransform):
 
     def __init__(self, zero: float, factors: tuple[float, float], labels: Collection[int]) -> None:
         super().__init__()
-        self.zero, self.logarithms, self.labels = zero, np.log(factors), torch.tensor(sorted(labels))
+        self.zero, self.factors, self.labels = zero, factors, torch.tensor(sorted(labels))
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        low, high = self.logarithms
-        factor = float(np.exp(low + (high - low) * float(torch.rand(()))))
-        inside = torch.isin(
-            data_dict["segmentation"], self.labels.to(data_dict["segmentation"].dtype)
-        ).float()
+        segmentation = data_dict["segmentation"]
+        inside = torch.isin(segmentation, self.labels.to(segmentation.dtype)).float()
         for _pass in range(PASSES):
             inside = F.avg_pool2d(inside, BORDER, stride=1, padding=BORDER // 2)
-        image = data_dict["image"].clone()
-        image[PET] = self.zero + (image[PET] - self.zero) * (1 + (factor - 1) * inside[0])
-        data_dict["image"] = image
+        data_dict["image"] = with_another_suv(data_dict["image"], self.zero, self.factors, inside[0])
         return data_dict
+
+
+def with_another_suv(
+    image: torch.Tensor, zero: float, factors: tuple[float, float], where: torch.Tensor | float
+) -> torch.Tensor:
+    """A copy of a sample `(C, S, H, W)` with the SUV multiplied by one factor, drawn log-uniformly.
+
+    Args:
+        zero: the value of an SUV of 0 after normalisation.
+        factors: the least and the greatest.
+        where: 1 for the whole factor, 0 for none: for each voxel `(S, H, W)`, or for all.
+    """
+    low, high = np.log(factors)
+    factor = float(np.exp(low + (high - low) * float(torch.rand(()))))
+    image = image.clone()
+    image[PET] = zero + (image[PET] - zero) * (1 + (factor - 1) * where)
+    return image
 
 
 def zero_suv(schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]) -> float:
