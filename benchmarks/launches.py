@@ -25,8 +25,9 @@ from nnunet_igtv.architectures.presets import PRESETS
 SHAPE = (4, 3, 96, 96)
 MEMORY_ONLY = ("empty", "new_empty", "_unsafe_view", "_reshape_alias", "lift_fresh", "is_same_size", "detach")
 NOT_ON_A_GPU = ("prim::device", "aten::_local_scalar_dense")  # of the tracing
-# kernels and fills of one call, where maps are small: A's factor, y, the kernel; seven or eight gradients
-OWN = {"nnunet_igtv::scan": 3, "nnunet_igtv::scan_backward": 10}
+# of one call, where maps are small: A's factor, zeros of all sums, the kernel; and y, or four gradients, to
+# half precision
+OWN = {"nnunet_igtv::scan": 4, "nnunet_igtv::scan_backward": 7}
 
 
 def launches(func: Any) -> int:

@@ -62,6 +62,7 @@ class _Launch:
             raise ValueError(f"a map of {size} pixels is too large for the CUDA kernels")
         self.divided = divide(problem, grad is not None, compiler.multiprocessors(self.device))
         self.separate = _separates_sums()
+        self.to_zero: list[Tensor] = []
         weight = problem.delta_weight
         # kept here, for a kernel holds only addresses
         self.inputs = {
@@ -103,13 +104,18 @@ class _Launch:
         return torch.empty(shape, dtype=torch.float32, device=self.device)
 
     def sums(self, addends: int, *shape: int) -> Tensor:
-        """Zeros to add to, with an axis of the addends where they are kept separately."""
-        leading = addends if self.separate else 1
-        return torch.zeros((leading, *shape), dtype=torch.float32, device=self.device)
+        """To add to, with an axis of the addends where they are kept separately; `zero_sums` comes before."""
+        self.to_zero.append(self.empty(addends if self.separate else 1, *shape))
+        return self.to_zero[-1]
 
     def sums_of_directions(self) -> Tensor:
         """For y or dx: four directions add to it, a single one writes it."""
         return self.sums(4, *self.shape) if self.is_cross_scan else self.empty(1, *self.shape)
+
+    def zero_sums(self) -> None:
+        """Fills all sums in one kernel, or a few where they are large: small maps are bound by the host."""
+        if self.to_zero:
+            torch._foreach_zero_(self.to_zero)  # torch.foreach.zero_ of newer versions
 
     def run(self, kernel: str, tensors: dict[str, Tensor], grid: tuple[int, int] | None = None) -> None:
         """Starts a kernel with further tensors."""
@@ -152,6 +158,7 @@ def forward(problem: Problem, save_states: bool = False) -> tuple[Tensor, None]:
     p = _Launch(problem, None)
     kept = p.between_segments()
     y = p.sums_of_directions()
+    p.zero_sums()
     p.run("scan_forward", {"y": y, **kept})
     return _added(y).to(problem.x.dtype), None
 
@@ -173,6 +180,7 @@ def backward(grad: Tensor, problem: Problem, saved_states: Tensor | None = None)
         "ddelta_bias": p.sums(parameters, K, d),
         **({"ddelta_weight": p.sums(parameters, K, d, rank)} if projects else {}),
     }
+    p.zero_sums()
     p.run("scan_backward", {**kept, **gradients})
     inputs = [*problem[:7], problem.delta_weight]
     pairs = zip(gradients.values(), inputs, strict=False)  # without a projection, the last input is None

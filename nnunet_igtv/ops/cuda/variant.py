@@ -1,8 +1,10 @@
 """What a CUDA kernel is compiled for, and how a problem is divided among a GPU's blocks."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
+
+import torch
 
 from ..problem import Problem
 from .arguments import DECLARATION
@@ -57,7 +59,7 @@ class Variant:
         """Channels of a block."""
         return self.threads // self.lanes
 
-    @property
+    @cached_property
     def options(self) -> tuple[str, ...]:
         """For the compiler."""
         values = {
@@ -123,17 +125,34 @@ def divide(problem: Problem, gradients: bool, multiprocessors: int) -> Division:
     Raises:
         ValueError: more states, or more values to project delta from, than the kernels can hold.
     """
-    images, pixels, directions = problem.delta.shape[:3]
-    channels, states = problem.A.shape[1:]
+    return _divided(
+        problem.delta.shape[:3],
+        problem.A.shape[1:],
+        0 if problem.delta_weight is None else problem.delta_weight.shape[2],
+        (problem.delta_softplus, problem.is_cross_scan, problem.x.dtype, problem.delta.dtype),
+        gradients,
+        multiprocessors,
+    )
+
+
+@cache  # a network asks for few sizes, in every step
+def _divided(
+    sequences: tuple[int, ...],
+    A: tuple[int, ...],
+    rank: int,
+    kind: tuple[bool, bool, torch.dtype, torch.dtype],
+    gradients: bool,
+    multiprocessors: int,
+) -> Division:
+    images, pixels, directions = sequences
+    channels, states = A
+    softplus, four_directions, *dtypes = kind
     if states > MOST_STATES:
         raise ValueError(f"the CUDA kernels compute at most {MOST_STATES} states, not {states}")
     padded = 1 << (states - 1).bit_length()
-    rank = 0 if problem.delta_weight is None else problem.delta_weight.shape[2]
-    types = [str(t.dtype).removeprefix("torch.") for t in (problem.x, problem.delta)]
+    types = [str(dtype).removeprefix("torch.") for dtype in dtypes]
     variants = [
-        Variant(
-            gradients, padded // count, count, rank, problem.delta_softplus, problem.is_cross_scan, *types
-        )
+        Variant(gradients, padded // count, count, rank, softplus, four_directions, *types)
         for count in (4, 2, 1)
         if count <= max(1, padded // 2)
         and padded <= 32 * count  # a thread with all states needs too many registers
