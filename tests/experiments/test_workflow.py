@@ -22,7 +22,7 @@ def snakemake(folder, config, *options):
     """Runs the workflow with a configuration, in a folder."""
     pytest.importorskip("snakemake")
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "-s", EXPERIMENTS / "Snakefile", "--configfile", path]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -134,6 +134,36 @@ def test_a_misspelt_configuration_is_named(change, named):
     jsonschema.validate(CONFIG, schema)
     with pytest.raises(jsonschema.ValidationError, match=named):
         jsonschema.validate(CONFIG | change, schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            {"pretrainings": {"gtv": {"cohort": "gvt", "trainer": "T"}}},
+            "gtv: cohort 'gvt' is none of gtv, igtv,",
+        ),
+        ({"floors": {"rule": {"from": "gtv-144"}}}, "rule: from 'gtv-144' is none of gtv,"),
+        ({"reference": "nnunet"}, "reference 'nnunet' is none of scratch,"),
+    ],
+)
+def test_what_an_entry_names_must_be_there(tmp_path, change, named):
+    found = snakemake(tmp_path, CONFIG | change, "-n")
+    assert found.returncode != 0
+    assert named in found.stdout + found.stderr
+
+
+def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
+    config = yaml.safe_load((EXPERIMENTS / "larger.yaml").read_text())
+    found = snakemake(tmp_path, config, "-n", "-p")
+    assert found.returncode == 0, found.stdout + found.stderr
+    text = found.stdout + found.stderr
+    assert len(re.findall(r"nnunet-igtv phantom --kind gtv --patients (?:24|144) ", text)) == 2
+    for number, name in ((911, "gtv"), (914, "gtv-144")):
+        assert f"nnUNetv2_train {number} 2d all -tr GTVPretrainTrainerNano_budget" in text
+        assert re.search(
+            rf"seed0-from-{name} .*nnUNetv2_train 912 2d 0 -tr IGTVTransferTrainerNano_budget", text
+        )
 
 
 STAND_INS = {  # SLURM's commands, each job a process of this machine
