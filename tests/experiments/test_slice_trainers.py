@@ -1,4 +1,4 @@
-"""The trainers of slices.yaml: pairs that nnU-Net finds, and what each part changes."""
+"""The trainers of slices.yaml and larger.yaml: pairs that nnU-Net finds, and what each part changes."""
 
 from pathlib import Path
 
@@ -33,6 +33,13 @@ def test_a_pair_differs_from_the_smallest_networks_in_its_part(trainer, part, at
         assert found.__name__ == f"{base}{part}_budget"
         assert getattr(found, attribute) == value != getattr(trainer(base + "_budget"), attribute)
         assert issubclass(found, trainer(f"{base}{part}").__mro__[2])
+
+
+def test_a_slow_transfer_is_the_transfer_at_another_rate(trainer):
+    for base in ("IGTVTransferTrainerNano", "IGTVTransferTrainerNanoUptake"):
+        slow, usual = trainer(f"{base}Slow_budget"), trainer(f"{base}_budget")
+        assert (slow.transferred_factor, usual.transferred_factor) == (0.1, 1.0)
+        assert slow.learning_rate == usual.learning_rate
 
 
 @pytest.mark.parametrize(("slices", "inner"), [(3, [1]), (5, [1, 2, 3])])

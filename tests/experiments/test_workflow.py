@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import yaml
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
+CONFIGURATIONS = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "schema" not in path.stem)
 CONFIG = yaml.safe_load((EXPERIMENTS / "config.yaml").read_text())
 
 
@@ -164,6 +166,15 @@ def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
         assert re.search(
             rf"seed0-from-{name} .*nnUNetv2_train 912 2d 0 -tr IGTVTransferTrainerNano_budget", text
         )
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_trainer_of_a_comparison_is_found(name, monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(EXPERIMENTS / "trainers"))
+    config = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
+    for entry in (*config["pretrainings"].values(), *config["methods"].values()):
+        trainer = entry["trainer"] + "_budget"
+        assert recursive_find_trainer_class_by_name(trainer).__name__ == trainer
 
 
 STAND_INS = {  # SLURM's commands, each job a process of this machine
