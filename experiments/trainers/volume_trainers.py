@@ -179,6 +179,6 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Tversky):
+for part in (EndSlices, Stretch, ShiftedPET, Tversky, Scale):
     globals().update(with_part(part, IGTVTransferTrainerNano))
 globals().update(with_part(Scale, IGTVTrainerNano))

@@ -96,18 +96,6 @@ def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_
     }
 
 
-def test_a_method_may_have_seeds_of_its_own(tmp_path):
-    config = yaml.safe_load((EXPERIMENTS / "misses.yaml").read_text()) | {"seeds": [0, 1, 2]}
-    config["methods"]["dice-ce"]["seeds"] = [1]
-    found = snakemake(tmp_path, config, "-n", "-p")
-    assert found.returncode == 0, found.stdout + found.stderr
-    text = found.stdout + found.stderr
-    assert set(re.findall(r"log: \S+/train-dice-ce-\S+-seed(\d)", text)) == {"1"}
-    assert set(re.findall(r"log: \S+/train-uptake-\S+-seed(\d)", text)) == {"0", "1", "2"}
-    (scores,) = re.findall(r"nnunet-igtv evaluate .*", text)
-    assert [scores.count(f" {name}=") for name in ("dice-ce", "uptake")] == [1, 3]
-
-
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):
     text = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
     found = snakemake(tmp_path, yaml.safe_load(text), "-n", "-p", "--config", "seeds=[7]")
