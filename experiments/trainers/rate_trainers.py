@@ -5,12 +5,11 @@ Slow    transferred layers learn at a tenth of the rate, as with `tiny`; with `N
 
 from experiment_trainers import with_part  # of this folder, which nnU-Net searches
 
-from nnunet_igtv.trainers import IGTVTransferTrainerNano, IGTVTransferTrainerNanoUptake
+from nnunet_igtv.trainers import IGTVTransferTrainerNano
 
 
 class Slow:
     transferred_factor = 0.1
 
 
-for base in (IGTVTransferTrainerNano, IGTVTransferTrainerNanoUptake):
-    globals().update(with_part(Slow, base))
+globals().update(with_part(Slow, IGTVTransferTrainerNano))

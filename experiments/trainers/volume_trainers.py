@@ -4,15 +4,17 @@
     Stretch      stacks are stretched along the body axis, CT, PET and contour together
     ShiftedPET   the PET is moved against the CT, as free breathing does
     Tversky      voxels that are missed weigh more than false ones
-    Scale        the whole PET is multiplied by a factor (misses.yaml)
+    Uptake       the tumour's SUV is multiplied by a factor (misses.yaml, larger.yaml)
 
 Random numbers are PyTorch's and NumPy's, which each worker has seeded (`nnunet_igtv/trainers/loading.py`).
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from experiment_trainers import with_part  # of this folder, which nnU-Net searches
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
 from nnunet_igtv.trainers.modality_dropout import PET
-from nnunet_igtv.trainers.uptake import with_another_suv, zero_suv
+from nnunet_igtv.trainers.pet_scale import drawn, zero_suv
 
 SOMETIMES = 0.3  # of the samples are changed
 
@@ -128,35 +130,44 @@ class ShiftedPET(Longer):
     shift = (1.0, 2)  # 3 and 4 mm on the phantoms
 
 
-# ------------------------------------------------------------------------------------ the scale
+# ------------------------------------------------------------------------------------ the uptake
+
+BORDER, PASSES = 5, 3  # pixels of the averages that make the border smooth
 
 
-class PETScale(BasicTransform):
-    """Multiplies the SUV of the whole PET, as `TumourUptake` of the package does that of the tumour.
+class TumourUptake(BasicTransform):
+    """Multiplies the SUV inside the contour of a sample (C, S, H, W), with a smooth border in the plane.
 
     Args:
-        zero: the value of an SUV of 0 after normalisation.
-        factors: least and greatest; log-uniform between them.
+        zero, factors: as of the package's `PETScale`, which multiplies the whole PET.
+        labels: of the tumour.
     """
 
-    def __init__(self, zero: float, factors: tuple[float, float] = (0.4, 1.6)) -> None:
+    def __init__(self, zero: float, factors: tuple[float, float], labels: Collection[int]) -> None:
         super().__init__()
-        self.zero, self.factors = zero, factors
+        self.zero, self.factors, self.labels = zero, factors, torch.tensor(sorted(labels))
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        data_dict["image"] = with_another_suv(data_dict["image"], self.zero, self.factors, 1.0)
+        image, segmentation = data_dict["image"].clone(), data_dict["segmentation"]
+        inside = torch.isin(segmentation, self.labels.to(segmentation.dtype)).float()
+        for _pass in range(PASSES):
+            inside = F.avg_pool2d(inside, BORDER, stride=1, padding=BORDER // 2)
+        image[PET] = self.zero + (image[PET] - self.zero) * (1 + (drawn(self.factors) - 1) * inside[0])
+        data_dict["image"] = image
         return data_dict
 
 
-class Scale:
+class Uptake:
     plans_manager: Any
     configuration_manager: Any
+    label_manager: Any
 
     def transforms(self, *of_the_patch: Any) -> Any:
         training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
         found = self.plans_manager.foreground_intensity_properties_per_channel
         zero = zero_suv(self.configuration_manager.normalization_schemes, found)
-        return ComposeTransforms([PETScale(zero), training]), validation
+        tumour = [label for label in self.label_manager.all_labels if label != 0]
+        return ComposeTransforms([TumourUptake(zero, (0.4, 1.6), tumour), training]), validation
 
 
 # ------------------------------------------------------------------------------------ the loss
@@ -179,6 +190,6 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Tversky, Scale):
+for part in (EndSlices, Stretch, ShiftedPET, Tversky, Uptake):
     globals().update(with_part(part, IGTVTransferTrainerNano))
-globals().update(with_part(Scale, IGTVTrainerNano))
+globals().update(with_part(Uptake, IGTVTrainerNano))

@@ -28,6 +28,7 @@ from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
 from nnunet_igtv.trainers.optimisation import new_parameters
+from nnunet_igtv.trainers.pet_scale import PETScale, zero_suv
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
     LoadedTensors,
@@ -35,7 +36,6 @@ from nnunet_igtv.trainers.starting_weights import (
     require_same_data,
 )
 from nnunet_igtv.trainers.step import StepTrainer
-from nnunet_igtv.trainers.uptake import TumourUptake, zero_suv
 from nnunet_igtv.weights.reading import channels_in, load_checkpoint
 
 
@@ -53,7 +53,7 @@ class IGTVTrainer(StepTrainer):
     mixer = "scan"  # how the positions of a map see each other: a name of `MIXERS`
     deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
     modality_dropout = 0.0  # share of samples that lose their PET; above 0, the network knows of them
-    uptake: tuple[float, float] | None = None  # range of factors for the tumour's SUV in training
+    pet_scale: tuple[float, float] | None = None  # range of factors for the SUV in training
     loss_function = "dice"  # a name in losses.py
     epochs = 1000
     iterations, validation_iterations = 250, 50
@@ -172,13 +172,12 @@ class IGTVTrainer(StepTrainer):
 
     def transforms(self, *of_the_patch: Any) -> tuple[Any, Any]:
         training, validation = super().transforms(*of_the_patch)
-        if self.uptake:
+        if self.pet_scale:
             plan = self.configuration_manager
             zero = zero_suv(
                 plan.normalization_schemes, self.plans_manager.foreground_intensity_properties_per_channel
             )
-            tumour = [label for label in self.label_manager.all_labels if label != 0]
-            training = ComposeTransforms([TumourUptake(zero, self.uptake, tumour), training])
+            training = ComposeTransforms([PETScale(zero, self.pet_scale), training])
         if self.optional_pet:
             training = OptionalPET(training, self.modality_dropout)
         return training, validation

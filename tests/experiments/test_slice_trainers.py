@@ -36,10 +36,9 @@ def test_a_pair_differs_from_the_smallest_networks_in_its_part(trainer, part, at
 
 
 def test_a_slow_transfer_is_the_transfer_at_another_rate(trainer):
-    for base in ("IGTVTransferTrainerNano", "IGTVTransferTrainerNanoUptake"):
-        slow, usual = trainer(f"{base}Slow_budget"), trainer(f"{base}_budget")
-        assert (slow.transferred_factor, usual.transferred_factor) == (0.1, 1.0)
-        assert slow.learning_rate == usual.learning_rate
+    slow, usual = (trainer(f"IGTVTransferTrainerNano{part}_budget") for part in ("Slow", ""))
+    assert (slow.transferred_factor, usual.transferred_factor) == (0.1, 1.0)
+    assert slow.learning_rate == usual.learning_rate
 
 
 @pytest.mark.parametrize(("slices", "inner"), [(3, [1]), (5, [1, 2, 3])])

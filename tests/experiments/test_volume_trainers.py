@@ -73,9 +73,27 @@ def test_a_missed_voxel_weighs_more_than_a_false_one(trainers):
     assert loss(3) == pytest.approx(-8 / (8 + 0.3 * 4), abs=1e-4)
 
 
-def test_the_suv_of_the_whole_pet_changes(trainers):
-    image = torch.rand(2, 3, 8, 8)
-    label = torch.zeros(1, 3, 8, 8, dtype=torch.int16)
-    changed = trainers.PETScale(-2.0, (0.5, 0.5))(image=image.clone(), segmentation=label)["image"]
-    assert torch.equal(changed[0], image[0])
-    assert torch.allclose(changed[1] + 2, (image[1] + 2) / 2, atol=1e-5)
+def changed_by(trainers, factor, label=1):
+    """SUV of 3 everywhere with a square of a label in the middle slice, before and after."""
+    suv = torch.full((2, 3, 32, 32), 3.0)
+    segmentation = torch.full((1, 3, 32, 32), -1, dtype=torch.int16)
+    segmentation[0, 1, 8:24, 8:24] = label
+    sample = {"image": suv - 2, "segmentation": segmentation.clone()}
+    changed = trainers.TumourUptake(-2.0, (factor, factor), [1])(**sample)
+    assert torch.equal(changed["segmentation"], segmentation)
+    assert torch.equal(changed["image"][0], suv[0] - 2)
+    return changed["image"][1] + 2
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_only_the_suv_of_the_tumour_changes(trainers, factor):
+    pet = changed_by(trainers, factor)
+    assert pet[1, 15, 15] == pytest.approx(factor * 3)
+    assert pet[1, 8, 15] == pytest.approx((1 + (factor - 1) * 0.6) * 3, abs=0.2)  # at the border
+    assert torch.allclose(pet[[0, 2]], torch.tensor(3.0))
+    assert torch.allclose(pet[1, :2], torch.tensor(3.0))
+
+
+def test_what_is_not_the_tumour_keeps_its_suv(trainers):
+    pet = changed_by(trainers, 0.5, label=2)  # such as nnU-Net's ignore label
+    assert torch.allclose(pet, torch.tensor(3.0))

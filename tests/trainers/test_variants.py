@@ -15,7 +15,7 @@ PARTS = {
     "StagesSIM": {"slice_interaction": "stages"},
     "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
-    "Uptake": {"uptake": (0.4, 1.6)},
+    "Scale": {"pet_scale": (0.4, 1.6)},
     "ModalityDropout": {"modality_dropout": 0.3},
     "FrozenEncoder": {"frozen_share": 0.1},
     "OtherUnits": {"other_units": True},
@@ -23,13 +23,13 @@ PARTS = {
 BASES = ("IGTVTrainer", "GTVPretrainTrainer", "IGTVTransferTrainer")
 RECIPE = (
     *("preset", "slices", "slice_interaction", "mixer", "deep_supervision", "loss_function", "other_units"),
-    *("modality_dropout", "uptake"),
+    *("modality_dropout", "pet_scale"),
     *("epochs", "iterations", "validation_iterations", "checkpoint_every"),
     *("learning_rate", "decay", "transferred_factor", "frozen_share", "mirror_axes"),
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|NoMamba|StagesSIM|DiceCE|DeepSupervision|Uptake|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|NoMamba|StagesSIM|DiceCE|DeepSupervision|Scale|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
 )
 
 

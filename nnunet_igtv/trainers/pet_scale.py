@@ -1,0 +1,63 @@
+"""PETs of another scale in training: few patients do not show how faint a tumour can be.
+
+nnU-Net's augmentation changes brightness and contrast around the mean of the normalised values, which is the
+mean SUV of the tumours: it never makes a tumour faint.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.trainers.modality_dropout import PET
+
+
+class PETScale(BasicTransform):
+    """Multiplies the SUV of a sample `(C, S, H, W)` by one factor.
+
+    Args:
+        zero: the value of an SUV of 0 after normalisation.
+        factors: the least and the greatest; log-uniform between them.
+    """
+
+    def __init__(self, zero: float, factors: tuple[float, float]) -> None:
+        super().__init__()
+        self.zero, self.factors = zero, factors
+
+    def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
+        image = data_dict["image"].clone()
+        image[PET] = self.zero + (image[PET] - self.zero) * drawn(self.factors)
+        data_dict["image"] = image
+        return data_dict
+
+
+def drawn(factors: tuple[float, float]) -> float:
+    """A factor between the least and the greatest, log-uniformly."""
+    low, high = np.log(factors)
+    return float(np.exp(low + (high - low) * float(torch.rand(()))))
+
+
+def zero_suv(schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]) -> float:
+    """The value of an SUV of 0 in the preprocessed PET.
+
+    Args:
+        schemes: the plan's `normalization_schemes`, by channel.
+        properties: the plan's `foreground_intensity_properties_per_channel`.
+
+    Raises:
+        IGTVError: the PET is normalised image by image, which loses the SUV.
+    """
+    if schemes[PET] == "NoNormalization":
+        return 0.0
+    if schemes[PET] == "CTNormalization":
+        of_pet = properties[str(PET)]
+        return -of_pet["mean"] / max(of_pet["std"], 1e-8)
+    raise IGTVError(
+        f"the plan normalises the PET by {schemes[PET]}, after which its SUV is not known, and the trainer "
+        "changes the SUV",
+        remedy='name both channels "CT" in dataset.json, as the converters do, and plan again, or train with '
+        "a trainer that is not named …Scale",
+    )
