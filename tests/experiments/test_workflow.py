@@ -133,6 +133,11 @@ def test_a_misspelt_configuration_is_named(change, named):
             {"pretrainings": {"gtv": {"cohort": "gvt", "trainer": "T"}}},
             "gtv: cohort 'gvt' is none of gtv, igtv,",
         ),
+        # a method has this name too
+        (
+            {"pretrainings": {"scratch": {"cohort": "gvt", "trainer": "T"}}},
+            "scratch: cohort 'gvt' is none of gtv, igtv,",
+        ),
         ({"floors": {"rule": {"from": "gtv-144"}}}, "rule: from 'gtv-144' is none of gtv,"),
         ({"reference": "nnunet"}, "reference 'nnunet' is none of scratch,"),
     ],
