@@ -37,18 +37,11 @@ TRANSPARENT = frozenset(
         *("expand", "t", "transpose", "permute", "select", "slice", "narrow", "split"),
         *("split_with_sizes", "chunk", "unflatten", "squeeze", "unsqueeze", "mT", "numpy_T"),
         *("flatten", "reshape", "unbind", "resolve_conj", "view_as", "empty", "empty_like"),
-        *(
-            "empty_strided",
-            "new_empty",
-            "new_empty_strided",
-            "resize_",
-            "promote_types",
-            "result_type",
-            "item",
-        ),
+        *("empty_strided", "new_empty", "resize_", "promote_types", "result_type", "item"),
         *("_local_scalar_dense", "to", "_to_copy", "contiguous", "clone", "zeros", "zeros_like"),
         *("new_zeros", "ones_like", "linear", "matmul", "conv1d", "conv2d", "conv3d", "convolution"),
         *("_convolution", "layer_norm", "batch_norm", "_batch_norm_impl_index", "pad"),
+        *("new_empty_strided",),
     )
 )
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
 from nnunet_igtv.trainers.modality_dropout import PET
-from nnunet_igtv.trainers.pet_scale import drawn, zero_suv
+from nnunet_igtv.trainers.pet_scale import FACTORS, drawn, rescaled, zero_suv
 
 SOMETIMES = 0.3  # of the samples are changed
 
@@ -148,12 +148,12 @@ class TumourUptake(BasicTransform):
         self.zero, self.factors, self.labels = zero, factors, torch.tensor(sorted(labels))
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        image, segmentation = data_dict["image"].clone(), data_dict["segmentation"]
+        segmentation = data_dict["segmentation"]
         inside = torch.isin(segmentation, self.labels.to(segmentation.dtype)).float()
         for _pass in range(PASSES):
             inside = F.avg_pool2d(inside, BORDER, stride=1, padding=BORDER // 2)
-        image[PET] = self.zero + (image[PET] - self.zero) * (1 + (drawn(self.factors) - 1) * inside[0])
-        data_dict["image"] = image
+        factor = 1 + (drawn(self.factors) - 1) * inside[0]
+        data_dict["image"] = rescaled(data_dict["image"], self.zero, factor)
         return data_dict
 
 
@@ -167,7 +167,7 @@ class Uptake:
         found = self.plans_manager.foreground_intensity_properties_per_channel
         zero = zero_suv(self.configuration_manager.normalization_schemes, found)
         tumour = [label for label in self.label_manager.all_labels if label != 0]
-        return ComposeTransforms([TumourUptake(zero, (0.4, 1.6), tumour), training]), validation
+        return ComposeTransforms([TumourUptake(zero, FACTORS, tumour), training]), validation
 
 
 # ------------------------------------------------------------------------------------ the loss

@@ -14,6 +14,8 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.modality_dropout import PET
 
+FACTORS = (0.4, 1.6)  # the least and the greatest, of the trainers named …Scale
+
 
 class PETScale(BasicTransform):
     """Multiplies the SUV of a sample `(C, S, H, W)` by one factor.
@@ -28,9 +30,7 @@ class PETScale(BasicTransform):
         self.zero, self.factors = zero, factors
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
-        image = data_dict["image"].clone()
-        image[PET] = self.zero + (image[PET] - self.zero) * drawn(self.factors)
-        data_dict["image"] = image
+        data_dict["image"] = rescaled(data_dict["image"], self.zero, drawn(self.factors))
         return data_dict
 
 
@@ -38,6 +38,13 @@ def drawn(factors: tuple[float, float]) -> float:
     """A factor between the least and the greatest, log-uniformly."""
     low, high = np.log(factors)
     return float(np.exp(low + (high - low) * float(torch.rand(()))))
+
+
+def rescaled(image: torch.Tensor, zero: float, factor: torch.Tensor | float) -> torch.Tensor:
+    """A copy of a sample `(C, S, H, W)` whose SUV is multiplied: by one factor, or one for each voxel."""
+    image = image.clone()
+    image[PET] = zero + (image[PET] - zero) * factor
+    return image
 
 
 def zero_suv(schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]) -> float:

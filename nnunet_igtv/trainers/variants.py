@@ -19,6 +19,7 @@ IGTVTransferTrainer    the IGTV network from GTV weights
 """
 
 from nnunet_igtv.trainers.igtv_trainer import IGTVTrainer
+from nnunet_igtv.trainers.pet_scale import FACTORS
 from nnunet_igtv.trainers.transfer_trainer import IGTVTransferTrainer
 
 
@@ -68,7 +69,7 @@ class DeepSupervision:
 
 
 class Scale:
-    pet_scale: tuple[float, float] | None = (0.4, 1.6)
+    pet_scale: tuple[float, float] | None = FACTORS
 
 
 class ModalityDropout:
