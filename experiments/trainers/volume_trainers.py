@@ -164,8 +164,7 @@ class Uptake:
 
     def transforms(self, *of_the_patch: Any) -> Any:
         training, validation = super().transforms(*of_the_patch)  # type: ignore[misc]
-        found = self.plans_manager.foreground_intensity_properties_per_channel
-        zero = zero_suv(self.configuration_manager.normalization_schemes, found)
+        zero = zero_suv(self.plans_manager, self.configuration_manager)
         tumour = [label for label in self.label_manager.all_labels if label != 0]
         return ComposeTransforms([TumourUptake(zero, FACTORS, tumour), training]), validation
 

@@ -173,10 +173,7 @@ class IGTVTrainer(StepTrainer):
     def transforms(self, *of_the_patch: Any) -> tuple[Any, Any]:
         training, validation = super().transforms(*of_the_patch)
         if self.pet_scale:
-            plan = self.configuration_manager
-            zero = zero_suv(
-                plan.normalization_schemes, self.plans_manager.foreground_intensity_properties_per_channel
-            )
+            zero = zero_suv(self.plans_manager, self.configuration_manager)
             training = ComposeTransforms([PETScale(zero, self.pet_scale), training])
         if self.optional_pet:
             training = OptionalPET(training, self.modality_dropout)

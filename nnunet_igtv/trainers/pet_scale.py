@@ -4,12 +4,12 @@ nnU-Net's augmentation changes brightness and contrast around the mean of the no
 mean SUV of the tumours: it never makes a tumour faint.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.modality_dropout import PET
@@ -47,23 +47,20 @@ def rescaled(image: torch.Tensor, zero: float, factor: torch.Tensor | float) -> 
     return image
 
 
-def zero_suv(schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]) -> float:
+def zero_suv(plans: PlansManager, configuration: ConfigurationManager) -> float:
     """The value of an SUV of 0 in the preprocessed PET.
-
-    Args:
-        schemes: the plan's `normalization_schemes`, by channel.
-        properties: the plan's `foreground_intensity_properties_per_channel`.
 
     Raises:
         IGTVError: the PET is normalised image by image, which loses the SUV.
     """
-    if schemes[PET] == "NoNormalization":
+    scheme = configuration.normalization_schemes[PET]
+    if scheme == "NoNormalization":
         return 0.0
-    if schemes[PET] == "CTNormalization":
-        of_pet = properties[str(PET)]
-        return -of_pet["mean"] / max(of_pet["std"], 1e-8)
+    if scheme == "CTNormalization":
+        of_pet = plans.foreground_intensity_properties_per_channel[str(PET)]
+        return -float(of_pet["mean"]) / max(float(of_pet["std"]), 1e-8)
     raise IGTVError(
-        f"the plan normalises the PET by {schemes[PET]}, after which its SUV is not known, and the trainer "
+        f"the plan normalises the PET by {scheme}, after which its SUV is not known, and the trainer "
         "changes the SUV",
         remedy='name both channels "CT" in dataset.json, as the converters do, and plan again, or train with '
         "a trainer that is not named …Scale",

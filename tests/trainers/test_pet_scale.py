@@ -1,5 +1,7 @@
 """PETs of another scale: what changes in a sample, what an SUV of 0 is, and a trainer that does it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -32,11 +34,20 @@ def test_factors_are_spread_over_their_range():
 
 
 def test_an_suv_of_zero_is_known_after_nnunets_ct_normalisation_and_without_any():
-    properties = {"0": {"mean": -100.0, "std": 300.0}, "1": {"mean": 4.0, "std": 2.0}}
-    assert zero_suv(["CTNormalization", "CTNormalization"], properties) == -2
-    assert zero_suv(["CTNormalization", "NoNormalization"], properties) == 0
+    plans = SimpleNamespace(
+        foreground_intensity_properties_per_channel={
+            "0": {"mean": -100.0, "std": 300.0},
+            "1": {"mean": 4.0, "std": 2.0},
+        }
+    )
+
+    def zero_with(scheme):
+        return zero_suv(plans, SimpleNamespace(normalization_schemes=["CTNormalization", scheme]))
+
+    assert zero_with("CTNormalization") == -2
+    assert zero_with("NoNormalization") == 0
     with pytest.raises(IGTVError, match="normalises the PET by ZScoreNormalization"):
-        zero_suv(["CTNormalization", "ZScoreNormalization"], properties)
+        zero_with("ZScoreNormalization")
 
 
 def pets_of(trainer):
