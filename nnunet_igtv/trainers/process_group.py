@@ -111,9 +111,13 @@ def own_device(kind: str, local_rank: int, processes: int) -> torch.device:
     if kind != "cuda":
         return torch.device(kind)
     here = torch.cuda.device_count()
+    if here == 0:
+        raise IGTVError(
+            "PyTorch finds no CUDA device on this machine", remedy="use a machine with a GPU, or -device cpu"
+        )
     if local_rank >= here:
         raise IGTVError(
             f"this machine has {here} CUDA devices, and process {local_rank + 1} on it wants one of its own",
-            remedy="start fewer with torchrun --nproc-per-node" if here else "use a GPU, or -device cpu",
+            remedy="start fewer with torchrun --nproc-per-node",
         )
     return torch.device("cuda", local_rank)

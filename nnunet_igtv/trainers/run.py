@@ -72,7 +72,9 @@ def train(training: Training, device: str) -> None:
         EchoError: another process failed first.
     """
     group = ProcessGroup(device)
+    os.environ[VARIABLE] = extended_trainer_path()
     try:
+        _require_what_is_named(training)
         with group:
             _train(training, group.device, group.size)
     except Exception as error:
@@ -93,8 +95,6 @@ def _train(training: Training, device: torch.device, processes: int) -> None:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
     elif processes == 1:
         torch.set_num_threads(os.cpu_count() or 1)
-    os.environ[VARIABLE] = extended_trainer_path()
-    _require_what_is_named(training)
     trainer = get_trainer_from_args(
         training.dataset,
         training.configuration,

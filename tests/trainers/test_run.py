@@ -93,6 +93,16 @@ def test_what_is_not_there_is_named(monkeypatch, capsys, folders, change, messag
     assert not (folders.parents[1] / "results").exists()
 
 
+def test_a_wrong_name_is_said_before_the_missing_gpu(monkeypatch, capsys, folders):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (folders / "nnUNetPlans.json").write_text("{}")
+    without_device = GOOD[:-2]
+    assert main([*without_device[:5], "IGTVTrainerNanno"]) == 1
+    assert "no trainer 'IGTVTrainerNanno'" in capsys.readouterr().err
+    assert main(without_device) == 1
+    assert "no CUDA device on this machine. Remedy: use a machine with a GPU, or" in capsys.readouterr().err
+
+
 def test_a_validation_without_a_finished_training_is_refused(monkeypatch, capsys, nnunet_world, tmp_path):
     for name in ("raw", "preprocessed"):
         monkeypatch.setenv(f"nnUNet_{name}", str(nnunet_world.folder(name)))
@@ -120,7 +130,7 @@ def test_every_process_has_a_gpu_of_its_own_machine(monkeypatch):
     with pytest.raises(IGTVError, match="2 CUDA devices, and process 3 on it"):
         own_device("cuda", 2, 16)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(IGTVError, match="-device cpu"):
+    with pytest.raises(IGTVError, match=r"no CUDA device on this machine.*-device cpu"):
         own_device("cuda", 0, 1)
     with pytest.raises(IGTVError, match="cannot share mps"):
         own_device("mps", 0, 2)
