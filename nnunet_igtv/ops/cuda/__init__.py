@@ -9,8 +9,6 @@ Sums over directions and over blocks are atomic additions: repeated runs may dif
 `torch.use_deterministic_algorithms(True)`, every addend gets its own memory, and runs are equal.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -71,7 +69,7 @@ class _Launch:
             "B": _last_axis_dense(B),
             "C": _last_axis_dense(C),
             "dy": dy.contiguous(),  # not read by the forward pass
-            "A": (problem.A.float() * math.log2(math.e)).contiguous(),
+            "A": problem.A.float().contiguous(),
             "D": problem.D.float().contiguous(),
             "delta_bias": problem.delta_bias.float().contiguous(),
             **({} if weight is None else {"delta_weight": weight.float().contiguous()}),

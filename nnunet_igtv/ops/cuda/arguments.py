@@ -17,7 +17,7 @@ _INPUTS = (
     "dy",  # as x
 )
 _PARAMETERS = (
-    "A",  # (K, d, N), times log2(e)
+    "A",  # (K, d, N)
     "D",  # (K, d)
     "delta_bias",  # (K, d)
     "delta_weight",  # (K, d, R)

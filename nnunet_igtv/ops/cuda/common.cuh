@@ -21,7 +21,7 @@ constexpr int CHUNK_VALUES = STEPS * CHANNELS;
 constexpr int CHANNEL_LOADS = (CHUNK_VALUES + THREADS - 1) / THREADS;
 constexpr int STATE_LOADS = (STEPS * PADDED + THREADS - 1) / THREADS;
 constexpr int WEIGHT_ROW = CHANNELS + 1;  // padded: threads that differ in the rank use different banks
-constexpr float LN2 = 0.69314718f;
+constexpr float LN2 = 0.69314718f, LOG2E = 1.44269504f;
 
 struct alignas(4 * STATES) Vector {  // the states of one thread
   float n[STATES];
@@ -231,11 +231,13 @@ __device__ inline void advance(Vector &h, const Vector &A, const Vector &B, floa
   for (int n = 0; n < STATES; n++) h.n[n] = exp2_approx(step * A.n[n]) * h.n[n] + step * x * B.n[n];
 }
 
+// This thread's part of A, times log2(e): the kernels compute with powers of 2.
 __device__ inline Vector parameter_row(const Arguments &p, const Place &at) {
   Vector A;
   for (int i = 0; i < STATES; i++) {
     const int n = at.lane * STATES + i;
-    A.n[i] = at.computes && n < p.states ? READ(p.A + at.parameters(p, at.channel) * p.states + n) : 0.f;
+    const bool given = at.computes && n < p.states;
+    A.n[i] = given ? LOG2E * READ(p.A + at.parameters(p, at.channel) * p.states + n) : 0.f;
   }
   return A;
 }

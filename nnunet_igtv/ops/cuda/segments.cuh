@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_carry(const Arguments
   const offset_t sequence = i / PADDED / p.channels;
   const int channel = i / PADDED % p.channels, direction = sequence % p.directions;
   if (sequence >= (offset_t)p.images * p.directions || n >= p.states) return;
-  const float A = p.A[((offset_t)direction * p.channels + channel) * p.states + n];
+  const float A = LOG2E * p.A[((offset_t)direction * p.channels + channel) * p.states + n];
   const offset_t first = sequence * p.segments;
   float carry = 0.f;
 #pragma unroll 4
