@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -185,12 +184,6 @@ class Results:
         from nnunet_igtv.evaluation.texts import table
 
         return table(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, NaN as None, ready for JSON."""
-        from nnunet_igtv.evaluation.texts import to_dict
-
-        return to_dict(self)
 
 
 def _mean(values: list[float]) -> float:
