@@ -17,7 +17,15 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 CONFIGURATIONS = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "schema" not in path.stem)
-CONFIG = yaml.safe_load((EXPERIMENTS / "config.yaml").read_text())
+
+
+def configuration(name):
+    """A configuration of this repository, with what it takes from the one that it extends."""
+    own = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
+    return (configuration(Path(own.pop("extends")).stem) if "extends" in own else {}) | own
+
+
+CONFIG = configuration("config")
 
 
 def snakemake(folder, config, *options):
@@ -76,9 +84,7 @@ def trained(command):
 
 
 def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_path):
-    first, slices = (
-        yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) for name in ("longer", "slices")
-    )
+    first, slices = configuration("longer"), configuration("slices")
     commands = {}
     for name, config in (("first", first | {"seeds": slices["seeds"]}), ("slices", slices)):
         found = snakemake(tmp_path, config, "-n", "-p")
@@ -140,6 +146,7 @@ def test_a_misspelt_configuration_is_named(change, named):
         ),
         ({"floors": {"rule": {"from": "gtv-144"}}}, "rule: from 'gtv-144' is none of gtv,"),
         ({"reference": "nnunet"}, "reference 'nnunet' is none of scratch,"),
+        ({"extends": "longre.yaml"}, "extends: there is no "),
     ],
 )
 def test_what_an_entry_names_must_be_there(tmp_path, change, named):
@@ -149,7 +156,10 @@ def test_what_an_entry_names_must_be_there(tmp_path, change, named):
 
 
 def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
-    config = yaml.safe_load((EXPERIMENTS / "larger.yaml").read_text())
+    config = yaml.safe_load(
+        (EXPERIMENTS / "larger.yaml").read_text()
+    )  # plans and budget are those of longer.yaml
+    config["extends"] = str(EXPERIMENTS / config["extends"])
     found = snakemake(tmp_path, config, "-n", "-p")
     assert found.returncode == 0, found.stdout + found.stderr
     text = found.stdout + found.stderr
@@ -164,7 +174,7 @@ def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_every_trainer_of_a_comparison_is_found(name, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(EXPERIMENTS / "trainers"))
-    config = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
+    config = configuration(name)
     for entry in (*config["pretrainings"].values(), *config["methods"].values()):
         trainer = entry["trainer"] + "_budget"
         assert recursive_find_trainer_class_by_name(trainer).__name__ == trainer
@@ -199,7 +209,7 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.mark.experiment
 def test_the_smallest_real_run_ends_with_tables(tmp_path):
-    config = yaml.safe_load((EXPERIMENTS / "smoke.yaml").read_text())
+    config = configuration("smoke")
     found = snakemake(tmp_path, config)
     assert found.returncode == 0, found.stdout + found.stderr
     results = tmp_path / config["results"]
@@ -214,7 +224,7 @@ def test_the_smallest_real_run_ends_with_tables(tmp_path):
 @pytest.mark.experiment
 def test_jobs_go_through_slurms_commands(slurm):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    config = yaml.safe_load((EXPERIMENTS / "smoke.yaml").read_text())
+    config = configuration("smoke")
     profile = ["--workflow-profile", "experiments/profiles/cluster", "--latency-wait", "5"]
     found = snakemake(slurm, config, "work/smoke/done/convert-gtv", *profile)
     assert found.returncode == 0, found.stdout + found.stderr
