@@ -2,14 +2,15 @@
 
 Compiled as one graph, a network of 30 blocks is traced and compiled 30 times over. The parts below hold
 nearly all operators; what is between them stays as it is. A training has batches of one size, so that each
-kind of part has one graph, and another where a step is repeated in single precision. Validation and
-prediction, of other sizes, use the parts as they are. `nnUNet_compile` decides whether any of it happens, as
-in nnU-Net.
+kind of part has one graph, and another where a step is repeated in single precision. A later run on the same
+machine finds the graphs again. Validation and prediction, of other sizes, use the parts as they are.
+`nnUNet_compile` decides whether any of it happens, as in nnU-Net.
 """
 
 from typing import Any
 
 import torch
+import torch._functorch.config
 from torch import nn
 
 from nnunet_igtv.architectures.cross_modal import CrossModalInteraction
@@ -44,6 +45,11 @@ def compile_regions(network: nn.Module) -> str:
     limits = torch._dynamo.config
     limit = "recompile_limit" if hasattr(limits, "recompile_limit") else "cache_size_limit"  # its older name
     setattr(limits, limit, max(MOST_GRAPHS, getattr(limits, limit)))
+    # PyTorch keeps what it compiles for later runs, graphs with an autograd function (a scan's block in half
+    # precision) only where it is asked to. What the function computes is in the graph, and so in its key.
+    keep = "autograd_cache_allow_custom_autograd_functions"
+    if hasattr(torch._functorch.config, keep):
+        setattr(torch._functorch.config, keep, True)
     regions = [module for module in network.modules() if isinstance(module, REGIONS)]
     for module in regions:
         module.forward = _compiled_in_training(module)

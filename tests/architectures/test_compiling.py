@@ -124,3 +124,29 @@ def test_blocks_train_the_same_with_kernels_of_the_compiler(compile_with):
     compile_regions(blocks)
     assert_same(step(), expected)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_later_run_finds_the_graphs_again(compile_with, monkeypatch, tmp_path):
+    """In half precision, where a block's scan is an autograd function: no graph is compiled once more."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch._functorch.config, "autograd_cache_allow_custom_autograd_functions", False)
+
+    def run():
+        """As a process does that starts now."""
+        torch._dynamo.reset()
+        counters.clear()
+        torch.manual_seed(0)
+        block = VSSBlock(8, 2, 2, 0.0, MIXERS["scan"]).train()
+        compile_with("inductor")
+        compile_regions(Blocks([block]))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = block(torch.randn(2, 6, 9, 8))
+        y.float().square().mean().backward()
+        found = counters["aot_autograd"]
+        return found["autograd_cache_miss"], found["autograd_cache_hit"], [p.grad for p in block.parameters()]
+
+    missed, found, gradients = run()
+    assert (missed, found) == (1, 0)
+    missed, found, again = run()
+    assert (missed, found) == (0, 1)
+    assert all(map(torch.equal, gradients, again))
