@@ -1,7 +1,7 @@
 """Networks of the comparison that are shown PETs of another scale in training (scaled.yaml, neighbours.yaml).
 
 nnUNetTrainerSeededScale              nnU-Net's own network and recipe
-IGTV…TrainerNanoNoSIMScale            without the slice interaction, from scratch and transferred
+IGTVTrainerNanoNoSIMScale             without the slice interaction
 IGTVTransferTrainerNanoNoMambaScale   convolutions in place of the scans
 """
 
@@ -10,11 +10,7 @@ from typing import Any
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from experiment_trainers import nnUNetTrainerSeeded, with_budget, with_part  # of this folder
 
-from nnunet_igtv.trainers import (
-    IGTVTrainerNanoNoSIM,
-    IGTVTransferTrainerNanoNoMamba,
-    IGTVTransferTrainerNanoNoSIM,
-)
+from nnunet_igtv.trainers import IGTVTrainerNanoNoSIM, IGTVTransferTrainerNanoNoMamba
 from nnunet_igtv.trainers.pet_scale import FACTORS, PETScale, zero_suv
 from nnunet_igtv.trainers.variants import Scale
 
@@ -27,5 +23,5 @@ class nnUNetTrainerSeededScale(nnUNetTrainerSeeded):  # noqa: N801  as nnU-Net w
 
 
 globals()["nnUNetTrainerSeededScale_budget"] = with_budget(nnUNetTrainerSeededScale)
-for base in (IGTVTrainerNanoNoSIM, IGTVTransferTrainerNanoNoSIM, IGTVTransferTrainerNanoNoMamba):
+for base in (IGTVTrainerNanoNoSIM, IGTVTransferTrainerNanoNoMamba):
     globals().update(with_part(Scale, base))
