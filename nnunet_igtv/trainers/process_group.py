@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from functools import cached_property
 from types import TracebackType
 
 import torch
@@ -22,13 +23,11 @@ class ProcessGroup:
     Attributes:
         rank: of this process among all; `local_rank` among those of its machine.
         size: how many processes there are, on all machines.
-        device: of this process, inside the `with` statement.
+        device: of this process.
 
     Raises:
         IGTVError: torchrun's variables are not understood, the processes do not meet, or no device is left.
     """
-
-    device: torch.device
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -42,15 +41,17 @@ class ProcessGroup:
                 remedy="start several processes with torchrun; for one, unset WORLD_SIZE",
             )
 
+    @cached_property
+    def device(self) -> torch.device:
+        return own_device(self.kind, self.local_rank, self.size)
+
     def __enter__(self) -> "ProcessGroup":
         if self.size == 1:
-            self.device = own_device(self.kind, self.local_rank, self.size)
             return self
         try:
             self._store, *_ = next(
                 distributed.rendezvous("env://", self.rank, self.size, timeout=LONGEST_WAIT)
             )
-            self.device = own_device(self.kind, self.local_rank, self.size)
             on_gpu = self.device.type == "cuda"
             if on_gpu:
                 torch.cuda.set_device(self.device)

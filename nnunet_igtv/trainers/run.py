@@ -72,11 +72,9 @@ def train(training: Training, device: str) -> None:
         EchoError: another process failed first.
     """
     group = ProcessGroup(device)
-    os.environ[VARIABLE] = extended_trainer_path()
     try:
-        _require_what_is_named(training)
         with group:
-            _train(training, group.device, group.size)
+            _train(training, group)
     except Exception as error:
         if not group.first_to_fail():
             raise EchoError from error
@@ -88,12 +86,15 @@ def train(training: Training, device: str) -> None:
         raise
 
 
-def _train(training: Training, device: torch.device, processes: int) -> None:
+def _train(training: Training, group: ProcessGroup) -> None:
+    os.environ[VARIABLE] = extended_trainer_path()
+    _require_what_is_named(training)
+    device = group.device
     if device.type == "cuda":  # threads as nnU-Net sets them
         torch.set_num_threads(1)
         torch.set_num_interop_threads(1)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
-    elif processes == 1:
+    elif group.size == 1:
         torch.set_num_threads(os.cpu_count() or 1)
     trainer = get_trainer_from_args(
         training.dataset,

@@ -156,9 +156,8 @@ def test_what_an_entry_names_must_be_there(tmp_path, change, named):
 
 
 def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
-    config = yaml.safe_load(
-        (EXPERIMENTS / "larger.yaml").read_text()
-    )  # plans and budget are those of longer.yaml
+    config = yaml.safe_load((EXPERIMENTS / "larger.yaml").read_text())
+    # its plans and budget are those of longer.yaml
     config["extends"] = str(EXPERIMENTS / config["extends"])
     found = snakemake(tmp_path, config, "-n", "-p")
     assert found.returncode == 0, found.stdout + found.stderr
