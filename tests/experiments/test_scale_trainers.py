@@ -20,9 +20,7 @@ def trainer(monkeypatch):
     import scale_trainers
 
     nothing = ComposeTransforms([])
-    monkeypatch.setattr(
-        experiment_trainers.nnUNetTrainerSeeded, "transforms", lambda *_: (nothing, nothing), raising=False
-    )
+    monkeypatch.setattr(experiment_trainers.nnUNetTrainerSeeded, "transforms", lambda *_: (nothing, nothing))
     made = object.__new__(scale_trainers.nnUNetTrainerSeededScale)
     made.configuration_manager = SimpleNamespace(normalization_schemes=["CTNormalization"] * 2)
     made.plans_manager = SimpleNamespace(
