@@ -1,14 +1,14 @@
 """Trainers of experiments/slices.yaml: what is tried with the slice interaction, on the smallest network.
 
-Each class of a part below gives `GTVPretrainTrainerNano…` and `IGTVTransferTrainerNano…`, also with a budget.
-The first form at the encoder's stages, and no slice interaction, are trainers of the package.
+Each part gives `IGTVTrainerNanoScale…`, also with a budget: from scratch, with PETs of another scale.
 """
 
 from experiment_trainers import with_part  # nnU-Net looks for trainers with this folder on the path
 from torch import Tensor, nn
 
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.trainers import TRAINERS
+from nnunet_igtv.trainers import IGTVTrainerNanoScale
+from nnunet_igtv.trainers.variants import StagesSIM
 
 
 class CrossSliceAttention:
@@ -53,6 +53,5 @@ class LossOfInnerSlices(nn.Module):
         return self.loss(logits[:, :, 1:-1], target[:, :, 1:-1])
 
 
-for base in ("GTVPretrainTrainerNano", "IGTVTransferTrainerNano"):
-    for part in (CrossSliceAttention, CSAM, FasterSIM, InnerSlices):
-        globals().update(with_part(part, TRAINERS[base]))
+for part in (StagesSIM, CrossSliceAttention, CSAM, FasterSIM, InnerSlices):
+    globals().update(with_part(part, IGTVTrainerNanoScale))

@@ -1,4 +1,4 @@
-"""The trainers of slices.yaml and larger.yaml: pairs that nnU-Net finds, and what each part changes."""
+"""The trainers of slices.yaml and larger.yaml: those that nnU-Net finds, and what each part changes."""
 
 from pathlib import Path
 
@@ -22,17 +22,19 @@ def trainer(monkeypatch):
 @pytest.mark.parametrize(
     ("part", "attribute", "value"),
     [
+        ("StagesSIM", "slice_interaction", "stages"),
         ("CrossSliceAttention", "slice_interaction", "cross_slice_attention"),
         ("CSAM", "slice_interaction", "csam"),
         ("FasterSIM", "own_factors", {"slice_interaction.": 5.0}),
     ],
 )
-def test_a_pair_differs_from_the_smallest_networks_in_its_part(trainer, part, attribute, value):
-    for base in ("GTVPretrainTrainerNano", "IGTVTransferTrainerNano"):
-        found = trainer(f"{base}{part}_budget")
-        assert found.__name__ == f"{base}{part}_budget"
-        assert getattr(found, attribute) == value != getattr(trainer(base + "_budget"), attribute)
-        assert issubclass(found, trainer(f"{base}{part}").__mro__[2])
+def test_a_trainer_differs_from_the_smallest_network_in_its_part(trainer, part, attribute, value):
+    base = "IGTVTrainerNanoScale"
+    found = trainer(f"{base}{part}_budget")
+    assert found.__name__ == f"{base}{part}_budget"
+    assert getattr(found, attribute) == value != getattr(trainer(base + "_budget"), attribute)
+    assert found.pet_scale == trainer(base + "_budget").pet_scale is not None
+    assert issubclass(found, trainer(f"{base}{part}").__mro__[2])
 
 
 def test_a_slow_transfer_is_the_transfer_at_another_rate(trainer):
@@ -43,7 +45,7 @@ def test_a_slow_transfer_is_the_transfer_at_another_rate(trainer):
 
 @pytest.mark.parametrize(("slices", "inner"), [(3, [1]), (5, [1, 2, 3])])
 def test_the_loss_of_inner_slices_does_not_see_the_ends(trainer, slices, inner):
-    loss = trainer("GTVPretrainTrainerNanoInnerSlices")._build_loss.__globals__["LossOfInnerSlices"]
+    loss = trainer("IGTVTrainerNanoScaleInnerSlices")._build_loss.__globals__["LossOfInnerSlices"]
     logits = torch.randn(2, 2, slices, 4, 4, requires_grad=True)
     target = torch.randint(0, 2, (2, 1, slices, 4, 4))
     loss(nn.BCEWithLogitsLoss())(logits[:, 1:], target.float()).backward()

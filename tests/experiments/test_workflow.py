@@ -83,23 +83,39 @@ def trained(command):
     return re.sub(r" nnUNet_igtv_(seed|gtv_weights)=\S+", "", command.split("env ")[-1])
 
 
-def test_the_slice_interactions_are_tried_on_what_the_first_comparison_made(tmp_path):
-    first, slices = configuration("longer"), configuration("slices")
+def test_the_slice_interactions_are_tried_on_what_another_comparison_made(tmp_path):
+    first, slices = configuration("neighbours"), configuration("slices")
     commands = {}
     for name, config in (("first", first | {"seeds": slices["seeds"]}), ("slices", slices)):
         found = snakemake(tmp_path, config, "-n", "-p")
         assert found.returncode == 0, found.stdout + found.stderr
         commands[name] = set(re.findall(r"exec >> (\S+) 2>&1; (.*)", found.stdout + found.stderr))
         trainings = [line for _, line in commands[name] if " nnUNetv2_train " in line]
-        assert len(trainings) == len(config["methods"]) + len(config["pretrainings"])
+        assert len(trainings) == len(config["methods"]) * len(config["seeds"])
         assert len(set(map(trained, trainings))) == len(trainings)
     same = {Path(log).stem for log, _ in commands["first"] & commands["slices"]}
-    assert {f"{rule}-{name}" for rule in ("phantom", "convert") for name in slices["cohorts"]} <= same
-    methods = ("transferred", "transferred-no-sim")
-    assert {"plan-gtv", "plan-igtv", "split", "pretrain-gtv-seed0"} <= same
-    assert {f"{rule}-{name}-seed0" for rule in ("train", "predict") for name in methods} <= {
-        re.sub("-(fold0|n12)-", "-", name) for name in same
-    }
+    assert {f"{rule}-{name}" for rule in ("phantom", "convert") for name in ("igtv", "test")} <= same
+    assert {"plan-igtv", "split"} <= same
+    assert {
+        f"{rule}-{name}-seed{seed}"
+        for rule in ("train", "predict")
+        for name in first["methods"]
+        for seed in slices["seeds"]
+    } <= {re.sub("-(fold0|n48)-", "-", name) for name in same}
+
+
+def test_a_configuration_extends_one_that_extends_another(tmp_path):
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"extends": "first.yaml", "seeds": [5, 6]}))
+    found = snakemake(tmp_path, {"extends": "second.yaml", "floors": {}}, "-n", "-p")
+    text = found.stdout + found.stderr
+    assert found.returncode == 0, text
+    assert set(re.findall(r"nnUNet_igtv_seed=(\d)", text)) == {"5", "6"}
+    assert "rule floor" not in text
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump({"extends": "second.yaml"}))
+    found = snakemake(tmp_path, {"extends": "second.yaml"}, "-n")
+    assert found.returncode != 0
+    assert "second.yaml extends itself" in found.stdout + found.stderr
 
 
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):
