@@ -1,24 +1,23 @@
-"""The results of a comparison as files to keep: table, scores per case, commands, times, machine.
+"""The tables of a comparison, from what one or several runs of it left (record.py).
 
-    python experiments/scripts/tables.py n12=EVALUATION/metrics.json … --work WORK --output DIR
+    python experiments/scripts/tables.py RECORD [RECORD …] --output DIR
 
-results.md has a table per training set, short.md what the README takes of them. Next to them are
-GROUP.csv (scores per case), commands.txt (every command, as run), times.csv (seconds and memory of each) and
-run.json (versions, machine, numbers of runs).
+results.md has a table per training set, short.md what the README takes of them. Several records are other
+seeds of the same comparison, run on other days or machines: their runs are pooled.
 """
 
 import argparse
 import csv
-import datetime
 import json
-import platform
-import shutil
-import subprocess
-from importlib.metadata import version
+import math
 from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.atomic import write_text
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.evaluation.metrics import METRICS
+from nnunet_igtv.evaluation.results import CaseScores, Results
+from nnunet_igtv.evaluation.texts import to_dict
 
 SHOWN = {  # metric -> heading, digits
     "dice": ("Dice", 3),
@@ -30,7 +29,6 @@ SHOWN = {  # metric -> heading, digits
     "false_lesions": ("false lesions", 1),
 }
 COMPARED = ("dice", "dice_peripheral")
-PACKAGES = ("nnunet-igtv", "nnunetv2", "torch", "numpy", "scipy", "SimpleITK")
 
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
@@ -102,77 +100,87 @@ def short(found: dict[str, Any]) -> str:
     return markdown(["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"], rows)
 
 
-def commands(logs: Path) -> str:
-    """Every command of the logs, as bash printed it, in the order of the logs' last change."""
-    files = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    text = ""
+def pooled(files: list[Path], reference: str) -> Results:
+    """The runs of all records of a training set.
+
+    Raises:
+        IGTVError: two records have other truths, other scores of the same run, or other cases; or the methods
+            were not all run with the same seeds.
+    """
+    runs: dict[tuple[str, str], CaseScores] = {}
+    truths: dict[str, float] = {}
+    patients: dict[str, int] = {}
     for file in files:
-        lines = [line[2:] for line in file.read_text(errors="replace").splitlines() if line[:2] == "+ "]
-        text += "\n".join([f"# {file.stem}", *lines, ""]) if lines else ""
-    return text
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                model, seed, case = row["model"], row["seed"], row["case"]
+                scores = {metric: float(row[metric] or "nan") for metric in METRICS}
+                if not _same(truths.setdefault(case, scores["truth_ml"]), scores["truth_ml"]):
+                    raise IGTVError(
+                        f"its truth has {scores['truth_ml']} ml here and {truths[case]} ml before",
+                        case=case,
+                        file=file,
+                        remedy="pool runs on the same test cases only",
+                    )
+                before = runs.setdefault((model, seed), {}).setdefault(case, scores)
+                if not all(_same(before[metric], scores[metric]) for metric in METRICS):
+                    raise IGTVError(
+                        f"{model} with seed {seed} has other scores than before",
+                        case=case,
+                        file=file,
+                        remedy="leave out one of the two records",
+                    )
+                patients[case] = int(row["patient"])
+    _check_equal(runs)
+    models: dict[str, list[CaseScores]] = {}
+    for (model, _), run in runs.items():
+        models.setdefault(model, []).append(run)
+    return Results(models, {model: {} for model in models}, patients, reference=reference)
 
 
-def times(folder: Path) -> list[dict[str, str]]:
-    """What Snakemake measured of each job: seconds, peak of memory in MB, CPU seconds."""
-    rows = []
-    for path in sorted(folder.glob("*.tsv")):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                rows.append(
-                    {"job": path.stem} | {key: row.get(key, "") for key in ("s", "max_rss", "cpu_time")}
-                )
-    return rows
+def _same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
 
 
-def machine() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
-
-
-def commit() -> str:
-    """Of the repository that this file is in; "" where it is in none."""
-    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+def _check_equal(runs: dict[tuple[str, str], CaseScores]) -> None:
+    """Every run has the same cases; every method has the same seeds, and a rule none."""
+    seeds: dict[str, list[str]] = {}
+    (first, seed), cases = next((key, set(run)) for key, run in runs.items())
+    for (model, own), run in runs.items():
+        if set(run) != cases:
+            raise IGTVError(
+                f"{model} with seed {own} has other cases than {first} with seed {seed}",
+                case=min(set(run) ^ cases),
+                remedy="pool runs on the same test cases only",
+            )
+        if own != "none":
+            seeds.setdefault(model, []).append(own)
+    for model, own in seeds.items():
+        (other, known), *_ = seeds.items()
+        if set(own) != set(known):
+            raise IGTVError(
+                f"{model} was run with seeds {', '.join(own)}, and {other} with {', '.join(known)}",
+                remedy="run all methods with the same seeds: other means compare trainings, not methods",
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scores", nargs="+", metavar="GROUP=metrics.json")
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("records", nargs="+", type=Path, help="folders that record.py has written")
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     a.output.mkdir(parents=True, exist_ok=True)
-    text, brief, patients, runs = "", "", {}, {}
-    for group, path in (word.split("=", 1) for word in a.scores):
-        found = json.loads(Path(path).read_text())
-        patients[group] = found["patients"]["count"]
-        runs[group] = {model: len(values["runs"]["means"]) for model, values in found["models"].items()}
-        text += f"## {group}: {patients[group]} test patients\n\n{scores(found)}\n{differences(found)}\n"
-        brief += f"{group}, {patients[group]} test patients:\n\n{short(found)}\n"
-        shutil.copy(Path(path).with_name("metrics.csv"), a.output / f"{group}.csv")
+    first = json.loads((a.records[0] / "run.json").read_text())
+    text, brief = "", ""
+    for group in first["test_patients"]:
+        results = pooled([record / f"{group}.csv" for record in a.records], first["reference"])
+        found, count = to_dict(results), len(set(results.patients.values()))
+        text += f"## {group}: {count} test patients\n\n{scores(found)}\n{differences(found)}\n"
+        brief += f"{group}, {count} test patients:\n\n{short(found)}\n"
     write_text(a.output / "short.md", brief)
-    write_text(a.output / "commands.txt", commands(a.work / "logs"))
-    if rows := times(a.work / "times"):
-        with (a.output / "times.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    record = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "test_patients": patients,
-        "runs": runs,
-    }
-    write_text(a.output / "run.json", json.dumps(record, indent=2) + "\n")
     intro = (
         "Means over patients and runs, with 95 % intervals over patients in brackets; differences in the same"
         " patients. Definitions: docs/evaluation.md.\n\n"
     )
-    write_text(
-        a.output / "results.md", intro + text
-    )  # the last: the workflow takes it for the sign of the end
+    # the last: the workflow takes it for the sign of the end
+    write_text(a.output / "results.md", intro + text)

@@ -172,6 +172,7 @@ def _model(results: "Results", model: str) -> dict[str, Any]:
         "detection": _plain(results.detection(model)),
         "runs": {
             "means": _plain(results.run_means(model)),
+            "cases": _plain(results.runs[model]),
             "standard_deviation": {m: _plain(results.spread_of_runs(model, m)) for m in METRICS},
         },
         "calibration": None

@@ -1,6 +1,6 @@
-"""experiments/: the workflow names every job of the comparison, and its parts do what they say."""
+"""experiments/: the workflow names every job of the comparison, and runs it."""
 
-import json
+import csv
 import os
 import re
 import subprocess
@@ -8,9 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 import yaml
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
@@ -232,6 +230,10 @@ def test_the_smallest_real_run_ends_with_tables(tmp_path):
     assert all(f"| {name} |" in table for name in (*config["methods"], *config["floors"]))
     assert "nnUNetv2_train" in (results / "commands.txt").read_text()
     assert str(tmp_path) not in (results / "commands.txt").read_text()
+    with (results / "n3.csv").open(newline="") as file:
+        kept = {(row["model"], row["seed"]) for row in csv.DictReader(file)}
+    trained = [*config["methods"], *(name for name, floor in config["floors"].items() if "from" in floor)]
+    assert kept == {("pet-42", "none"), *((name, "0") for name in trained)}
     again = snakemake(tmp_path, config, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -265,96 +267,3 @@ def test_the_state_of_a_job_in_snakemakes_words(slurm, states, word):
     assert subprocess.run([status, "7"], capture_output=True, text=True, check=True).stdout.strip() == word
     (slurm / "bin" / "sacct").write_text("#!/bin/bash\nexit 1\n")
     assert subprocess.run([status, "7"], capture_output=True).returncode != 0
-
-
-# ------------------------------------------------------------------------------------------------ scripts
-
-
-def script(name):
-    """A script of the workflow as a module."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def image(array, spacing=(2.0, 2.0, 3.0)):
-    result = sitk.GetImageFromArray(np.asarray(array))
-    result.SetSpacing(spacing)
-    return result
-
-
-def test_training_sets_by_size_hold_no_case_of_the_validation():
-    from nnunet_igtv.errors import IGTVError
-
-    cases = [f"case{i}" for i in range(10)]
-    folds = script("splits").by_size(cases, [2, 6], 3)
-    assert [len(fold["train"]) for fold in folds] == [2, 6]
-    assert folds[0]["val"] == folds[1]["val"] == cases[-3:]
-    assert not set(folds[1]["train"]) & set(cases[-3:])
-    with pytest.raises(IGTVError, match="8 cases to train on and 3"):
-        script("splits").by_size(cases, [2, 8], 3)
-
-
-def test_edited_plans_differ_in_what_the_configuration_says():
-    from nnunet_igtv.errors import IGTVError
-
-    plans = json.loads((ROOT / "tests" / "data" / "nnUNetPlans.json").read_text())
-    edited = script("edit_plans").edited
-    changed = edited(plans, "Mine", {"2d": {"patch_size": [96, 96], "igtv": {"slices": 1}}, "none": {"x": 1}})
-    assert changed["plans_name"] == "Mine"
-    planned = plans["configurations"]["2d"]
-    assert changed["configurations"]["2d"] == planned | {"patch_size": [96, 96], "igtv": {"slices": 1}}
-    with pytest.raises(IGTVError, match="2d has no patchsize"):
-        edited(plans, "Mine", {"2d": {"patchsize": [96, 96]}})
-
-
-def test_no_case_keeps_its_label_and_every_label_is_used(tmp_path):
-    source, module = tmp_path / "A", script("shuffled_labels")
-    for part in ("imagesTr", "labelsTr"):
-        (source / part).mkdir(parents=True)
-    (source / "dataset.json").write_text("{}")
-    for i in range(4):
-        sitk.WriteImage(
-            image(np.full((2, 3, 4), i, np.int16)), str(source / "imagesTr" / f"c{i}_0000.nii.gz")
-        )
-        label = np.zeros((2, 3, 4), np.uint8)
-        label.flat[i] = 1
-        sitk.WriteImage(image(label), str(source / "labelsTr" / f"c{i}.nii.gz"))
-    module.shuffle_labels(source, tmp_path / "B")
-    module.shuffle_labels(source, tmp_path / "B")  # as a rule that is run again
-    labels = [sitk.ReadImage(str(tmp_path / "B" / "labelsTr" / f"c{i}.nii.gz")) for i in range(4)]
-    where = [int(sitk.GetArrayFromImage(label).argmax()) for label in labels]
-    assert sorted(where) == [0, 1, 2, 3]
-    assert all(found != i for i, found in enumerate(where))
-
-
-def test_a_threshold_sees_the_neighbourhood_of_the_tumour_only():
-    module = script("pet_threshold")
-    truth = np.zeros((20, 40, 40), np.uint8)
-    truth[10, 20, 20] = 1
-    region = module.near(image(truth, (2.0, 2.0, 3.0)))
-    assert region[10, 20, 35]  # 30 mm
-    assert not region[10, 20, 36]
-    assert region[19, 20, 20]  # 27 mm
-    pet = np.ones(truth.shape)
-    pet[10, 20, 20:23], pet[10, 0, 0] = (10, 5, 4), 50
-    assert module.above(pet, region, 42, None).sum() == 2
-    assert module.above(pet, region, None, 4.0).sum() == 3
-
-
-def test_the_margin_is_that_of_the_training_cases(tmp_path):
-    module = script("margin")
-    voxels = np.zeros((5, 21, 21), np.uint8)
-    voxels[2, 10, 10] = 1
-    for part in ("found", "labels"):
-        (tmp_path / part).mkdir()
-    sitk.WriteImage(image(voxels, (1.0, 1.0, 3.0)), str(tmp_path / "found" / "a.nii.gz"))
-    (wider,) = module.widened(image(voxels, (1.0, 1.0, 3.0)), [5])
-    sitk.WriteImage(image(wider.astype(np.uint8), (1.0, 1.0, 3.0)), str(tmp_path / "labels" / "a.nii.gz"))
-    assert module.best_margin(tmp_path / "found", tmp_path / "labels", ["a"]) == 5
-    assert wider[1, 10, 14]  # 3 mm down, 4 mm aside
-    assert not wider[1, 10, 15]
-    assert not module.widened(image(np.zeros((2, 2, 2), np.uint8)), [5])[0].any()

@@ -1,0 +1,166 @@
+"""The scripts of the comparison do what they say."""
+
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.evaluation.metrics import METRICS
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "experiments" / "scripts"
+RESULTS = ROOT / "experiments" / "results"
+
+
+def script(name):
+    """A script of the workflow as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def image(array, spacing=(2.0, 2.0, 3.0)):
+    result = sitk.GetImageFromArray(np.asarray(array))
+    result.SetSpacing(spacing)
+    return result
+
+
+def test_training_sets_by_size_hold_no_case_of_the_validation():
+    cases = [f"case{i}" for i in range(10)]
+    folds = script("splits").by_size(cases, [2, 6], 3)
+    assert [len(fold["train"]) for fold in folds] == [2, 6]
+    assert folds[0]["val"] == folds[1]["val"] == cases[-3:]
+    assert not set(folds[1]["train"]) & set(cases[-3:])
+    with pytest.raises(IGTVError, match="8 cases to train on and 3"):
+        script("splits").by_size(cases, [2, 8], 3)
+
+
+def test_edited_plans_differ_in_what_the_configuration_says():
+    plans = json.loads((ROOT / "tests" / "data" / "nnUNetPlans.json").read_text())
+    edited = script("edit_plans").edited
+    changed = edited(plans, "Mine", {"2d": {"patch_size": [96, 96], "igtv": {"slices": 1}}, "none": {"x": 1}})
+    assert changed["plans_name"] == "Mine"
+    planned = plans["configurations"]["2d"]
+    assert changed["configurations"]["2d"] == planned | {"patch_size": [96, 96], "igtv": {"slices": 1}}
+    with pytest.raises(IGTVError, match="2d has no patchsize"):
+        edited(plans, "Mine", {"2d": {"patchsize": [96, 96]}})
+
+
+def test_no_case_keeps_its_label_and_every_label_is_used(tmp_path):
+    source, module = tmp_path / "A", script("shuffled_labels")
+    for part in ("imagesTr", "labelsTr"):
+        (source / part).mkdir(parents=True)
+    (source / "dataset.json").write_text("{}")
+    for i in range(4):
+        sitk.WriteImage(
+            image(np.full((2, 3, 4), i, np.int16)), str(source / "imagesTr" / f"c{i}_0000.nii.gz")
+        )
+        label = np.zeros((2, 3, 4), np.uint8)
+        label.flat[i] = 1
+        sitk.WriteImage(image(label), str(source / "labelsTr" / f"c{i}.nii.gz"))
+    module.shuffle_labels(source, tmp_path / "B")
+    module.shuffle_labels(source, tmp_path / "B")  # as a rule that is run again
+    labels = [sitk.ReadImage(str(tmp_path / "B" / "labelsTr" / f"c{i}.nii.gz")) for i in range(4)]
+    where = [int(sitk.GetArrayFromImage(label).argmax()) for label in labels]
+    assert sorted(where) == [0, 1, 2, 3]
+    assert all(found != i for i, found in enumerate(where))
+
+
+def test_a_threshold_sees_the_neighbourhood_of_the_tumour_only():
+    module = script("pet_threshold")
+    truth = np.zeros((20, 40, 40), np.uint8)
+    truth[10, 20, 20] = 1
+    region = module.near(image(truth, (2.0, 2.0, 3.0)))
+    assert region[10, 20, 35]  # 30 mm
+    assert not region[10, 20, 36]
+    assert region[19, 20, 20]  # 27 mm
+    pet = np.ones(truth.shape)
+    pet[10, 20, 20:23], pet[10, 0, 0] = (10, 5, 4), 50
+    assert module.above(pet, region, 42, None).sum() == 2
+    assert module.above(pet, region, None, 4.0).sum() == 3
+
+
+def test_the_margin_is_that_of_the_training_cases(tmp_path):
+    module = script("margin")
+    voxels = np.zeros((5, 21, 21), np.uint8)
+    voxels[2, 10, 10] = 1
+    for part in ("found", "labels"):
+        (tmp_path / part).mkdir()
+    sitk.WriteImage(image(voxels, (1.0, 1.0, 3.0)), str(tmp_path / "found" / "a.nii.gz"))
+    (wider,) = module.widened(image(voxels, (1.0, 1.0, 3.0)), [5])
+    sitk.WriteImage(image(wider.astype(np.uint8), (1.0, 1.0, 3.0)), str(tmp_path / "labels" / "a.nii.gz"))
+    assert module.best_margin(tmp_path / "found", tmp_path / "labels", ["a"]) == 5
+    assert wider[1, 10, 14]  # 3 mm down, 4 mm aside
+    assert not wider[1, 10, 15]
+    assert not module.widened(image(np.zeros((2, 2, 2), np.uint8)), [5])[0].any()
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def record(folder, scores, **changes):
+    """A folder as record.py leaves it, of runs (model, seed, [Dice of each case]); other metrics are 1."""
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"reference": "a", "test_patients": {"n3": 3}}))
+    with (folder / "n3.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "seed", "case", "patient", *METRICS])
+        for model, seed, dices in scores:
+            for i, dice in enumerate(dices):
+                values = dict.fromkeys(METRICS, 1) | {"dice": dice} | changes
+                writer.writerow([model, seed, f"case{i}", i, *values.values()])
+    return folder / "n3.csv"
+
+
+RULE = ("rule", "none", [0.1, 0.2, 0.3])
+FIRST = [("a", 0, [0.2, 0.4, 0.6]), ("b", 0, [0.3, 0.5, 0.7]), RULE]
+SECOND = [("a", 1, [0.4, 0.6, 0.8]), ("b", 1, [0.4, 0.6, ""]), RULE]
+
+
+def test_records_of_other_seeds_are_pooled(tmp_path):
+    files = [record(tmp_path / str(i), scores) for i, scores in enumerate((FIRST, SECOND))]
+    results = script("tables").pooled(files, "a")
+    assert {model: len(runs) for model, runs in results.runs.items()} == {"a": 2, "b": 2, "rule": 1}
+    assert results.means["a"]["dice"] == pytest.approx(0.5)
+    assert results.means["b"]["dice"] == pytest.approx((0.35 + 0.55 + 0.7) / 3)  # undefined in one run
+    assert results.spread_of_runs("a", "dice") == pytest.approx(0.2 / 2**0.5)
+    assert results.comparisons["a", "b"]["dice"].mean == pytest.approx((0.05 + 0.05 + 0) / 3)
+    assert results.comparisons["a", "rule"]["dice"].mean == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize(
+    ("second", "changes", "named"),
+    [
+        (FIRST[:1], {"truth_ml": 2}, "case0: its truth has 2.0 ml here and 1.0 ml before"),
+        ([("a", 0, [0.2, 0.4, 0.7])], {}, "case2: a with seed 0 has other scores than before"),
+        ([("a", 1, [0.2, 0.4, 0.6])], {}, "b was run with seeds 0, and a with 0, 1"),
+        ([("a", 1, [0.2, 0.4])], {}, "case2: a with seed 1 has other cases than a with seed 0"),
+    ],
+)
+def test_records_that_do_not_go_together_are_refused(tmp_path, second, changes, named):
+    files = [record(tmp_path / "0", FIRST), record(tmp_path / "1", second, **changes)]
+    with pytest.raises(IGTVError) as caught:
+        script("tables").pooled(files, "a")
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "results",
+    # those of the first two comparisons have no scores of single runs
+    [p for p in sorted(RESULTS.iterdir()) if p.name not in ("first", "neighbours")],
+    ids=lambda p: p.name,
+)
+def test_the_tables_are_those_of_the_scores_that_were_kept(tmp_path, results):
+    records = sorted(path.parent for path in results.rglob("run.json"))
+    command = [sys.executable, SCRIPTS / "tables.py", *records, "--output", tmp_path]
+    subprocess.run(command, check=True, cwd=ROOT)
+    for name in ("results.md", "short.md"):
+        assert (tmp_path / name).read_text() == (results / name).read_text()
