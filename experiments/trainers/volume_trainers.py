@@ -1,10 +1,10 @@
-"""The transfer with one thing changed that may help against volumes that are too small (volumes.yaml).
+"""One thing changed that may help against volumes that are too small (volumes.yaml, from scratch).
 
     EndSlices    patches on the tumour are spread evenly over its slices, not over its voxels
     Stretch      stacks are stretched along the body axis, CT, PET and contour together
     ShiftedPET   the PET is moved against the CT, as free breathing does
     Tversky      voxels that are missed weigh more than false ones
-    Uptake       the tumour's SUV is multiplied by a factor (misses.yaml, larger.yaml)
+    Uptake       the tumour's SUV is multiplied by a factor (misses.yaml, larger.yaml; transferred too)
 
 Random numbers are PyTorch's and NumPy's, which each worker has seeded (`nnunet_igtv/trainers/loading.py`).
 """
@@ -22,10 +22,11 @@ from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.utilities.helpers import softmax_helper_dim1
 from torch import Tensor, nn
 
-from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTransferTrainerNano
+from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoScale, IGTVTransferTrainerNano
 from nnunet_igtv.trainers.loading import StackLoader
 from nnunet_igtv.trainers.modality_dropout import PET
 from nnunet_igtv.trainers.pet_scale import FACTORS, drawn, rescaled, zero_suv
+from nnunet_igtv.trainers.variants import DiceCE
 
 SOMETIMES = 0.3  # of the samples are changed
 
@@ -189,6 +190,7 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Tversky, Uptake):
-    globals().update(with_part(part, IGTVTransferTrainerNano))
-globals().update(with_part(Uptake, IGTVTrainerNano))
+for part in (EndSlices, Stretch, ShiftedPET, Tversky, DiceCE):
+    globals().update(with_part(part, IGTVTrainerNanoScale))
+for base in (IGTVTrainerNano, IGTVTransferTrainerNano):
+    globals().update(with_part(Uptake, base))
