@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.channels import CT_PET, channels_of, mismatch, unknown, values_of
@@ -176,6 +177,7 @@ def predict(
     device: str = "cuda",
     *,
     mirroring: bool = True,
+    largest_part: bool = False,
     options: ReadingOptions = DEFAULTS,
 ) -> Prediction:
     """The structure of one DICOM study, on its CT.
@@ -185,6 +187,8 @@ def predict(
         model: a trained model, by `Model.find`.
         device: "cuda", "cpu" or "mps".
         mirroring: predict mirrored images too and average: slower, a little better.
+        largest_part: keep the largest connected part only, for patients with one tumour. What is left out, or
+            that there are several parts, is among the notes.
         options: which CT and PET, where several could serve; body weight; trust in the frames of reference:
             `nnunet_igtv.studies.choice.ReadingOptions(ct="phase:50")`.
 
@@ -203,7 +207,9 @@ def predict(
         'predicted.dcm'
     """
     ct, pet = choose_series(study, options)
-    return predict_series(ct, pet, model, device, mirroring=mirroring, options=options)
+    return predict_series(
+        ct, pet, model, device, mirroring=mirroring, largest_part=largest_part, options=options
+    )
 
 
 def predict_series(
@@ -213,6 +219,7 @@ def predict_series(
     device: str = "cuda",
     *,
     mirroring: bool = True,
+    largest_part: bool = False,
     options: ReadingOptions = DEFAULTS,
     workspace: Path | None = None,
     tell: Callable[[str], None] = lambda note: None,
@@ -222,7 +229,7 @@ def predict_series(
     Args:
         pet: None for a study without a PET, which the model must have been trained for.
         workspace: folder for the images, which stay there; None for one of the system's temporary files.
-        tell: called with each of the notes before nnU-Net is.
+        tell: called with each of the notes, those of the input before nnU-Net is.
     """
     if pet is None and not model.optional_pet:
         raise IGTVError(
@@ -243,6 +250,13 @@ def predict_series(
             tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
         mask = _read_prediction(mask_file(folder, model), model.structure)
+        parts, note = _parts(mask, model.structure, largest_part)
+        if note:
+            tell(note)
+            notes = (*notes, note)
+        if largest_part:
+            mask = sitk.Mask(mask, parts == 1)
+            _write(mask, mask_file(folder, model))
     return Prediction(mask, ct.series, model.structure, notes, pet_read.picture)
 
 
@@ -352,3 +366,17 @@ def _read_prediction(path: Path, name: str) -> sitk.Image:
     if not sitk.GetArrayViewFromImage(mask).any():
         raise IGTVError(f"the model found no {name}: nothing was written", remedy="look at the images")
     return mask
+
+
+def _parts(mask: sitk.Image, name: str, largest_only: bool) -> tuple[sitk.Image, str]:
+    """The connected parts (26 neighbours) of a mask, numbered from the largest; a note of several."""
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(mask != 0, True))
+    voxels = np.bincount(sitk.GetArrayViewFromImage(parts).ravel())[1:]
+    first, *others = voxels * np.prod(mask.GetSpacing()) / 1000
+    if not others:
+        return parts, ""
+    if largest_only:
+        kept, lost = f"the largest is kept ({first:.3f} ml)", f"left out: {sum(others):.3f} ml"
+        return parts, f"of {len(voxels)} separate parts {kept}; {lost}"
+    shown = ", ".join(f"{ml:.3f}" for ml in (first, *others[:4])) + (", ..." if len(others) > 4 else "")
+    return parts, f"{name} has {len(voxels)} separate parts, of {shown} ml"

@@ -102,6 +102,38 @@ def test_study_in_contours_out(study, results, threshold_for_nnunet, tmp_path, c
     assert str(output / "RTSTRUCT.dcm") in printed
 
 
+@pytest.mark.parametrize("options", [[], ["--largest-part"]])
+def test_separate_parts_are_said_and_the_largest_is_kept_where_asked(
+    options, study, results, tmp_path, monkeypatch, capsys
+):
+    ct = read_ct(study)
+    voxels = np.zeros(ct.GetSize()[::-1], np.uint8)
+    voxels[2, 4:14, 4:14], voxels[3, 14, 14], voxels[5, 20:24, 20:24] = (
+        1,
+        1,
+        1,
+    )  # the first two share a corner
+
+    def predicted(command, _):
+        output = Path(command[command.index("-o") + 1])
+        output.mkdir()
+        mask = sitk.GetImageFromArray(voxels)
+        mask.CopyInformation(ct)
+        sitk.WriteImage(mask, str(output / "STUDY.nii.gz"))
+        return 0, ""
+
+    monkeypatch.setattr(prediction, "follow", predicted)
+    assert run(study, tmp_path / "out", *options) == 0
+    mask = sitk.GetArrayFromImage(read_structure(tmp_path / "out" / "RTSTRUCT.dcm", "IGTV", ct))
+    large, small = (f"{count * np.prod(ct.GetSpacing()) / 1000:.3f}" for count in (101, 16))
+    said = f"IGTV has 2 separate parts, of {large}, {small} ml"
+    if options:
+        voxels[5] = 0
+        said = f"of 2 separate parts the largest is kept ({large} ml); left out: {small} ml"
+    assert f"note: {said}" in capsys.readouterr().out
+    assert (mask == voxels).all()
+
+
 def test_structure_set_is_extended(study, results, threshold_for_nnunet, tmp_path):
     old = study / "RTSTRUCT" / "RTSTRUCT.dcm"
     assert run(study, tmp_path / "out", "--name", "IGTV_auto", "--extend", str(old)) == 0

@@ -38,6 +38,11 @@ def parser() -> Parser:
     )
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, a little worse")
     parser.add_argument(
+        "--largest-part",
+        action="store_true",
+        help="keep the largest connected part only: for a patient with one tumour",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
@@ -104,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
                 model,
                 arguments.device,
                 mirroring=not arguments.disable_tta,
+                largest_part=arguments.largest_part,
                 options=options,
                 workspace=folder,
                 tell=lambda note: say(f"note: {note}"),
