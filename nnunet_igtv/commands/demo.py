@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import main
@@ -22,6 +24,7 @@ from nnunet_igtv.commands.options import add_options, options_of
 from nnunet_igtv.commands.steps import Runner, Step
 from nnunet_igtv.environment import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.grids import read_mask
 from nnunet_igtv.settings import setting
 from nnunet_igtv.workspace import held
 
@@ -163,9 +166,15 @@ class Demo:
         return [*folders, "--prediction", *models, "--output", str(self.output), "--overwrite", *title]
 
     def contours(self) -> Iterator[Step]:
-        """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the conversion)."""
+        """Each new patient's prediction as an RTSTRUCT on that patient's own CT (after the predictions).
+
+        An empty prediction has no contour: the report shows that the tumour was missed.
+        """
         for case, study in cases_of(self.raw / f"{FOLDERS[IGTV]}_manifest.csv", split="test").items():
             prediction = self.predictions(self.transfer) / f"{case}.nii.gz"
+            if not sitk.GetArrayFromImage(read_mask(prediction)).any():
+                say(f"{case}: the transferred network found no tumour, so there is no contour")
+                continue
             rtstruct = self.output / "rtstruct" / f"{case}.dcm"
             paths = [str(prediction), "--ct", study, "--output", str(rtstruct)]
             yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
@@ -183,7 +192,9 @@ class Demo:
             for dataset in FOLDERS.values():
                 self.shorten(self.output / "nnUNet_preprocessed" / dataset)
             runner.run(*trainings)
-            runner.run(self.contours())
+            contours = list(self.contours())
+            runner.bar.total = runner.bar.n + len(contours)
+            runner.run(contours)
 
     def shorten(self, dataset: Path) -> None:
         """Smaller patches and batches than planned, and one case for validation, in nnU-Net's own files.

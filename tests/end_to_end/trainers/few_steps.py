@@ -33,6 +33,16 @@ class OneStep:
     epochs, iterations, validation_iterations = 1, 1, 1
 
 
+class Eager:
+    """Finds its structure everywhere, where after one step chance decides whether there is any."""
+
+    def on_train_start(self):
+        super().on_train_start()
+        decoder = self.network.decoder
+        (head,) = decoder.seg_layers  # it has no bias: that of the norm before it does its work
+        decoder.up.norm.bias.data = 2 * (head.weight[1] - head.weight[0]).detach().sign()
+
+
 class GTVPretrainTrainerFewSteps(FewSteps, GTVPretrainTrainerNano): ...
 
 
@@ -42,7 +52,7 @@ class IGTVTransferTrainerFewSteps(FewSteps, IGTVTransferTrainerNano): ...
 class GTVPretrainTrainerNanoOneStep(OneStep, GTVPretrainTrainerNano): ...
 
 
-class IGTVTransferTrainerNanoOneStep(OneStep, IGTVTransferTrainerNano): ...
+class IGTVTransferTrainerNanoOneStep(Eager, OneStep, IGTVTransferTrainerNano): ...
 
 
 class IGTVTrainerNanoOneStep(OneStep, IGTVTrainerNano): ...
@@ -51,14 +61,7 @@ class IGTVTrainerNanoOneStep(OneStep, IGTVTrainerNano): ...
 class IGTVTrainerNanoDeepSupervisionOneStep(OneStep, IGTVTrainerNanoDeepSupervision): ...
 
 
-class IGTVTrainerEager(OneStep, IGTVTrainerNano):
-    """Finds its structure everywhere, where after one step chance decides whether there is any."""
-
-    def initialize(self):
-        super().initialize()
-        decoder = self.network.decoder
-        (head,) = decoder.seg_layers  # it has no bias: that of the norm before it does its work
-        decoder.up.norm.bias.data = 2 * (head.weight[1] - head.weight[0]).detach().sign()
+class IGTVTrainerEager(Eager, OneStep, IGTVTrainerNano): ...
 
 
 class IGTVTrainerMortal(FewSteps, IGTVTrainerNano):
