@@ -108,11 +108,9 @@ def test_separate_parts_are_said_and_the_largest_is_kept_where_asked(
 ):
     ct = read_ct(study)
     voxels = np.zeros(ct.GetSize()[::-1], np.uint8)
-    voxels[2, 4:14, 4:14], voxels[3, 14, 14], voxels[5, 20:24, 20:24] = (
-        1,
-        1,
-        1,
-    )  # the first two share a corner
+    voxels[2, 4:14, 4:14] = 1
+    voxels[3, 14, 14] = 1  # shares a corner with the first
+    voxels[5, 20:24, 20:24] = 1
 
     def predicted(command, _):
         output = Path(command[command.index("-o") + 1])

@@ -135,6 +135,7 @@ def test_seeds_are_one_row_and_their_mean(eight):
     assert results.spread_of_runs("m", "dice") == pytest.approx(np.std(means, ddof=1))
     written = json.loads((eight / "out" / "metrics.json").read_text())["models"]["m"]
     assert [m["dice"] for m in written["runs"]["means"]] == pytest.approx(means)
+    assert [run["CASE_3"]["dice"] for run in written["runs"]["cases"]] == pytest.approx([first, second])
     assert written["summary"]["dice"]["mean_interval"]["low"] < written["mean"]["dice"]
 
 
