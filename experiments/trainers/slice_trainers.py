@@ -15,6 +15,22 @@ class CrossSliceAttention:
     slice_interaction = "cross_slice_attention"
 
 
+class OwnSliceAttention:
+    """The attention with every weight on the slice itself: as many parameters, and no neighbours.
+
+    The preferences for other offsets are so low that their share of a softmax is zero, and do not learn. They
+    are in the checkpoint, so `nnUNetv2_predict` hides the neighbours too.
+    """
+
+    slice_interaction = "cross_slice_attention"
+
+    def initialize(self) -> None:
+        super().initialize()  # type: ignore[misc]
+        for block in self.bare_network.slice_interaction.blocks:  # type: ignore[attr-defined]
+            block.offsets.requires_grad_(False).fill_(-1e4)
+            block.offsets[:, block.offsets.shape[1] // 2] = 0.0
+
+
 class CSAM:
     slice_interaction = "csam"
 
@@ -53,5 +69,5 @@ class LossOfInnerSlices(nn.Module):
         return self.loss(logits[:, :, 1:-1], target[:, :, 1:-1])
 
 
-for part in (StagesSIM, CrossSliceAttention, CSAM, FasterSIM, InnerSlices):
+for part in (StagesSIM, CrossSliceAttention, OwnSliceAttention, CSAM, FasterSIM, InnerSlices):
     globals().update(with_part(part, IGTVTrainerNanoScale))

@@ -7,6 +7,7 @@ import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from torch import nn
 
+from nnunet_igtv.architectures.igtv_net import build_network
 from nnunet_igtv.errors import IGTVError
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "trainers"
@@ -24,6 +25,7 @@ def trainer(monkeypatch):
     [
         ("StagesSIM", "slice_interaction", "stages"),
         ("CrossSliceAttention", "slice_interaction", "cross_slice_attention"),
+        ("OwnSliceAttention", "slice_interaction", "cross_slice_attention"),
         ("CSAM", "slice_interaction", "csam"),
         ("FasterSIM", "own_factors", {"slice_interaction.": 5.0}),
     ],
@@ -35,6 +37,38 @@ def test_a_trainer_differs_from_the_smallest_network_in_its_part(trainer, part, 
     assert getattr(found, attribute) == value != getattr(trainer(base + "_budget"), attribute)
     assert found.pet_scale == trainer(base + "_budget").pet_scale is not None
     assert issubclass(found, trainer(f"{base}{part}").__mro__[2])
+
+
+@pytest.mark.law
+def test_the_twin_of_the_attention_sees_no_neighbours_however_it_learns(trainer):
+    twin, attention = (
+        trainer(f"IGTVTrainerNanoScale{part}") for part in ("OwnSliceAttention", "CrossSliceAttention")
+    )
+    sees, sizes = [], []
+    for part in (twin.__mro__[1], attention.__mro__[1]):
+        run = type("Run", (part, Initialised), {})()
+        run.initialize()
+        network = run.bare_network
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(torch.randn(1, 2, 3, 32, 32)).square().mean().backward()
+            optimizer.step()
+        network.eval()
+        stack = torch.randn(1, 2, 3, 32, 32)
+        other = torch.cat((stack[:, :, :1], torch.randn(1, 2, 2, 32, 32)), dim=2)
+        with torch.no_grad():
+            sees.append(not torch.allclose(*(network(x)[:, :, 0] for x in (stack, other)), atol=1e-6))
+        sizes.append(sum(parameter.numel() for parameter in network.parameters()))
+    assert sees == [False, True]
+    assert sizes[0] == sizes[1]
+
+
+class Initialised:
+    """A trainer as far as its network."""
+
+    def initialize(self):
+        self.bare_network = build_network("nano", 2, self.slice_interaction)
 
 
 def test_a_slow_transfer_is_the_transfer_at_another_rate(trainer):
