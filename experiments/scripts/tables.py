@@ -138,6 +138,24 @@ def pooled(files: list[Path], reference: str) -> Results:
     return Results(models, {model: {} for model in models}, patients, reference=reference)
 
 
+def common_reference(records: list[Path]) -> str:
+    """The model that all others are compared with.
+
+    Raises:
+        IGTVError: two records name different ones.
+    """
+    references = {folder: json.loads((folder / "run.json").read_text())["reference"] for folder in records}
+    first = records[0]
+    for folder, reference in references.items():
+        if reference != references[first]:
+            raise IGTVError(
+                f"it compares with {reference}, and {first} with {references[first]}",
+                file=folder,
+                remedy="evaluate both with the same reference",
+            )
+    return references[first]
+
+
 def _same(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
 
@@ -170,10 +188,11 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     a.output.mkdir(parents=True, exist_ok=True)
-    first = json.loads((a.records[0] / "run.json").read_text())
+    reference = common_reference(a.records)
+    groups = json.loads((a.records[0] / "run.json").read_text())["test_patients"]
     text, brief = "", ""
-    for group in first["test_patients"]:
-        results = pooled([record / f"{group}.csv" for record in a.records], first["reference"])
+    for group in groups:
+        results = pooled([record / f"{group}.csv" for record in a.records], reference)
         found, count = to_dict(results), len(set(results.patients.values()))
         text += f"## {group}: {count} test patients\n\n{scores(found)}\n{differences(found)}\n"
         brief += f"{group}, {count} test patients:\n\n{short(found)}\n"

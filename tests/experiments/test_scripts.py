@@ -106,10 +106,10 @@ def test_the_margin_is_that_of_the_training_cases(tmp_path):
 # ------------------------------------------------------------------------------------------------- tables
 
 
-def record(folder, scores, **changes):
+def record(folder, scores, reference="a", **changes):
     """A folder as record.py leaves it, of runs (model, seed, [Dice of each case]); other metrics are 1."""
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"reference": "a", "test_patients": {"n3": 3}}))
+    (folder / "run.json").write_text(json.dumps({"reference": reference, "test_patients": {"n3": 3}}))
     with (folder / "n3.csv").open("w") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "seed", "case", "patient", *METRICS])
@@ -150,6 +150,13 @@ def test_records_that_do_not_go_together_are_refused(tmp_path, second, changes, 
     with pytest.raises(IGTVError) as caught:
         script("tables").pooled(files, "a")
     assert named in str(caught.value)
+
+
+def test_records_with_other_references_are_refused(tmp_path):
+    record(tmp_path / "0", FIRST)
+    record(tmp_path / "1", SECOND, reference="b")
+    with pytest.raises(IGTVError, match=r"it compares with b, and \S*0 with a"):
+        script("tables").common_reference([tmp_path / "0", tmp_path / "1"])
 
 
 @pytest.mark.parametrize(
