@@ -1,4 +1,4 @@
-"""Trainers of experiments/slices.yaml and attention.yaml: what is tried with the slice interaction, on the smallest network.
+"""Trainers of slices.yaml and attention.yaml: what is tried with the slice interaction on the nano network.
 
 Each part gives `IGTVTrainerNanoScale…`, also with a budget: from scratch, with PETs of another scale.
 """

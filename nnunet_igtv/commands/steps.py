@@ -74,6 +74,10 @@ class Runner:
                 self._stop()
                 raise
 
+    def expect_fewer(self, steps: int) -> None:
+        """So many of the steps in all will not come, for the progress bar."""
+        self.bar.total -= steps
+
     def _sequence(self, steps: Iterable[Step]) -> None:
         for step in steps:
             if self.stopping:

@@ -72,6 +72,13 @@ def endless(name, file):
     return step(name, *(line.format(file=file) for line in ENDLESS))
 
 
+def test_the_progress_bar_ends_full_where_steps_do_not_come(tmp_path):
+    with Runner(tmp_path / "logs", os.environ, 3) as runner:
+        runner.run([step("only", "pass")])
+        runner.expect_fewer(2)
+        assert runner.bar.n == runner.bar.total == 1
+
+
 def test_steps_run_in_order_and_leave_stamps_and_logs(tmp_path):
     run(tmp_path, [step(name, note(tmp_path, name), f"print('this is {name}')") for name in "abc"])
     assert marks(tmp_path) == ["a", "b", "c"]
