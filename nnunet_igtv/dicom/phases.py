@@ -64,20 +64,6 @@ class Moment:
         is_exhale = self.direction == "Ex"
         return is_exhale, -self.value if is_exhale else self.value
 
-    def spelled(self) -> list[str]:
-        """How the moment may be written in the name of a structure: 0, 00, 0.0, with % and direction."""
-        numbers = dict.fromkeys(
-            (f"{self.value:g}", f"{self.value:02.0f}", f"{self.value:03.0f}", f"{self.value:.1f}")
-        )
-        if not self.value.is_integer():
-            numbers = dict.fromkeys((f"{self.value:g}", f"{self.value:.1f}"))
-        found = list(numbers)
-        if self.unit == PERCENT:
-            found += [f"{number}%" for number in numbers]
-        if self.direction:
-            found = [f"{number}{between}{self.direction}" for number in found for between in ("", " ")]
-        return found
-
 
 Moments = list[Moment | None]  # of some headers; None where a header says nothing
 

@@ -107,15 +107,20 @@ def matches(pattern: str, name: str) -> bool:
     """
     if normalised(pattern) == normalised(name):
         return True
+    meant = expression(pattern)
+    return bool(meant.fullmatch(name.strip()) or meant.fullmatch(normalised(name)))
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression, for which case does not count. Raises IGTVError if it is none."""
     try:
-        expression = re.compile(pattern, re.IGNORECASE)
+        return re.compile(pattern, re.IGNORECASE)
     except re.error as error:
         raise IGTVError(
             f"{pattern!r} is not a regular expression ({error})",
             remedy="correct the pattern",
             settings=["structure"],
         ) from error
-    return bool(expression.fullmatch(name.strip()) or expression.fullmatch(normalised(name)))
 
 
 def read_structure_set(file: str | Path) -> StructureSet:

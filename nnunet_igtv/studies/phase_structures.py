@@ -1,7 +1,8 @@
 """Which structure is drawn on which phase of a 4D-CT.
 
-By its name, where the pattern holds `{phase}` ("GTV_{phase}" means GTV_00, GTV_10, …); else by the series or
-the images that it was drawn on. What a phase lacks, or has twice, is named.
+By its name, where the pattern holds `{phase}` ("GTV_{phase}" means GTV_00, GTV_10, …; `phase_names`); else by
+the series or the images that it was drawn on. What a phase lacks, or has twice, is named, and so is every
+structure that the pattern means and no phase gets.
 """
 
 import re
@@ -11,13 +12,11 @@ from dataclasses import dataclass
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.phases import PERCENT, Moment
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed, matches
+from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed
 from nnunet_igtv.studies.case_parts import images_of, without_copies
 from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.phase_names import PLACE, numbers_in, readings
 from nnunet_igtv.studies.phases import FEWEST, FourD, Phase
-
-PLACE = "{phase}"
-USUAL = range(0, 101, 5)  # per cent; other numbers in names are numbers of tumours
 
 Found = tuple[StructureSet, Roi]
 
@@ -29,7 +28,8 @@ class PhaseStructures:
     Attributes:
         drawn: phase -> its structures (several only where they are to be united).
         sets: the structure sets that they are from.
-        problems: phases without a structure or with several, and structures without a phase.
+        problems: phases without a structure or with several, structures without a phase, and those whose
+            number was taken for that of a tumour.
     """
 
     drawn: tuple[tuple[Phase, tuple[Roi, ...]], ...]
@@ -54,16 +54,19 @@ def phase_structures(
         unite: take several structures of one phase together.
 
     Raises:
-        IGTVError: no structure matches, or fewer phases have one than are needed; each phase that is missing,
-            or has two candidates, is named.
+        IGTVError: no structure matches, or fewer phases have one than are needed (each phase that is missing
+            or has two candidates, and each structure without a phase, is named), or the structures' names
+            count otherwise than the phases.
     """
     frames = {phase.series.frame_of_reference for phase in breath.phases}
     sets = [s for s in study.structure_sets if s.frames_of_reference & frames] or study.structure_sets
+    notes: list[str] = []
     if PLACE in pattern:
-        found, strays = _by_name(sets, breath, pattern)
+        found, unused, notes = _by_name(sets, breath, pattern)
     else:
         found, strays = _by_reference(sets, breath, pattern, {s.uid for s in study.series})
-    if not found and not strays:
+        unused = [_of_no_phase(roi) for _, roi in strays]
+    if not found and not unused:
         names = sorted({name for s in sets for name in s.names})
         raise IGTVError(
             f"no structure of a phase matches {pattern!r}; there are: {listed(names)}",
@@ -83,17 +86,17 @@ def phase_structures(
             problems.append(f"phase {phase} has {len(candidates)} structures ({said})")
         else:
             problems.append(f"phase {phase} has no structure")
-    problems += breath.problems
-    problems += [f"structure {roi.name!r} is of no phase that is there" for _, roi in strays]
+    problems += [*breath.problems, *unused]
+    problems_and_notes = "; ".join([*problems, *notes])
     if (problems and (needed is None or len(drawn) < needed)) or len(drawn) < FEWEST:
         raise IGTVError(
-            f"{len(drawn)} of {breath.count} phases have images and one structure: {'; '.join(problems)}",
+            f"{len(drawn)} of {breath.count} phases have images and one structure: {problems_and_notes}",
             remedy="add what is missing, name the structure more narrowly, or say how many phases are enough",
             settings=["structure", "min_phases"],
         )
     used = {id(roi) for _, rois in drawn for roi in rois}
     taken_from = {id(s): s for f in found.values() for s, roi in f if id(roi) in used}
-    return PhaseStructures(tuple(drawn), tuple(taken_from.values()), tuple(problems))
+    return PhaseStructures(tuple(drawn), tuple(taken_from.values()), (*problems, *notes))
 
 
 def drawn_on_phases(study: Study, breath: FourD, pattern: str) -> list[Moment]:
@@ -112,8 +115,7 @@ def structures_by_phase(sets: Sequence[StructureSet], breath: FourD) -> dict[Mom
             names[moment] += [roi.name for _, roi in drawn]
         for roi in s.rois if not found else ():
             for phase in breath.phases:
-                value = re.escape(f"{phase.moment.value:g}")
-                if re.search(rf"(?<![\d.])0*{value}(?:\.0)?(?![\d.])", roi.name):
+                if any(number.has_number_of(phase.moment) for number in numbers_in(roi.name)):
                     names[phase.moment].append(roi.name)
     return names
 
@@ -124,30 +126,54 @@ def _is_drawn(roi: Roi) -> bool:
 
 def _by_name(
     sets: Sequence[StructureSet], breath: FourD, pattern: str
-) -> tuple[dict[Moment, list[Found]], list[Found]]:
-    """The structures named after each phase, and those named after a phase that is not there."""
+) -> tuple[dict[Moment, list[Found]], list[str], list[str]]:
+    """The structures named after each phase; in words, those that are used for none; and those whose number
+    is that of a tumour."""
     here = [phase.moment for phase in breath.phases]
-    ways = {moment.direction for moment in here}
-    usual = (
-        {Moment(way, float(value)) for way in ways for value in USUAL} if here[0].unit == PERCENT else set()
+    known = [*here, *breath.missing, *breath.twice, *breath.faulty]
+    found: dict[Moment, list[Found]] = {}
+    unused, notes = [], []
+    strange: list[str] = []  # names with the number of no phase
+    spelled: set[Moment] = set()
+    for each_set, roi in [(s, roi) for s in sets for roi in s.rois if _is_drawn(roi)]:
+        told = readings(pattern, roi.name)
+        meant = [moment for moment in known if any(each.means(moment) for each in told)]
+        spelled.update(meant)
+        if len(meant) > 1:
+            unused.append(f"structure {roi.name!r} could be of phase {' or '.join(map(str, meant))}")
+        elif meant:
+            if meant[0] in here:
+                found.setdefault(meant[0], []).append((each_set, roi))
+            elif meant[0] in breath.missing:  # the fault of any other is said of its phase
+                unused.append(_of_no_phase(roi))
+        elif told and here[0].unit == PERCENT and all(each.is_of_a_tumour for each in told):
+            notes.append(f"{_of_no_phase(roi)}: its number is taken for another thing, such as the tumour's")
+        elif told:
+            unused.append(_of_no_phase(roi))
+            strange.append(roi.name)
+    if here[0].unit != PERCENT:
+        _refuse_another_count(strange, [moment for moment in known if moment not in spelled], breath)
+    return found, list(dict.fromkeys(unused)), list(dict.fromkeys(notes))
+
+
+def _refuse_another_count(strange: Sequence[str], lacking: Sequence[Moment], breath: FourD) -> None:
+    """Numbers have no meaning of their own. Where one is of no phase and a phase has none, phases and
+    structures are counted differently (1 to 10, and 0 to 90): those that agree do so by chance."""
+    if not strange or not lacking:
+        return
+    first, last = breath.phases[0], breath.phases[-1]
+    raise IGTVError(
+        f"the phases are {first} to {last}, told by {breath.told_by}, and structures are named otherwise: "
+        f"{listed(list(dict.fromkeys(strange)))} is of no phase, and phase {', '.join(map(str, lacking))} "
+        "has no structure",
+        remedy="name each structure after its phase as the headers tell it; or name them more narrowly, or "
+        f"without {PLACE}: then they are found by the images that they were drawn on",
+        settings=["structure", "union"],
     )
-    absent = (usual | set(breath.missing)) - {*here, *breath.twice, *breath.faulty}
-    found = {moment: named for moment in here if (named := _named(sets, pattern, moment))}
-    taken = {id(roi) for named in found.values() for _, roi in named}
-    strays = {
-        id(f[1]): f for moment in absent for f in _named(sets, pattern, moment) if id(f[1]) not in taken
-    }
-    return found, list(strays.values())
 
 
-def _named(sets: Sequence[StructureSet], pattern: str, moment: Moment) -> list[Found]:
-    meant = [pattern.replace(PLACE, spelled) for spelled in moment.spelled()]
-    return [
-        (s, roi)
-        for s in sets
-        for roi in s.rois
-        if _is_drawn(roi) and any(matches(each, roi.name) for each in meant)
-    ]
+def _of_no_phase(roi: Roi) -> str:
+    return f"structure {roi.name!r} is of no phase that is there"
 
 
 def _by_reference(

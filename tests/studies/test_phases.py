@@ -201,10 +201,13 @@ def test_of_several_numbers_those_that_differ_count():
 # ---------------------------------------------------------------------------------------------- structures
 
 
-def study_of(patient, dicom, names, counts=TENTHS, drawn_on=None):
+GATED = told_in("SeriesDescription")
+
+
+def study_of(patient, dicom, names, counts=TENTHS, drawn_on=None, told=GATED):
     """Phases, and one structure set with structures of these names, drawn on the series of a phase."""
     own = patient()
-    series = series_of(breath(own, told_in("SeriesDescription"), counts=counts))
+    series = series_of(breath(own, told, counts=counts))
     rt = own.rt[0]
     rt.StructureSetROISequence, contours = [], rt.ROIContourSequence[0].ContourSequence
     rt.ROIContourSequence = []
@@ -235,6 +238,8 @@ def test_structures_by_their_names(patient, dicom):
         ([f"GTV_{p}" for p in TENTHS], [p for p in TENTHS if p != 30], "phase 30 % has no CT series"),
         ([f"GTV_{p}" for p in TENTHS], [*TENTHS, 30], "phase 30 % has 2 CT series"),
         ([f"GTV_{p}" for p in (*TENTHS, 95)], TENTHS, "structure 'GTV_95' is of no phase that is there"),
+        ([f"GTV_{p}" for p in (*TENTHS, 33)], TENTHS, "structure 'GTV_33' is of no phase that is there"),
+        ([f"GTV_{p}" for p in (*TENTHS, "20In")], TENTHS, "structure 'GTV_20In' is of no phase that is"),
     ],
 )
 def test_every_phase_that_is_missing_or_twice_is_named(patient, dicom, names, counts, what):
@@ -248,8 +253,88 @@ def test_every_phase_that_is_missing_or_twice_is_named(patient, dicom, names, co
 
 
 def test_numbers_of_tumours_are_no_phases(patient, dicom):
-    study, found = study_of(patient, dicom, [*(f"GTV{p}" for p in TENTHS), "GTV1"])
-    assert len(phase_structures(study, found, "GTV{phase}").drawn) == 10
+    """They are named all the same."""
+    study, found = study_of(patient, dicom, [*(f"GTV{p}" for p in TENTHS), "GTV1", "GTV2019"])
+    drawn = phase_structures(study, found, "GTV{phase}")
+    assert len(drawn.drawn) == 10
+    assert [problem.split(":")[0] for problem in drawn.problems] == [
+        "structure 'GTV1' is of no phase that is there",
+        "structure 'GTV2019' is of no phase that is there",
+    ]
+
+
+@pytest.mark.parametrize("form", ["GTV_{}", "GTV_{:02d}", "GTV_{:03d}", "GTV_{:.1f}", "GTV_{} %"])
+def test_however_percentages_are_written_each_phase_gets_its_own(patient, dicom, form):
+    names = [form.format(p) for p in TENTHS]
+    study, breath = study_of(patient, dicom, names)
+    for pattern in ("GTV_{phase}", "GTV.*{phase}.*", "GTV_{phase}.*"):
+        for unite in (False, True):
+            found = phase_structures(study, breath, pattern, unite=unite)
+            drawn = [(str(phase), *(roi.name for roi in rois)) for phase, rois in found.drawn]
+            assert drawn == list(zip(PERCENT, names, strict=True))
+            assert not found.problems
+
+
+def test_decimals_are_read_whole(patient, dicom):
+    eighths, told = [12.5 * k for k in range(8)], told_in("SeriesDescription", "{}%")
+    names = [f"GTV_{value:g}" for value in eighths]
+    found = phase_structures(*study_of(patient, dicom, names, eighths, told=told), "GTV.*{phase}")
+    assert found.names == names
+    rounded = study_of(patient, dicom, ["GTV_0", "GTV_12", *names[2:]], eighths, told=told)
+    with pytest.raises(IGTVError, match=r"phase 12.5 % has no structure.*'GTV_12' is of no phase"):
+        phase_structures(*rounded, "GTV_{phase}")
+
+
+def test_a_name_that_could_be_of_two_phases_is_of_neither(patient, dicom):
+    names = [f"GTV_{p:02d}" for p in TENTHS if p != 50]
+    study, found = study_of(patient, dicom, [*names, "GTV_50Gy_10"])
+    with pytest.raises(IGTVError, match="'GTV_50Gy_10' could be of phase 10 % or 50 %"):
+        phase_structures(study, found, "GTV.*{phase}.*", unite=True)
+    assert phase_structures(study, found, "GTV.*{phase}.*", needed=9, unite=True).names == names
+
+
+def numbered(image, number, percent):
+    image.TemporalPositionIdentifier = number + 1
+
+
+@pytest.mark.parametrize("form", ["GTV_{}", "GTV_{:02d}", "GTV_{:03d}"])
+def test_numbered_phases_take_structures_of_their_number(patient, dicom, form):
+    names = [form.format(k) for k in range(1, 11)]
+    found = phase_structures(*study_of(patient, dicom, names, told=numbered), "GTV_{phase}")
+    assert [(str(phase), roi.name) for phase, (roi,) in found.drawn] == list(zip(NUMBERS, names, strict=True))
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("phases", "names", "strange"),
+    [
+        (10, [f"GTV_{p:02d}" for p in TENTHS], "'GTV_00', 'GTV_20'.* and phase number 1, number 2"),
+        (10, [f"GTV_{p:03d}" for p in TENTHS], "'GTV_000', 'GTV_020'"),
+        (10, [f"GTV_{p} %" for p in TENTHS], "'GTV_0 %', 'GTV_10 %'"),
+        (20, [f"GTV_{p:02d}" for p in range(0, 100, 5)], "'GTV_00', 'GTV_25'.* and phase number 1, number 2"),
+        (10, [f"GTV_{k}" for k in range(10)], "'GTV_0' is of no phase, and phase number 10 has no structure"),
+        (10, [f"GTV_{k}.0" for k in range(1, 11)], "'GTV_1.0', 'GTV_2.0'"),
+    ],
+    ids=["tenths", "three digits", "per cent", "twentieths", "from 0", "decimals"],
+)
+def test_phases_and_structures_that_count_otherwise_are_never_matched_by_chance(
+    patient, dicom, phases, names, strange
+):
+    """Some of these numbers agree. However few phases are said to be enough, nobody knows what that means."""
+    study, found = study_of(patient, dicom, names, range(phases), told=numbered)
+    for needed in (None, 2):
+        with pytest.raises(IGTVError, match=strange) as caught:
+            phase_structures(study, found, "GTV_{phase}", needed=needed)
+    assert caught.value.what.startswith(f"the phases are number 1 to number {phases}, told by Temporal Pos")
+    assert "name each structure after its phase as the headers tell it" in caught.value.remedy
+
+
+def test_a_structure_beside_those_of_all_numbered_phases_is_named(patient, dicom):
+    study, found = study_of(patient, dicom, [f"GTV_{k}" for k in range(1, 12)], told=numbered)
+    with pytest.raises(IGTVError, match="structure 'GTV_11' is of no phase that is there"):
+        phase_structures(study, found, "GTV_{phase}")
+    enough = phase_structures(study, found, "GTV_{phase}", needed=10)
+    assert enough.problems == ("structure 'GTV_11' is of no phase that is there",)
 
 
 def test_without_a_name_the_series_tells(patient, dicom):
