@@ -3,7 +3,8 @@
 Phantom DICOM cohorts (GTV: many, gated; IGTV: few, free-breathing) -> converters -> nnU-Net's planning ->
 GTV pre-training -> IGTV training, from scratch and transferred -> prediction of new patients -> report and
 RTSTRUCT. Everything is written under one output folder, nnU-Net's own three folders included. Each finished
-step leaves a stamp; a second call continues where the first was interrupted.
+step leaves a stamp; a second call continues where the first was interrupted. What a step wrote without
+reaching its stamp is written anew, so each step's command may write over its own output.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import SimpleITK as sitk
 
+from nnunet_igtv import __version__
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import main
@@ -88,11 +91,9 @@ class Demo:
         command = ["nnUNetv2_train", str(dataset), "2d", "0", "-tr", trainer, "-device", self.device]
 
         def again() -> list[str] | None:
-            return (
-                [*command, "--c"]
-                if (self.fold(dataset, trainer) / "checkpoint_latest.pth").exists()
-                else None
-            )
+            # the final one is there where the validation after the last epoch was interrupted
+            kept = (self.fold(dataset, trainer) / f"checkpoint_{name}.pth" for name in ("latest", "final"))
+            return [*command, "--c"] if any(checkpoint.exists() for checkpoint in kept) else None
 
         return Step(f"train-{dataset}-{trainer}", [*command, *extra], again)
 
@@ -139,7 +140,8 @@ class Demo:
         return Step(f"convert-{cohort}", command)
 
     def plan(self, dataset: int) -> Step:
-        options = ["-d", str(dataset), "-c", "2d", "-np", "1", "-npfp", "1"]
+        # --clean: nnU-Net trusts a fingerprint that is there, also one of which an interrupt left a part
+        options = ["-d", str(dataset), "-c", "2d", "-np", "1", "-npfp", "1", "--clean"]
         return Step(f"plan-{dataset}", ["nnUNetv2_plan_and_preprocess", *options])
 
     def transferred(self) -> Iterator[Step]:
@@ -176,12 +178,12 @@ class Demo:
                 say(f"{case}: the transferred network found no tumour, so there is no contour")
                 continue
             rtstruct = self.output / "rtstruct" / f"{case}.dcm"
-            paths = [str(prediction), "--ct", study, "--output", str(rtstruct)]
+            paths = [str(prediction), "--ct", study, "--output", str(rtstruct), "--overwrite"]
             yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
 
     def run(self) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        self.keep_to_one_size()
+        self.refuse_another()
         cohorts = [list(self.gtv_cohort()), list(self.igtv_cohort())]
         trainings = [list(self.transferred()), list(self.from_scratch())]
         total = sum(map(len, cohorts + trainings)) + self.size.test_patients
@@ -214,18 +216,32 @@ class Demo:
             f"{path}: patches of {plan['patch_size']}, batches of {plan['batch_size']}; {last} for validation"
         )
 
-    def keep_to_one_size(self) -> None:
-        """Refuse to mix two sizes in one folder: a continued demo must have the size that it began with."""
+    def refuse_another(self) -> None:
+        """Refuse to continue a demo of another version, size or device, whose numbers would be shown as this
+        one's."""
         record = self.output / "size.json"
-        size = vars(self.size)
-        if record.exists() and json.loads(record.read_text()) != size:
-            raise IGTVError(
-                "this folder holds a demo of another size",
-                file=self.output,
-                remedy="choose another folder, or delete this one",
-                settings=["output"],
-            )
-        write_text(record, json.dumps(size) + "\n")
+        own = {"version": __version__, "size": vars(self.size), "device": self.device}
+        found = _recorded(record) if record.exists() else own
+        for key, value in own.items():
+            if found.get(key) != value:
+                was = f"{found[key]}, " if key in found else ""
+                raise IGTVError(
+                    f"this folder holds a demo of another {key}"
+                    + (f" ({was}not {value})" if key != "size" else ""),
+                    file=self.output,
+                    remedy="choose another folder, or delete this one",
+                    settings=["output"],
+                )
+        write_text(record, json.dumps(own) + "\n")
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """What a demo was made with; without a version where an older one wrote it, or where it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def cases_of(manifest: Path, split: str) -> dict[str, str]:

@@ -11,10 +11,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 
 from tqdm import tqdm
 
@@ -23,6 +23,7 @@ from nnunet_igtv.commands.console import plain
 from nnunet_igtv.errors import IGTVError
 
 TAIL = 15  # lines of a failed command's output that are shown
+ENDS = (signal.SIGTERM, signal.SIGHUP)  # what ends a program from outside: `kill`, a terminal that is closed
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Step:
 class Runner:
     """Runs steps, with stamps and logs in one folder and a progress bar over all of them.
 
+    In its context `ENDS` are interrupts as Ctrl-C is: the commands that run are ended too, instead of writing
+    on beside those of the next run.
+
     Args:
         logs: folder of `NAME.log` and `NAME.done`.
         environment: of the commands.
@@ -50,13 +54,20 @@ class Runner:
         self.bar = tqdm(total=total, unit="step", dynamic_ncols=True)
         self.running: list[subprocess.Popen] = []
         self.stopping = False
+        self._ended = ExitStack()
         self._lock = Lock()  # between starting a command and stopping all of them
 
     def __enter__(self) -> "Runner":
+        self._ended.callback(self.bar.close)
+        if current_thread() is main_thread():  # no other one may set a handler
+            for number in ENDS:
+                if signal.getsignal(number) is signal.SIG_DFL:  # not so under `nohup`
+                    signal.signal(number, signal.default_int_handler)
+                    self._ended.callback(signal.signal, number, signal.SIG_DFL)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        self._ended.close()
 
     def run(self, *sequences: Iterable[Step]) -> None:
         """Do the steps of each sequence in order, the sequences at the same time.

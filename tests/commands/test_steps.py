@@ -172,12 +172,17 @@ except KeyboardInterrupt:
 """
 
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def obey_interrupts():
     """A shell's background jobs, such as these tests may be, ignore them, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in ENDS:
+        signal.signal(number, signal.SIG_DFL)
 
 
-def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_path):
+@pytest.mark.parametrize("number", ENDS)
+def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_path, number):
     ids = tmp_path / "ids"
     long = "\n".join(line.format(file=ids) for line in ENDLESS)
     first = note(tmp_path, "first")
@@ -186,7 +191,7 @@ def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_pa
         [sys.executable, "-c", PROGRAM.format(programs=programs), tmp_path], preexec_fn=obey_interrupts
     )
     until(ids.exists)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(timeout=60) == 130
     until(lambda: not any(alive(int(pid)) for pid in ids.read_text().split()))
     assert stamps(tmp_path) == ["s0"]

@@ -103,6 +103,51 @@ def test_the_margin_is_that_of_the_training_cases(tmp_path):
     assert not module.widened(image(np.zeros((2, 2, 2), np.uint8)), [5])[0].any()
 
 
+# ------------------------------------------------------------------------------------------------- records
+
+
+def test_a_record_holds_the_jobs_of_its_own_comparison(tmp_path):
+    """Another comparison has put its logs and times into the same work folder."""
+    work, scores = tmp_path / "work", tmp_path / "metrics.json"
+    for folder in ("logs", "times"):
+        (work / folder).mkdir(parents=True)
+    for job in ("train-a-fold0-seed0", "train-a-fold0-seed1", "train-other-fold0-seed0", "evaluate-other-n3"):
+        (work / "logs" / f"{job}.log").write_text(f"+ command of {job}\nwhat it says\n")
+        (work / "times" / f"{job}.tsv").write_text("s\tmax_rss\tcpu_time\n1.5\t2\t3\n")
+    case = dict.fromkeys(METRICS, 1.0)
+    model = {"runs": {"cases": [{"case0": case}]}}
+    found = {"models": {"a": model}, "patients": {"count": 1, "of_cases": {"case0": 1}}}
+    scores.write_text(json.dumps(found))
+    jobs = ["train-a-fold0-seed0", "evaluate-mine-n3"]
+    command = [sys.executable, SCRIPTS / "record.py", f"n3={scores}", "--runs", "a=0", "--jobs", *jobs]
+    options = ["--reference", "a", "--work", work, "--output", tmp_path / "record"]
+    subprocess.run([*command, *options], check=True, cwd=ROOT)
+    assert (tmp_path / "record" / "commands.txt").read_text() == (
+        "# evaluate-mine-n3: there is no log of it\n# train-a-fold0-seed0\ncommand of train-a-fold0-seed0\n"
+    )
+    with (tmp_path / "record" / "times.csv").open(newline="") as file:
+        assert [row["job"] for row in csv.DictReader(file)] == ["train-a-fold0-seed0"]
+    assert script("tables").pooled([tmp_path / "record" / "n3.csv"], "a").means["a"]["dice"] == 1
+
+
+def test_a_record_says_that_its_code_was_changed_after_the_commit(tmp_path):
+    commit = script("record").commit
+    assert commit(tmp_path) == ""
+    code, result = tmp_path / "nnunet_igtv" / "a.py", tmp_path / "experiments" / "results" / "x" / "n3.csv"
+    for path in (code, result):
+        path.parent.mkdir(parents=True)
+        path.write_text("first\n")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    clean = commit(tmp_path)
+    assert len(clean) == 40
+    result.write_text("another record\n")
+    assert commit(tmp_path) == clean
+    code.with_name("new.py").write_text("no git knows it\n")
+    assert commit(tmp_path) == f"{clean} and uncommitted changes"
+
+
 # ------------------------------------------------------------------------------------------------- tables
 
 

@@ -41,6 +41,13 @@ def snakemake(folder, config, *options):
     )
 
 
+def require_jobs_of_the_record(text):
+    """A dry run of everything: the record has the commands of each of its jobs, and of no other."""
+    named = re.search(r"record\.py .* --jobs (.*?) --", text).group(1).split()
+    logs = {Path(log).stem for log in re.findall(r"exec >> (\S+) 2>&1; ", text)}
+    assert sorted(named) == sorted(logs)
+
+
 def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     found = snakemake(tmp_path, CONFIG, "-n", "-p")
     assert found.returncode == 0, found.stdout + found.stderr
@@ -63,6 +70,7 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
         "evaluate": sets,
         "tables": 1,
     }
+    require_jobs_of_the_record(text)
     trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
     assert len(trainings) == rules["train"] + rules["pretrain"]
     assert all(line.endswith("--c") for line in trainings)
@@ -90,6 +98,7 @@ def test_the_slice_interactions_are_tried_on_what_another_comparison_made(tmp_pa
         commands[name] = set(re.findall(r"exec >> (\S+) 2>&1; (.*)", found.stdout + found.stderr))
         trainings = [line for _, line in commands[name] if " nnUNetv2_train " in line]
         assert len(trainings) == len(config["methods"]) * len(config["seeds"])
+        require_jobs_of_the_record(found.stdout + found.stderr)
         assert len(set(map(trained, trainings))) == len(trainings)
     same = {Path(log).stem for log, _ in commands["first"] & commands["slices"]}
     assert {f"{rule}-{name}" for rule in ("phantom", "convert") for name in ("igtv", "test")} <= same
@@ -110,6 +119,7 @@ def test_a_configuration_extends_one_that_extends_another(tmp_path):
     assert found.returncode == 0, text
     assert set(re.findall(r"nnUNet_igtv_seed=(\d)", text)) == {"5", "6"}
     assert "rule floor" not in text
+    require_jobs_of_the_record(text)
     (tmp_path / "first.yaml").write_text(yaml.safe_dump({"extends": "second.yaml"}))
     found = snakemake(tmp_path, {"extends": "second.yaml"}, "-n")
     assert found.returncode != 0
@@ -124,6 +134,7 @@ def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path
     trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
     assert all(" nnUNet_igtv_seed=7 " in line for line in trainings)
     assert "rule phantom" not in text
+    require_jobs_of_the_record(text)
     assert "convert lucid /data/igtv_studies -d 502 -n LungIGTV" in text
     assert text.count(" nnUNetv2_train ") == 1 + 3 * 5
     assert text.count("fold_4/validation/*.nii.gz") == 3
@@ -177,6 +188,7 @@ def test_a_second_gtv_cohort_is_prepared_and_trained_on(tmp_path):
     assert found.returncode == 0, found.stdout + found.stderr
     text = found.stdout + found.stderr
     assert len(re.findall(r"nnunet-igtv phantom --kind gtv --patients (?:24|144) ", text)) == 2
+    require_jobs_of_the_record(text)
     for number, name in ((911, "gtv"), (914, "gtv-144")):
         assert f"nnUNetv2_train {number} 2d all -tr GTVPretrainTrainerNano_budget" in text
         assert re.search(
