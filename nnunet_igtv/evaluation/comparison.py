@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nnunet_igtv.evaluation.lesions import f1
-from nnunet_igtv.evaluation.statistics import Interval, bootstrap, interval_of, resampled, wilcoxon
+from nnunet_igtv.evaluation.statistics import (
+    Interval,
+    bootstrap,
+    interval_of,
+    mean_of_defined,
+    resampled,
+    wilcoxon,
+)
 
 NAN = float("nan")
 
@@ -55,7 +62,8 @@ class Detection(NamedTuple):
 
 
 def mean_by_patient(values: Iterable[tuple[str, float]], patients: Mapping[str, int]) -> dict[int, float]:
-    """Patient -> mean of the values of the patient's cases, of those that are defined.
+    """Patient -> mean of the values of the patient's cases, of those that are defined; without the patients
+    that have none.
 
     Args:
         values: (case, value).
@@ -63,9 +71,9 @@ def mean_by_patient(values: Iterable[tuple[str, float]], patients: Mapping[str, 
     """
     found: dict[int, list[float]] = {}
     for case, value in values:
-        if math.isfinite(value):
-            found.setdefault(patients[case], []).append(value)
-    return {patient: float(np.mean(own)) for patient, own in found.items()}
+        found.setdefault(patients[case], []).append(value)
+    means = {patient: mean_of_defined(own) for patient, own in found.items()}
+    return {patient: mean for patient, mean in means.items() if math.isfinite(mean)}
 
 
 def summarise(by_patient: Mapping[int, float]) -> Summary:

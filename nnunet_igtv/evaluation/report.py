@@ -144,9 +144,12 @@ def _notes(results: Results) -> list[str]:
     for model, runs in results.runs.items():
         if len(runs) > 1:
             spread = results.spread_of_runs(model, "dice")
-            said = "" if spread is None else f"; the standard deviation of their mean Dice is {spread:.3f}"
-            kind = "folds" if spread is None else "runs on all cases"
-            notes.append(f"{model} is {len(runs)} {kind}{said}. Pictures show the first.")
+            kind = "folds"
+            if spread is not None:
+                kind = (
+                    f"runs on all cases; the standard deviation of their mean Dice is {shown(spread, 'dice')}"
+                )
+            notes.append(f"{model} is {len(runs)} {kind}. Pictures show the first.")
     return notes
 
 

@@ -18,7 +18,7 @@ from nnunet_igtv.evaluation.comparison import (
 )
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PairScores
-from nnunet_igtv.evaluation.statistics import Agreement, agreement, holm
+from nnunet_igtv.evaluation.statistics import Agreement, agreement, holm, mean_of_defined
 
 MOST_SHOWN = 45  # comparisons, those of ten models
 CaseScores = dict[str, dict[str, float]]  # case -> metric -> value
@@ -30,7 +30,7 @@ class Results:
 
     Attributes:
         runs: `runs[model][run][case][metric]`; a run is a seed or a fold of the model.
-        profiles: `profiles[model][case]`: Dice along the target, mean of the runs.
+        profiles: `profiles[model][case]`: Dice along the target, mean of the runs that define it.
         patients: case -> number of its patient.
         patients_from: where the patients are known from; "" if each case counts as a patient of its own.
         reference: the model that all others are compared with; None if each is compared with each.
@@ -66,7 +66,8 @@ class Results:
         return {
             model: {
                 case: {
-                    metric: _mean([run[case][metric] for run in runs if case in run]) for metric in METRICS
+                    metric: mean_of_defined(run[case][metric] for run in runs if case in run)
+                    for metric in METRICS
                 }
                 for case in self.cases
             }
@@ -103,19 +104,21 @@ class Results:
     def run_means(self, model: str) -> list[dict[str, float]]:
         """Mean over the cases of each run."""
         return [
-            {metric: _mean([case[metric] for case in run.values()]) for metric in METRICS}
+            {metric: mean_of_defined(case[metric] for case in run.values()) for metric in METRICS}
             for run in self.runs[model]
         ]
 
     def spread_of_runs(self, model: str, metric: str) -> float | None:
-        """Standard deviation of the means of runs that all predicted all cases; None of folds or one run."""
+        """Standard deviation of the means of runs that all predicted all cases; None of folds or one run, NaN
+        where fewer than two of the runs define the metric."""
         if len(self.runs[model]) < 2 or any(len(run) < len(self.cases) for run in self.runs[model]):
             return None
-        return float(np.std([mean[metric] for mean in self.run_means(model)], ddof=1))
+        means = [mean[metric] for mean in self.run_means(model) if math.isfinite(mean[metric])]
+        return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
     def mean_profile(self, model: str) -> list[float]:
         """Mean Dice along the target, from its first slice to its last."""
-        return [_mean(list(column)) for column in np.array(list(self.profiles[model].values())).T]
+        return [mean_of_defined(column) for column in np.array(list(self.profiles[model].values())).T]
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str], dict[str, Difference]]:
@@ -184,9 +187,3 @@ class Results:
         from nnunet_igtv.evaluation.texts import table
 
         return table(self)
-
-
-def _mean(values: list[float]) -> float:
-    """Mean of the values that are defined; NaN of none."""
-    defined = [value for value in values if math.isfinite(value)]
-    return float(np.mean(defined)) if defined else float("nan")

@@ -16,6 +16,7 @@ from nnunet_igtv.evaluation.output import FILES, digest_of, refuse_another, writ
 from nnunet_igtv.evaluation.patients import manifest_of, read_patients
 from nnunet_igtv.evaluation.report import report
 from nnunet_igtv.evaluation.results import Results
+from nnunet_igtv.evaluation.statistics import mean_of_defined
 from nnunet_igtv.evaluation.texts import csv_text, json_text
 from nnunet_igtv.grids import Grid, rearranged
 
@@ -154,9 +155,11 @@ def _score(case: Case, results: Results) -> None:
             for observer, mask in truth.observers.items():
                 among.setdefault((model, observer), []).append(agreement_of(found, mask, truth.spacing))
             _calibrate(case, truth, model, path, found, own, results)
-        results.profiles[model][case.name] = np.mean(profiles, axis=0)
+        results.profiles[model][case.name] = np.array(
+            [mean_of_defined(part) for part in zip(*profiles, strict=True)]
+        )
     for pair, values in among.items():
-        mean = {metric: float(np.mean([v[metric] for v in values])) for metric in values[0]}
+        mean = {metric: mean_of_defined(run[metric] for run in values) for metric in values[0]}
         results.observers.setdefault(pair, {})[case.name] = mean
 
 

@@ -1,4 +1,4 @@
-"""Intervals, tests and agreement over patients.
+"""Means, intervals, tests and agreement over patients.
 
 Bootstrap intervals are percentile intervals of `RESAMPLES` resamples of the patients with a fixed seed. The
 percentiles are moved out as Hesterberg proposes (Am Stat 69 (2015) 371), so that for the mean of normal
@@ -6,7 +6,7 @@ values the interval is as wide as Student's: plain percentile intervals of few p
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -25,6 +25,16 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+def mean_of_defined(values: Iterable[float]) -> float:
+    """The mean of those values that are defined; NaN of none.
+
+    Every mean of a metric is this one, over runs, over cases and over pairs of observers: two tables never
+    differ in what they leave out.
+    """
+    defined = [value for value in values if math.isfinite(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 @lru_cache(maxsize=4)

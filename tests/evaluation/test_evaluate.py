@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -137,6 +138,25 @@ def test_seeds_are_one_row_and_their_mean(eight):
     assert [m["dice"] for m in written["runs"]["means"]] == pytest.approx(means)
     assert [run["CASE_3"]["dice"] for run in written["runs"]["cases"]] == pytest.approx([first, second])
     assert written["summary"]["dice"]["mean_interval"]["low"] < written["mean"]["dice"]
+
+
+def test_what_a_seed_does_not_define_is_left_out_of_every_mean_of_it(tmp_path, write_image, ball):
+    """Between the two parts of a target there is no Dice of the seeds that draw nothing there; the last seed
+    draws nothing anywhere and has no HD95."""
+    for i in range(2):
+        apart = ball((4, 16, 16), 3.0) | ball((16, 16, 16), 3.0)
+        write_image(tmp_path / "truth" / f"CASE_{i}.nii.gz", apart)
+        write_image(tmp_path / "seed0" / f"CASE_{i}.nii.gz", apart)
+        write_image(tmp_path / "seed1" / f"CASE_{i}.nii.gz", ball(radius=8.0))
+        write_image(tmp_path / "seed2" / f"CASE_{i}.nii.gz", np.zeros(apart.shape, bool))
+    runs = {"m": [tmp_path / f"seed{seed}" for seed in range(3)]}
+    results = evaluate(tmp_path / "truth", runs, None, tmp_path / "out")
+    assert results.mean_profile("m")[4] == 0  # of the second seed alone
+    means = [run["hd95_mm"] for run in results.run_means("m")]
+    assert math.isnan(means[2])
+    assert results.spread_of_runs("m", "hd95_mm") == pytest.approx(np.std(means[:2], ddof=1))
+    one = replace(results, runs={"m": [results.runs["m"][i] for i in (0, 2)]})
+    assert math.isnan(one.spread_of_runs("m", "hd95_mm"))
 
 
 def test_folds_are_one_row(eight):

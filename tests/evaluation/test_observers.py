@@ -90,3 +90,20 @@ def test_observers_who_saw_nothing(observed, write_image):
     assert math.isnan(results.scores["m"]["CASE_0"]["dice"])
     assert math.isnan(results.observers["anna", "ben"]["CASE_0"]["dice"])
     assert raters_of(results)[0].summaries["dice"].patients == 5
+
+
+def test_a_seed_that_found_nothing_is_left_out_everywhere_alike(tmp_path, write_image, ball):
+    """Two observers who drew the same are the truth: a model's values among them are those against it."""
+    for i in range(2):
+        for name in ("anna", "ben"):
+            write_image(tmp_path / name / f"CASE_{i}.nii.gz", ball())
+        write_image(tmp_path / "seed0" / f"CASE_{i}.nii.gz", ball((10, 16, 17 + i)))
+        write_image(tmp_path / "seed1" / f"CASE_{i}.nii.gz", ball() & bool(i))  # nothing in CASE_0
+    truth = {name: tmp_path / name for name in ("anna", "ben")}
+    runs = {"m": [tmp_path / "seed0", tmp_path / "seed1"]}
+    results = evaluate(truth, runs, None, tmp_path / "out")
+    (model,) = [rater for rater in raters_of(results) if rater.is_model]
+    for metric, found in model.summaries.items():
+        assert found == results.summaries["m"][metric]
+        assert found.patients == 2
+    assert results.scores["m"]["CASE_0"]["hd95_mm"] == results.runs["m"][0]["CASE_0"]["hd95_mm"] > 0
