@@ -26,6 +26,7 @@ from nnunet_igtv.atomic import replace, written_whole
 from nnunet_igtv.channels import CT_PET, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
+from nnunet_igtv.dataset_conversion.met_again import Converted, edited
 from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
 from nnunet_igtv.dataset_conversion.motion_files import write_motion
 from nnunet_igtv.dataset_conversion.record import Record, Row
@@ -107,6 +108,7 @@ class RawDataset:
         self.spec, self.source, self.options, self.split = spec, source, options, split
         self.append, self.dry_run, self.input = append, dry_run, os.path.realpath(source_input)
         self.to_do: str | None = None  # what the user still has to do after a conversion
+        self.warnings: list[str] = []  # "CASE: what" may be wrong with cases that were there before
         self.root = nnunet_folder("nnUNet_raw")
         self.folder = self.root / spec.folder_name
         self.manifest = self.root / f"{spec.folder_name}_manifest.csv"
@@ -195,8 +197,9 @@ class RawDataset:
         Returns the outcomes of this run, errors included. A run without a single case leaves the record and
         the manifest with the reasons, and no dataset.
         """
-        todo = [(row.case, item) for row, item in self._rows(items) if not self._done(row)]
-        outcomes: list[Outcome] = []
+        rows, outcomes = self._rows(items)
+        todo = [(row.case, item) for row, item in rows if not self._done(row)]
+        self._warn(rows)
         label = f"converting to {self.spec.folder_name}"
         if self.dry_run:
             make_cases(todo, _check, jobs, label, outcomes.append)
@@ -217,10 +220,14 @@ class RawDataset:
                 shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         return outcomes
 
-    def _rows(self, items: Sequence[Item]) -> list[tuple[Row, Item]]:
-        """Each item's row, under the number that it has already or under a new one."""
-        rows, number = [], self.record.next_number
+    def _rows(self, items: Sequence[Item]) -> tuple[list[tuple[Row, Item]], list[Outcome]]:
+        """Each item's row, under the number that it has already or under a new one; and those refused."""
+        rows, refused, number = [], [], self.record.next_number
+        converted = Converted(self._all_done(), items)
         for item in items:
+            if error := converted.refusal(item):
+                refused.append(Outcome(item, error.case or "", error=error))
+                continue
             known = self.record.rows.get(item.key)
             if known is not None and known.status == "converted" and known.split != self.split:
                 raise IGTVError(
@@ -228,7 +235,7 @@ class RawDataset:
                     case=known.case,
                     remedy="take it out of the input: training cases must not be test cases",
                 )
-            if known is None or known.status != "converted":
+            if known is None or not self._done(known):
                 own = number if known is None else known.number
                 number += known is None
                 known = Row(
@@ -240,8 +247,9 @@ class RawDataset:
                     item.patient,
                     self.input,
                     os.path.realpath(item.path),
-                    item.fold,
                 )
+            # of a case that is kept, too: a CSV may name its patient and fold now
+            known.patient, known.fold, known.files = item.patient, item.fold, list(item.files)
             rows.append((known, item))
         if not self.dry_run:
             everybody = frozenset().union(*(item.unrecorded for item in items))
@@ -254,7 +262,21 @@ class RawDataset:
             ):
                 self.record.set(name, value)
             self.record.put(*(row for row, _ in rows))
-        return rows
+        return rows, refused
+
+    def _warn(self, rows: Sequence[tuple[Row, Item]]) -> None:
+        converted = Converted(self._all_done(), [item for _, item in rows])
+        for row, item in rows:
+            files = case_files(self.folder, row.case, row.split)
+            self.warnings += [
+                f"{row.case}: {file.parent.name}/{file.name} was changed after its conversion, and is kept"
+                for file in edited(row, files)
+            ]
+            if other := converted.case_in_the_other_split(item, self.split):
+                self.warnings.append(
+                    f"{row.case}: a patient of the same id has {other} in the other split; if it is one "
+                    "patient, scores on the test cases are not those of new patients"
+                )
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
@@ -267,14 +289,20 @@ class RawDataset:
     # -------------------------------------------------------------------------------------------------- files
 
     def _done(self, row: Row) -> bool:
-        """Whether a case is converted and its files are there in full."""
+        """Whether a case is converted and its files are there in full, as they were written or edited."""
         files = case_files(self.folder, row.case, row.split)
-        return row.status == "converted" and row.sizes == [f.stat().st_size for f in files if f.is_file()]
+        if row.status != "converted":
+            return False
+        sizes = [file.stat().st_size for file in files if file.is_file()]
+        return row.sizes == sizes or bool(edited(row, files))
+
+    def _all_done(self) -> list[Row]:
+        return [row for row in self.record.rows.values() if self._done(row)]
 
     def _finish(self) -> None:
         """The files that repeat the record: manifest, conversion.json, dataset.json and the splits."""
         self.record.publish(self.manifest, manifest_text(self.record.rows.values()), mode=0o600)
-        done = [row for row in self.record.rows.values() if self._done(row)]
+        done = self._all_done()
         if not done:
             shutil.rmtree(self.folder)
             return

@@ -43,6 +43,7 @@ class Row:
         provenance: how the case was made; names nobody.
         identity: the UIDs that it was made from.
         sizes: of its files, in bytes.
+        files: those that the user named for the study beside its CT.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Row:
     provenance: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
 
 class Record:

@@ -24,6 +24,7 @@ class Item:
         secrets: what must not appear in messages: the patient's names, ids and birth.
         dates: of examinations, which must not appear in records: people may look for them in a message.
         fold: "train" or "val" where the source comes with a split.
+        files: those that the user named for the study beside its CT.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Item:
     secrets: frozenset[Secret] = frozenset()
     fold: str = ""
     dates: frozenset[Date] = frozenset()
+    files: tuple[str, ...] = ()
 
     @property
     def unrecorded(self) -> frozenset[Secret]:

@@ -35,6 +35,8 @@ class Entry:
     """What a file says about where it belongs and whose it is.
 
     Attributes:
+        patient: the patient's id, "" without one.
+        name: the patient's name.
         secrets: the patient's names, ids and birth.
         dates: of examinations.
         joins: the frames of reference and the series that it joins, if it is a registration object.
@@ -51,6 +53,7 @@ class Entry:
     dates: frozenset[Date] = frozenset()
     joins: frozenset[str] = frozenset()
     error: IGTVError | None = None
+    name: str = ""
 
     @property
     def frames(self) -> set[str]:
@@ -66,6 +69,7 @@ class StudyFiles:
     patients: frozenset[str]
     files: list[Path]
     unreadable: list[IGTVError] = field(default_factory=list)
+    names: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -117,6 +121,7 @@ def entry_of(path: Path, header: Dataset) -> Entry:
         secrets_of(header),
         dates_of(header),
         joins,
+        name=text(header, "PatientName"),
     )
 
 
@@ -155,6 +160,7 @@ def group_studies(
             key="|".join(sorted({e.study or e.links[0][-1] for e in part})),
             patients=frozenset(e.patient for e in part),
             files=sorted(e.path for e in [*part, *more]),
+            names=frozenset(e.name for e in part),
         )
         for part, more in _with_registered(parts, register)
     ]

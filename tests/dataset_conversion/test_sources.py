@@ -81,6 +81,13 @@ def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path):
     assert set(split["train"]) == {case["pclt20k/0001/3-5"], case["pclt20k/0001/9-10"]}
 
 
+@pytest.mark.parametrize("spacing", [(0, 1, 1), ("nan", 1, 1), (1, "inf", 1)])
+def test_a_spacing_is_a_positive_number(spacing, pclt, raw, capsys):
+    assert convert("pclt20k", pclt, "-d", 30, "--spacing", *spacing) == 1
+    assert "(--spacing)" in capsys.readouterr().err
+    assert not list(raw.glob("*/imagesTr/*"))
+
+
 def test_pclt20k_is_never_mixed_with_calibrated_cases(pclt, raw, patient, tmp_path, capsys):
     patient("a").write(tmp_path / "dicom")
     assert convert("dicom-rt", tmp_path / "dicom", "-d", 31, "-n", "GTV", "--structure", "IGTV") == 0

@@ -65,7 +65,7 @@ def collect_studies(
     closed = [error for error in closed if not os.path.islink(str(error.file))]
     entries = [*index(files, jobs), *absent]
     studies, loose = group_studies(entries, options.register)
-    patients = {_patient(study) for study in studies}
+    patients = {min(study.patients) or study.key for study in studies}
     if options.weight_kg is not None and len(patients) > 1:
         raise IGTVError(
             f"one body weight was given for {len(patients)} patients",
@@ -87,8 +87,8 @@ def collect_studies(
 
 
 def _patient(study: StudyFiles) -> str:
-    """The patient's id; studies without one are each of a patient of their own."""
-    return min(study.patients) or study.key
+    """The patient's id, or else the name; studies without either are each of a patient of their own."""
+    return min(study.patients) or min(study.names) or study.key
 
 
 def index(files: Sequence[Path], jobs: int) -> list[Entry]:

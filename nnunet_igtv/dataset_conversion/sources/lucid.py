@@ -17,7 +17,7 @@ from pathlib import Path
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
-from nnunet_igtv.dicom.files import find_files
+from nnunet_igtv.dicom.files import find_files, read_header
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions
@@ -41,6 +41,15 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         yield from dicom_rt.collect_studies(root, (files, closed), options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
+    if dicom := next((file for file in files if file not in set(images) and _is_dicom(file)), None):
+        raise IGTVError(
+            f"the folder holds NIfTI files ({relative(images[0], root)}) and DICOM files "
+            f"({relative(dicom, root)})",
+            file=root,
+            remedy="convert them from folders of their own, one after the other, and append the second; or "
+            "take out those that are no studies",
+            settings=["append"],
+        )
     yield from (error.but(file=relative(error.file or "", root)) for error in closed)
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
@@ -106,6 +115,13 @@ def _triple(files: list[Path], folder: str, no_pet: str | None) -> tuple[Path, P
             )
     pet = found["PET"][0] if "PET" in found else None
     return found["CT"][0], pet, found["IGTV"][0]
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        return read_header(file) is not None
+    except IGTVError:
+        return True  # it claims to be
 
 
 def _words(file: Path) -> set[str]:

@@ -80,7 +80,9 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
         images = table.parent / ct, table.parent / pet if pet and options.no_pet != "all" else None
         load = partial(load_triple, *images, table.parent / label, options, table.parent)
         key = os.path.realpath(images[0])
-        items.append(Item(key, patient or key, images[0], load, frozenset({patient} - {""}), fold))
+        others = tuple(os.path.realpath(file) for file in (images[1], table.parent / label) if file)
+        secrets = frozenset({patient} - {""})
+        items.append(Item(key, patient or key, images[0], load, secrets, fold, files=others))
     if len({i.key for i in items}) < len(items):
         raise IGTVError("the CSV manifest names a CT twice", file=table)
     yield from items
