@@ -24,6 +24,7 @@ from nnunet_igtv.dataset_conversion.case import write_nifti
 from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
 from nnunet_igtv.devices import require_device
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series, group_series, read_headers
 from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_folder
 from nnunet_igtv.errors import IGTVError
@@ -243,9 +244,10 @@ def predict_series(
     )
     with temporary as name:
         folder = Path(name)
-        ct_read, pet_read = ct_volume(ct.series), pet_channel(pet, options.weight_kg)
-        pet_read = pet_read.registered_to(ct_read.image)
-        notes = (*ct.warnings, *write_input(ct_read, pet_read, folder / "input", model.file_ending))
+        with naming_nobody(ct.series, pet.series if pet else None):
+            ct_read, pet_read = ct_volume(ct.series), pet_channel(pet, options.weight_kg)
+            pet_read = pet_read.registered_to(ct_read.image)
+            notes = (*ct.warnings, *write_input(ct_read, pet_read, folder / "input", model.file_ending))
         for note in notes:
             tell(note)
         run_nnunet(folder / "input", folder / "output", model, device, mirroring)
@@ -279,17 +281,18 @@ def choose_series(
         IGTVError: a modality is missing, several patients, no CT and PET in one frame of reference, or
             several that could serve.
     """
-    try:
-        headers = read_headers(study)
-        sets = [header for _, header in headers if text(header, "Modality") == "RTSTRUCT"]
-        known = Known(
-            series=read_structure_set(extend).series_uids if extend else frozenset(),
-            contoured=frozenset().union(*(references(header)[1] for header in sets)),
-            registrations=tuple(find_registrations(headers)),
-        )
-        return choose_images(group_series(headers), options, known)
-    except IGTVError as error:
-        raise error.but(file=error.file or study) from error
+    with naming_nobody(study, extend):
+        try:
+            headers = read_headers(study)
+            sets = [header for _, header in headers if text(header, "Modality") == "RTSTRUCT"]
+            known = Known(
+                series=read_structure_set(extend).series_uids if extend else frozenset(),
+                contoured=frozenset().union(*(references(header)[1] for header in sets)),
+                registrations=tuple(find_registrations(headers)),
+            )
+            return choose_images(group_series(headers), options, known)
+        except IGTVError as error:
+            raise error.but(file=error.file or study) from error
 
 
 def write_input(ct_read: Volume, pet: PetChannel, folder: Path, ending: str) -> tuple[str, ...]:

@@ -1,17 +1,18 @@
 """A cohort of PET/CT studies becomes an nnU-Net raw dataset: the whole of a conversion in one function."""
 
 import json
+import math
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.dataset_conversion.raw_dataset import DatasetSpec, RawDataset
-from nnunet_igtv.dataset_conversion.redaction import redacted
 from nnunet_igtv.dataset_conversion.source import Item, Source
 from nnunet_igtv.dataset_conversion.sources import SOURCES
 from nnunet_igtv.dicom.identity import redact
 from nnunet_igtv.dicom.quiet import quiet_itk
+from nnunet_igtv.dicom.redaction import redacted
 from nnunet_igtv.errors import IGTVError
 
 
@@ -26,7 +27,7 @@ class Conversion:
         kept: how many studies had been converted before.
         to_do: what the user still has to do before training, in one sentence; None if nothing.
         failures: what could not be converted, and files that belong to no study; no patient is named.
-        warnings: what may be wrong with the cases converted now, "CASE: what"; no patient is named.
+        warnings: what may be wrong with the cases converted now or before, "CASE: what"; no patient is named.
         summaries: case -> where its study was found and what the case was made from, with dates; no patient
             is named.
     """
@@ -104,7 +105,10 @@ def convert(
         kept=len(items) - len(outcomes),
         failures=tuple(failures),
         to_do=dataset.to_do,
-        warnings=tuple(f"{o.case}: {warning}" for o in outcomes for warning in o.warnings),
+        warnings=(
+            *dataset.warnings,
+            *(f"{o.case}: {warning}" for o in outcomes for warning in o.warnings),
+        ),
         summaries={
             o.case: (redact(place[o.case], o.item.secrets), *o.summary) for o in outcomes if not o.error
         },
@@ -139,10 +143,15 @@ def _source(name: str) -> Source:
 def _options(source: Source, given: dict[str, Any]) -> Any:
     known = [field.name for field in fields(source.options)]
     try:
-        return source.options(**given)
+        options = source.options(**given)
     except TypeError as error:
         raise IGTVError(
             f"the source {source.name} has the options {', '.join(known)}, "
             f"and was given: {', '.join(given) or 'none'}",
             remedy="give those without a default, and none that it lacks",
         ) from error
+    for name, value in vars(options).items():
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise IGTVError(f"not a finite number: {value!r}", remedy="give one", settings=[name])
+    return options

@@ -6,7 +6,8 @@ from typing import Any
 
 from nnunet_igtv.dataset_conversion.phase_union import united
 from nnunet_igtv.dicom.files import list_files
-from nnunet_igtv.dicom.identity import redact, secrets_of
+from nnunet_igtv.dicom.identity import Secret, redact, secrets_of
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions, refuse_several_patients, selected
@@ -36,15 +37,17 @@ def motion_of(folder: str | Path, options: MotionOptions) -> tuple[dict[str, Any
 
     Raises IGTVError as the source `4dct` does.
     """
-    try:
-        study = read_study(list_files(folder))
-        refuse_several_patients(study.series)
-        by_name = has_place(options.structure)
-        breath = the_4d(selected(study.series, ReadingOptions(study=options.study), "study"))
-        drawn = phase_structures(study, breath, options.structure, options.min_phases)
-        label = united(drawn, breath, options.interpolate)
-    except IGTVError as error:
-        raise error.but(file=error.file or folder) from error
-    secrets = secrets_of(breath.phases[0].series.headers[0])
+    with naming_nobody(folder):
+        try:
+            study = read_study(list_files(folder))
+            refuse_several_patients(study.series)
+            by_name = has_place(options.structure)
+            breath = the_4d(selected(study.series, ReadingOptions(study=options.study), "study"))
+            drawn = phase_structures(study, breath, options.structure, options.min_phases)
+            label = united(drawn, breath, options.interpolate)
+        except IGTVError as error:
+            raise error.but(file=error.file or folder) from error
+    headers = [breath.phases[0].series.headers[0], *(s.header for s in study.structure_sets)]
+    secrets = frozenset[Secret]().union(*map(secrets_of, headers))
     told = f"phases told by {breath.told_by}, structures by their {'names' if by_name else 'series'}"
     return label.motion or {}, [told, *(redact(note, secrets) for note in label.notes)]

@@ -1,58 +1,58 @@
 """Who a DICOM object is about, and how that is taken out of text that people will read."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
+from unicodedata import normalize
 
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dicom.attributes import attribute, values_of
 from nnunet_igtv.dicom.attributes import text as text_of
-from nnunet_igtv.dicom.attributes import values_of
 from nnunet_igtv.dicom.dates import Date, dates_in, may_hold, written
+from nnunet_igtv.dicom.spellings import Spelling, spellings, tight
 
 Secret = str | Date
 
-NAMES_AND_IDS = ("PatientID", "PatientName", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName")
-SHORTEST_NAME, SHORTEST_NUMBER = 3, 4  # letters and digits of a part that is a secret by itself
-_BETWEEN = r"[\W_]*"  # "QP-77-4411", "qp774411" and "QP 77_4411" are one id
+NAMES, IDS = ("PatientName", "OtherPatientNames", "PatientBirthName"), ("PatientID", "OtherPatientIDs")
+OTHER_IDS = "OtherPatientIDsSequence"  # its items have an id each
 
 
 def secrets_of(header: Dataset) -> frozenset[Secret]:
-    """The patient's names, ids and date of birth, where they are given."""
-    known: set[Secret] = {str(value) for keyword in NAMES_AND_IDS for value in values_of(header, keyword)}
+    """The patient's names, ids and date of birth, where they are given.
+
+    A name may be written in up to three scripts, with "=" between: each is a name of its own.
+    """
+    known: set[Secret] = {
+        name for keyword in NAMES for value in values_of(header, keyword) for name in str(value).split("=")
+    }
+    for each in (header, *(attribute(header, OTHER_IDS) or ())):
+        known |= {str(value) for keyword in IDS for value in values_of(each, keyword)}
     return frozenset(known - {""}) | dates_in(text_of(header, "PatientBirthDate"))
 
 
 def redact(text: str, secrets: frozenset[Secret]) -> str:
-    """`text` without a patient's names and ids: whole, in parts, in any case, with any separators; and
-    without dates, in the ways that people write them."""
+    """`text` without a patient's names and ids: whole, in parts, in any case, with any separators
+    (`spellings`); and without dates, in the ways that people write them."""
     dates = frozenset(s for s in secrets if isinstance(s, Date) and may_hold(text, s))
     if dates and (when := written(dates)):
         text = when.sub("<date>", text)
-    tight = _tight(text)
-    parts = frozenset(part for part in _all_parts(secrets) if _tight(part) in tight)
-    return _pattern(parts).sub("<patient>", text) if parts else text
+    composed = normalize("NFC", text)  # file names may hold the letter u and its dots as two characters
+    letters = tight(composed)
+    found = frozenset(s for s in _all_spellings(secrets) if s.may_be_in(letters))
+    return _pattern(found).sub("<patient>", composed) if found else text
 
 
 @lru_cache(maxsize=64)
-def _all_parts(secrets: frozenset[Secret]) -> frozenset[str]:
-    return frozenset(part for secret in secrets if isinstance(secret, str) for part in _parts(secret))
-
-
-def _tight(text: str) -> str:
-    """Letters and digits alone, in one case."""
-    return "".join(filter(str.isalnum, text.casefold()))
+def _all_spellings(secrets: frozenset[Secret]) -> frozenset[Spelling]:
+    return frozenset(s for secret in secrets if isinstance(secret, str) for s in spellings(secret))
 
 
 @lru_cache(maxsize=64)
-def _pattern(parts: frozenset[str]) -> re.Pattern[str]:
-    """One expression for all parts of all secrets, the longest first."""
-    spellings = []
-    for part in sorted(parts, key=lambda p: (-len(p), p)):
-        spelled = _BETWEEN.join(map(re.escape, part))
-        # a number is not looked for within a longer one
-        spellings.append(rf"(?<!\d){spelled}(?!\d)" if part.isdigit() else spelled)
-    return re.compile("|".join(spellings), re.IGNORECASE)
+def _pattern(found: frozenset[Spelling]) -> re.Pattern[str]:
+    """One expression for all spellings of all secrets, the longest first."""
+    ordered = sorted(found, key=lambda s: (-sum(map(len, s.words)), s.needed, s.expression))
+    return re.compile("|".join(s.expression for s in ordered), re.IGNORECASE)
 
 
 def without_secrets(found: Mapping[str, object], secrets: frozenset[Secret]) -> dict[str, object]:
@@ -68,18 +68,3 @@ def _clean(value: object, secrets: frozenset[Secret]) -> object:
     if isinstance(value, dict):
         return {key: _clean(item, secrets) for key, item in value.items()}
     return value
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """A secret as a whole, the words of a name, and the longer numbers in an id; separators left out.
-
-    The words of an id are no secrets: ids are often made of what is being studied ("LUNG-GTV-0042").
-    """
-    words = [word for word in re.split(r"[\W_]+", secret) if word]
-    yield from (whole for whole in ["".join(words)] if len(whole) >= SHORTEST_NAME)
-    is_name = not any(character.isdigit() for character in secret)
-    for word in words:
-        if len(word) >= (SHORTEST_NUMBER if word.isdigit() else SHORTEST_NAME) and (
-            is_name or word.isdigit()
-        ):
-            yield word

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_igtv.dicom.quiet import quiet
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.export.files import with_file_meta
 from nnunet_igtv.export.rtstruct import rtstruct
@@ -28,6 +29,7 @@ def check_export(ct: Series, name: str, *, seg: bool = False, extend: str | Path
     voxels = np.zeros(ct.grid.size[::-1], np.uint8)
     voxels[tuple(size // 2 for size in voxels.shape)] = 1
     mask = ct.grid.image(voxels)
-    objects = [rtstruct(mask, ct, name, extend=extend), *([segmentation(mask, ct, name)] if seg else [])]
+    with naming_nobody(ct, extend):
+        objects = [rtstruct(mask, ct, name, extend=extend), *([segmentation(mask, ct, name)] if seg else [])]
     for dataset in objects:
         with_file_meta(dataset).save_as(BytesIO(), enforce_file_format=True)

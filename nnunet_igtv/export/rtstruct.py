@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -14,6 +15,7 @@ from nnunet_igtv import __version__
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.quiet import quiet
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.anonymous import anonymised
@@ -65,8 +67,8 @@ def write_rtstruct(
 
     Raises:
         IGTVError: no mask or an empty one, another grid than the CT's, no or several CT series, a CT without
-            identifiers, a name that DICOM does not allow, existing output, or a structure set to extend that
-            belongs to another patient or frame of reference.
+            identifiers, a name or a colour that DICOM does not allow, existing output, or a structure set to
+            extend that belongs to another patient or frame of reference.
 
     Examples:
         >>> import SimpleITK as sitk
@@ -87,12 +89,14 @@ def write_rtstruct(
             remedy="write a new structure set, or keep the identity",
             settings=["anonymous", "extend"],
         )
-    series, mask = reference_series(
-        ct_folder, mask, ReadingOptions(ct=ct, study=study), partial(_drawn_on, extend)
-    )
-    if anonymous is not None:
-        series = anonymised(series, anonymous)
-    write_dicom(rtstruct(mask, series, name, colour=colour, extend=extend), output, overwrite)
+    with naming_nobody(ct_folder, extend):
+        series, mask = reference_series(
+            ct_folder, mask, ReadingOptions(ct=ct, study=study), partial(_drawn_on, extend)
+        )
+        if anonymous is not None:
+            series = anonymised(series, anonymous)
+        drawn = rtstruct(mask, series, name, colour=colour, extend=extend)
+    write_dicom(drawn, output, overwrite)
     return output
 
 
@@ -140,6 +144,7 @@ def structure_set(
         now: what to write as the moment of creation, local time.
     """
     name = structure_name(name)
+    _check_colour(colour)
     existing = existing or Dataset()
     dataset = patient_and_study(ct)
     set_character_set(dataset, [Copied.of(dataset, ct), Copied.of(existing, existing)], own=[name])
@@ -153,6 +158,13 @@ def structure_set(
     _refer_to(dataset, ct, images)
     _append_structure(dataset, trace(mask), mask.GetSpacing()[2], ct, images, name, colour)
     return dataset
+
+
+def _check_colour(colour: Sequence[int]) -> None:
+    if len(colour) != 3 or not all(isinstance(part, Integral) and 0 <= part <= 255 for part in colour):
+        raise IGTVError(
+            f"{colour!r} is no colour", remedy="give three numbers from 0 to 255", settings=["colour"]
+        )
 
 
 def _describe(dataset: Dataset, name: str, uid: Callable[[], str], now: datetime) -> None:

@@ -15,6 +15,7 @@ from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.quiet import quiet
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.anonymous import anonymised
@@ -86,10 +87,12 @@ def write_seg(
     output = Path(output)
     refuse_other(output, "SEG", overwrite)
     require_highdicom()
-    series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
-    if anonymous is not None:
-        series = anonymised(series, anonymous)
-    write_dicom(segmentation(mask, series, name), output, overwrite)
+    with naming_nobody(ct_folder):
+        series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
+        if anonymous is not None:
+            series = anonymised(series, anonymous)
+        made = segmentation(mask, series, name)
+    write_dicom(made, output, overwrite)
     return output
 
 

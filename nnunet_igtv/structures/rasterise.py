@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_igtv.dicom.identity import redact, secrets_of
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
 from nnunet_igtv.structures.interpolation import between
@@ -238,17 +240,19 @@ def read_structure(rtstruct: str | Path, pattern: str, image: sitk.Image, union:
         >>> igtv.GetSize() == ct.GetSize(), bool(sitk.GetArrayFromImage(igtv).any())
         (True, True)
     """
-    rois = read_structure_set(rtstruct).select(pattern, union)
-    if image.HasMetaDataKey(FRAME_KEY):
-        frame = image.GetMetaData(FRAME_KEY)
-        if any(roi.frame_of_reference and roi.frame_of_reference != frame for roi in rois):
-            raise IGTVError("structure and image have different frames of reference", file=rtstruct)
-    try:
-        found = rasterise(rois, Grid.of(image))
-    except IGTVError as error:
-        raise error.but(file=rtstruct) from error
+    with naming_nobody(rtstruct):
+        structures = read_structure_set(rtstruct)
+        rois = structures.select(pattern, union)
+        if image.HasMetaDataKey(FRAME_KEY):
+            frame = image.GetMetaData(FRAME_KEY)
+            if any(roi.frame_of_reference and roi.frame_of_reference != frame for roi in rois):
+                raise IGTVError("structure and image have different frames of reference", file=rtstruct)
+        try:
+            found = rasterise(rois, Grid.of(image))
+        except IGTVError as error:
+            raise error.but(file=rtstruct) from error
     for note in found.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(redact(note, secrets_of(structures.header)), stacklevel=2)
     mask = sitk.GetImageFromArray(found.mask)
     mask.CopyInformation(image)
     return mask

@@ -13,6 +13,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_igtv.dicom import traits
+from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series, find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import FRAME_KEY
@@ -106,7 +107,8 @@ def read_ct(folder: str | Path, *, ct: str | None = None, study: str | None = No
         >>> ct.GetSize(), ct.GetSpacing()  # voxels and mm, in (x, y, z) order
         ((48, 48, 12), (8.0, 8.0, 9.0))
     """
-    return ct_image(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study)))
+    with naming_nobody(folder):
+        return ct_image(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study)))
 
 
 def read_pet(
@@ -130,7 +132,9 @@ def read_pet(
         >>> bool(2 < suv.max() < 20)
         True
     """
-    return pet_image(_only(Path(folder), "PT", ReadingOptions(pet=pet, study=study)), weight_kg)
+    options = ReadingOptions(pet=pet, study=study, weight_kg=weight_kg)
+    with naming_nobody(folder):
+        return pet_image(_only(Path(folder), "PT", options), weight_kg)
 
 
 def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files, read_header
-from nnunet_igtv.dicom.identity import secrets_of, without_secrets
+from nnunet_igtv.dicom.identity import Secret, secrets_of, without_secrets
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.rasterise import rasterise
@@ -68,7 +68,7 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     ids = {id(s): number for number, s in enumerate(series, start=1)}
     groups = _studies(headers, series, sets, registrations, options.register)
     breaths = [(group, breath) for group in groups for breath in find_4d(group.series)]
-    secrets = {file: secrets_of(header) for file, header in headers}
+    secrets = _secrets(headers)
     everybody = frozenset().union(*secrets.values())
     return {
         "format": FORMAT,
@@ -109,6 +109,16 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
         if breaths
         else {}
     )
+
+
+def _secrets(headers: Sequence[tuple[Path, Dataset]]) -> dict[Path, frozenset[Secret]]:
+    """What must not be said of each file: the names and ids in all files of its study. A structure set may
+    have lost them in its header, and not in the names of its structures."""
+    known: dict[str, frozenset[Secret]] = {}
+    uids = {file: text(header, "StudyInstanceUID") for file, header in headers}
+    for file, header in headers:
+        known[uids[file]] = known.get(uids[file], frozenset()) | secrets_of(header)
+    return {file: known[uid] for file, uid in uids.items()}
 
 
 def _studies(

@@ -12,6 +12,7 @@ from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.registration import Registration
 from nnunet_igtv.studies.selectors import Selector, anonymous
+from nnunet_igtv.suv.body import check_given
 
 
 def _selector(name: str, help: str) -> Any:
@@ -49,8 +50,9 @@ class ReadingOptions:
     weight_kg: float | None = setting(None, "body weight where the PET headers have none")
 
     def __post_init__(self) -> None:
-        """Raises IGTVError for a selector that cannot mean anything."""
+        """Raises IGTVError for a selector that cannot mean anything, and a weight that no patient has."""
         self.selectors("study", "ct", "pet")
+        check_given(self.weight_kg)
 
     def selectors(self, *names: str) -> list[Selector]:
         """What was given for some of `study`, `ct` and `pet`."""

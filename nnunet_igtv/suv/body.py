@@ -1,10 +1,23 @@
 """Body weight, and the measures that other SUVs are related to: what makes SUVbw of them."""
 
+from typing import SupportsFloat
+
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.suv.headers import number, refuse, text
 
 KG, GRAMS, HEIGHT_M = (1.0, 500.0), 1000.0, (0.3, 2.6)
+
+
+def check_given(weight: object) -> None:
+    """Raises IGTVError for a body weight that a person gave (None: nobody did) and no patient has."""
+    if weight is None or (isinstance(weight, SupportsFloat) and KG[0] <= float(weight) <= KG[1]):
+        return
+    raise refuse(
+        f"a body weight of {weight!r} kg was given, which no patient has",
+        f"give it in kg, from {KG[0]:g} to {KG[1]:g}",
+        ["weight_kg"],
+    )
 
 
 def weight_of(header: Dataset, given: float | None, warnings: list[str]) -> float:
@@ -13,7 +26,7 @@ def weight_of(header: Dataset, given: float | None, warnings: list[str]) -> floa
     if weight == 0:
         if given is None:
             raise refuse("patient weight (0010,1030) is missing or 0", "give it in kg", ["weight_kg"])
-        return _checked(float(given))
+        return float(given)
     if weight > GRAMS:
         warnings.append("patient weight over 1000: taken as grams")
         weight /= 1000
@@ -21,7 +34,7 @@ def weight_of(header: Dataset, given: float | None, warnings: list[str]) -> floa
         return _checked(weight)
     if not KG[0] <= weight <= KG[1]:
         warnings.append("patient weight (0010,1030) is not that of a patient: the given weight used")
-        return _checked(float(given))
+        return float(given)
     if abs(weight / given - 1) > 0.001:
         warnings.append(f"the header has a weight (0010,1030): the given weight of {given:g} kg not used")
     return weight

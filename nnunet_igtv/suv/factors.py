@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from nnunet_igtv.dicom.attributes import attribute, values_of
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.suv.activity import dose_bq
-from nnunet_igtv.suv.body import per_body_weight, weight_of
+from nnunet_igtv.suv.body import check_given, per_body_weight, weight_of
 from nnunet_igtv.suv.headers import PHILIPS, number, private_number, refuse, same_text, text
 from nnunet_igtv.suv.injection import injected
 from nnunet_igtv.suv.nuclides import MOST_HALF_LIVES, check_uptake, nuclide_of
@@ -54,8 +54,10 @@ def suv_factors(headers: Sequence[Dataset], weight_kg: float | None = None) -> S
         headers: the headers of all slices of one series.
         weight_kg: body weight for headers that have none.
 
-    Raises IGTVError, naming the attribute, where the headers do not determine the factor.
+    Raises IGTVError, naming the attribute, where the headers do not determine the factor, and for a weight
+    that no patient has.
     """
+    check_given(weight_kg)
     warnings: list[str] = []
     units = same_text(headers, "Units").upper()
     if not units:

@@ -6,6 +6,8 @@ from copy import deepcopy
 import pytest
 
 from nnunet_igtv.commands.main import main
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.studies.images import read_pet
 from nnunet_igtv.studies.inventory import inspect, orientation
 
 SERIES_KEYS = {
@@ -98,6 +100,17 @@ def test_what_would_be_chosen_and_why(tmp_path, patient, capsys):
     printed = capsys.readouterr().out
     assert "CT: series 2; the one that the structure set was drawn on (of 2 CT series)" in printed
     assert "PET: series 4; asked for (of 2 PET series)" in printed
+
+
+@pytest.mark.parametrize("weight", ["0", "nan", "-70", "70000"])
+def test_a_weight_that_no_patient_has_is_one_line(weight, tmp_path, patient, capsys):
+    patient().write(tmp_path)
+    assert main(["inspect", str(tmp_path), "--weight", weight]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no patient has" in line
+    assert line.endswith("(--weight)")
+    with pytest.raises(IGTVError, match="from 1 to 500"):
+        read_pet(tmp_path, float(weight))
 
 
 def test_orientation():

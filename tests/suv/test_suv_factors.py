@@ -229,6 +229,15 @@ def test_weight_from_the_user(headers):
     assert suv_factors(headers(PatientWeight=0.07), weight_kg=WEIGHT).factor == pytest.approx(factor(3600))
 
 
+@pytest.mark.parametrize("weight", [0, -70, float("nan"), float("inf"), 0.07, 70_000, "70"])
+def test_a_weight_from_the_user_that_no_patient_has(weight, headers):
+    """Also where the header has a weight, or the values are SUVs and none is needed."""
+    for given in (headers(), headers(PatientWeight=None), headers(Units="GML")):
+        with pytest.raises(IGTVError, match="no patient has") as error:
+            suv_factors(given, weight_kg=weight)
+        assert error.value.settings == ("weight_kg",)
+
+
 def test_a_weight_in_the_header_counts_more_than_that_of_the_user(headers):
     """One weight may be given for a whole cohort, for those of its patients that have none."""
     result = suv_factors(headers(), weight_kg=50)

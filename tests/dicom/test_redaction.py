@@ -1,14 +1,16 @@
 """Names and ids do not survive in free text, however they are spelled there."""
 
+from time import perf_counter
+
 import pytest
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from nnunet_igtv.dataset_conversion.redaction import redacted
 from nnunet_igtv.dicom.dates import dates_of
 from nnunet_igtv.dicom.identity import redact, secrets_of, without_secrets
+from nnunet_igtv.dicom.redaction import redacted
 from nnunet_igtv.errors import IGTVError
 
 SECRETS = frozenset({"QP-77-4411", "Querelle^Philomena^Xanthe"})
@@ -33,6 +35,80 @@ def test_every_spelling_is_found(text, clean):
 def test_words_of_an_id_are_no_secrets():
     assert redact("GTV of the lung", frozenset({"LUNG-GTV-0042"})) == "GTV of the lung"
     assert redact("lung_gtv_0042", frozenset({"LUNG-GTV-0042"})) == "<patient>"
+
+
+def names(value):
+    """What is secret of a header with this name."""
+    header = Dataset()
+    header.SpecificCharacterSet, header.PatientName = "ISO_IR 192", value
+    return secrets_of(header)
+
+
+JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "clean"),
+    [
+        ("王伟", "GTV 王伟", "GTV <patient>"),
+        ("王伟", "studies/王伟/CT", "studies/<patient>/CT"),
+        ("王^伟", "GTV伟王", "GTV<patient>"),
+        ("王^伟", "GTV王, 王子", "GTV<patient>, 王子"),
+        ("Wang^Wei=王^伟", "王伟/wang_wei", "<patient>/<patient>"),
+        (JAPANESE, "studies/山田太郎/CT", "studies/<patient>/CT"),
+        (JAPANESE, "GTV山田", "GTV<patient>"),
+        (JAPANESE, "やまだ, YAMADA_1", "<patient>, <patient>_1"),
+        ("김^민준", "GTV김민준, 민준", "GTV<patient>, <patient>"),
+        ("Müller^Jörg", "GTV Mu\u0308ller", "GTV <patient>"),  # as macOS writes file names
+    ],
+)
+def test_a_name_is_found_in_each_of_its_scripts(name, text, clean):
+    assert redact(text, names(name)) == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "clean"),
+    [
+        ("Li^Na", "na_li/CT", "<patient>/CT"),
+        ("Li^Na", "GTV_NaLi", "GTV_<patient>"),
+        ("Li^Na", "GTV Li", "GTV <patient>"),
+        ("Li^Xiaoming", "GTVXiaomingLi", "GTV<patient>"),
+        ("Do^An", "an_do/CT", "<patient>/CT"),
+        ("Hu^Yi", "yi-hu2", "<patient>2"),
+        ("Muster^E", "E. Muster, phase e", "<patient>, phase e"),
+    ],
+)
+def test_short_words_of_a_name_are_found_beside_each_other(name, text, clean):
+    assert redact(text, names(name)) == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Li^Na", "a line in a signal, PET is NA"),
+        ("Do^An", "an error: what to do is in an image"),
+        ("Hu^Yi", "the CT is not in HU"),
+        ("CT^PET", "PET/CT, CT of the PET"),
+        ("GTV", "IGTV and GTV"),
+        ("A^B", "IGTV a b, 12 ab"),
+    ],
+)
+def test_ordinary_words_stay(name, text):
+    assert redact(text, names(name)) == text
+
+
+def test_a_name_made_to_be_searched_for_ever_is_searched_quickly():
+    began = perf_counter()
+    redact("a" * 64 + "1", names("A^AA"))
+    redact("GTV " + "a b " * 16 + "ab", names("A^B^AB^BA^AAA"))
+    assert perf_counter() - began < 5
+
+
+def test_every_id_of_a_patient_is_a_secret():
+    header, item = Dataset(), Dataset()
+    item.PatientID, item.TypeOfPatientID = "QX771234", "TEXT"
+    header.PatientID, header.OtherPatientIDsSequence = "P-0001", Sequence([item, Dataset()])
+    assert redact("GTV qx-771234, p0001", secrets_of(header)) == "GTV <patient>, <patient>"
 
 
 def test_short_and_empty_secrets_leave_text_alone():
