@@ -151,7 +151,7 @@ def test_structure_set_to_extend_is_checked_before_the_prediction(predict_dicom,
     existing = str(tmp_path / "study" / "RT" / "000.dcm")
     assert predict_dicom("--extend", existing) == 1
     assert "holds a structure 'IGTV' already" in capsys.readouterr().err
-    rt.PatientID = "another"
+    rt.PatientID = "P-2"
     assert predict_dicom("--extend", existing, "--name", "new") == 1
     assert "another patient" in capsys.readouterr().err
     with pytest.raises(SystemExit):
