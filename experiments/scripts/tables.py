@@ -97,7 +97,8 @@ def short(found: dict[str, Any]) -> str:
                 difference(pair) if pair else "",
             ]
         )
-    return markdown(["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"], rows)
+    head = ["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"]
+    return markdown(head, rows) if pairs else markdown(head[:-1], [row[:-1] for row in rows])
 
 
 def pooled(files: list[Path], reference: str) -> Results:
@@ -194,7 +195,8 @@ if __name__ == "__main__":
     for group in groups:
         results = pooled([record / f"{group}.csv" for record in a.records], reference)
         found, count = to_dict(results), len(set(results.patients.values()))
-        text += f"## {group}: {count} test patients\n\n{scores(found)}\n{differences(found)}\n"
+        text += f"## {group}: {count} test patients\n\n{scores(found)}\n"
+        text += f"{differences(found)}\n" if found["comparisons"] else ""
         brief += f"{group}, {count} test patients:\n\n{short(found)}\n"
     write_text(a.output / "short.md", brief)
     intro = (
