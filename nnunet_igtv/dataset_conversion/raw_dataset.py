@@ -197,9 +197,10 @@ class RawDataset:
         Returns the outcomes of this run, errors included. A run without a single case leaves the record and
         the manifest with the reasons, and no dataset.
         """
-        rows, outcomes = self._rows(items)
-        todo = [(row.case, item) for row, item in rows if not self._done(row)]
-        self._warn(rows)
+        converted = Converted(self._all_done(), items)
+        rows, outcomes = self._rows(items, converted)
+        todo = [(row.case, item) for row, item in rows if item.key not in converted.by_key]
+        self._warn(rows, converted)
         label = f"converting to {self.spec.folder_name}"
         if self.dry_run:
             make_cases(todo, _check, jobs, label, outcomes.append)
@@ -220,10 +221,11 @@ class RawDataset:
                 shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         return outcomes
 
-    def _rows(self, items: Sequence[Item]) -> tuple[list[tuple[Row, Item]], list[Outcome]]:
+    def _rows(
+        self, items: Sequence[Item], converted: Converted
+    ) -> tuple[list[tuple[Row, Item]], list[Outcome]]:
         """Each item's row, under the number that it has already or under a new one; and those refused."""
         rows, refused, number = [], [], self.record.next_number
-        converted = Converted(self._all_done(), items)
         for item in items:
             if error := converted.refusal(item):
                 refused.append(Outcome(item, error.case or "", error=error))
@@ -235,10 +237,11 @@ class RawDataset:
                     case=known.case,
                     remedy="take it out of the input: training cases must not be test cases",
                 )
-            if known is None or not self._done(known):
+            row = converted.by_key.get(item.key)
+            if row is None:
                 own = number if known is None else known.number
                 number += known is None
-                known = Row(
+                row = Row(
                     item.key,
                     own,
                     f"{self.spec.name}_{own:04d}",
@@ -249,8 +252,8 @@ class RawDataset:
                     os.path.realpath(item.path),
                 )
             # of a case that is kept, too: a CSV may name its patient and fold now
-            known.patient, known.fold, known.files = item.patient, item.fold, list(item.files)
-            rows.append((known, item))
+            row.patient, row.fold, row.files = item.patient, item.fold, list(item.files)
+            rows.append((row, item))
         if not self.dry_run:
             everybody = frozenset().union(*(item.unrecorded for item in items))
             shown = without_secrets(self.options, everybody)
@@ -264,8 +267,7 @@ class RawDataset:
             self.record.put(*(row for row, _ in rows))
         return rows, refused
 
-    def _warn(self, rows: Sequence[tuple[Row, Item]]) -> None:
-        converted = Converted(self._all_done(), [item for _, item in rows])
+    def _warn(self, rows: Sequence[tuple[Row, Item]], converted: Converted) -> None:
         for row, item in rows:
             files = case_files(self.folder, row.case, row.split)
             self.warnings += [
@@ -291,10 +293,8 @@ class RawDataset:
     def _done(self, row: Row) -> bool:
         """Whether a case is converted and its files are there in full, as they were written or edited."""
         files = case_files(self.folder, row.case, row.split)
-        if row.status != "converted":
-            return False
         sizes = [file.stat().st_size for file in files if file.is_file()]
-        return row.sizes == sizes or bool(edited(row, files))
+        return row.status == "converted" and (row.sizes == sizes or bool(edited(row, files)))
 
     def _all_done(self) -> list[Row]:
         return [row for row in self.record.rows.values() if self._done(row)]

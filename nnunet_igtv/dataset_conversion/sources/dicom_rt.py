@@ -65,6 +65,7 @@ def collect_studies(
     closed = [error for error in closed if not os.path.islink(str(error.file))]
     entries = [*index(files, jobs), *absent]
     studies, loose = group_studies(entries, options.register)
+    # by the id alone: studies without one are of as many patients here, whatever the name
     patients = {min(study.patients) or study.key for study in studies}
     if options.weight_kg is not None and len(patients) > 1:
         raise IGTVError(

@@ -5,7 +5,7 @@ The cohort is private and its layout is not published. DICOM studies are found b
 folders: `lucid` is `dicom-rt` with the structure IGTV, and `4dct` where that was drawn on a phase of a 4D-CT
 (one phase is no image of an IGTV: the average is taken). A folder without DICOM is read as NIfTI triples:
 each folder that holds NIfTI files must hold one CT, one PET (unless studies without one are taken) and one
-IGTV, told apart by these words in the file names.
+IGTV, told apart by these words in the file names. A folder with both is refused.
 """
 
 import re
@@ -17,11 +17,11 @@ from pathlib import Path
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
-from nnunet_igtv.dicom.files import find_files, read_header
+from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions
-from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.grouping import Study, index_file
 from nnunet_igtv.studies.phase_structures import has_place
 from nnunet_igtv.studies.phases import find_4d
 
@@ -41,7 +41,8 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         yield from dicom_rt.collect_studies(root, (files, closed), options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
-    if dicom := next((file for file in files if file not in set(images) and _is_dicom(file)), None):
+    others = sorted(set(files) - set(images))
+    if dicom := next((file for file in others if index_file(file) is not None), None):
         raise IGTVError(
             f"the folder holds NIfTI files ({relative(images[0], root)}) and DICOM files "
             f"({relative(dicom, root)})",
@@ -115,13 +116,6 @@ def _triple(files: list[Path], folder: str, no_pet: str | None) -> tuple[Path, P
             )
     pet = found["PET"][0] if "PET" in found else None
     return found["CT"][0], pet, found["IGTV"][0]
-
-
-def _is_dicom(file: Path) -> bool:
-    try:
-        return read_header(file) is not None
-    except IGTVError:
-        return True  # it claims to be
 
 
 def _words(file: Path) -> set[str]:
