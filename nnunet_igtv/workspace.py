@@ -71,8 +71,11 @@ def finish(files: Sequence[Path], output: Path, overwrite: bool = False) -> None
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """A folder in which one process works. Raises IGTVError where another process does."""
+def held(folder: Path) -> Iterator[int]:
+    """A folder in which one process works. Raises IGTVError where another process does.
+
+    Gives the descriptor that holds it: a command that is started with it holds the folder to its own end.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # not every file system has locks
@@ -85,6 +88,6 @@ def held(folder: Path) -> Iterator[None]:
                     remedy="wait for its end, or choose another folder",
                     settings=["output"],
                 ) from error
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

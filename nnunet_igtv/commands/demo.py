@@ -29,7 +29,6 @@ from nnunet_igtv.environment import extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_mask
 from nnunet_igtv.settings import setting
-from nnunet_igtv.workspace import held
 
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 NAMES = {GTV: "PhantomGTV", IGTV: "PhantomIGTV"}
@@ -187,9 +186,7 @@ class Demo:
         cohorts = [list(self.gtv_cohort()), list(self.igtv_cohort())]
         trainings = [list(self.transferred()), list(self.from_scratch())]
         total = sum(map(len, cohorts + trainings)) + self.size.test_patients
-        logs = self.output / "logs"
-        logs.mkdir(exist_ok=True)
-        with held(logs), Runner(logs, self.environment, total) as runner:
+        with Runner(self.output / "logs", self.environment, total) as runner:
             runner.run(*cohorts)
             for dataset in FOLDERS.values():
                 self.shorten(self.output / "nnUNet_preprocessed" / dataset)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.commands.console import plain
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.workspace import held
 
 TAIL = 15  # lines of a failed command's output that are shown
 ENDS = (signal.SIGTERM, signal.SIGHUP)  # what ends a program from outside: `kill`, a terminal that is closed
@@ -39,7 +40,7 @@ class Runner:
     """Runs steps, with stamps and logs in one folder and a progress bar over all of them.
 
     In its context `ENDS` are interrupts as Ctrl-C is: the commands that run are ended too, instead of writing
-    on beside those of the next run.
+    on beside those of the next run. A command that outlives a killed runner holds the folder until it ends.
 
     Args:
         logs: folder of `NAME.log` and `NAME.done`.
@@ -51,14 +52,15 @@ class Runner:
     def __init__(self, logs: Path, environment: Mapping[str, str], total: int, grace: float = 10) -> None:
         self.logs, self.environment, self.grace = logs, environment, grace
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.bar = tqdm(total=total, unit="step", dynamic_ncols=True)
+        self.total = total
         self.running: list[subprocess.Popen] = []
         self.stopping = False
         self._ended = ExitStack()
         self._lock = Lock()  # between starting a command and stopping all of them
 
     def __enter__(self) -> "Runner":
-        self._ended.callback(self.bar.close)
+        self.holding = self._ended.enter_context(held(self.logs))
+        self.bar = self._ended.enter_context(tqdm(total=self.total, unit="step", dynamic_ncols=True))
         if current_thread() is main_thread():  # no other one may set a handler
             for number in ENDS:
                 if signal.getsignal(number) is signal.SIG_DFL:  # not so under `nohup`
@@ -137,6 +139,7 @@ class Runner:
                     text=True,
                     errors="replace",
                     start_new_session=True,  # a group of its own, ended as a whole
+                    pass_fds=[self.holding],
                 )
                 self.running.append(process)
             with process:

@@ -16,7 +16,7 @@ from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed
 from nnunet_igtv.studies.case_parts import images_of, without_copies
 from nnunet_igtv.studies.grouping import Study
 from nnunet_igtv.studies.phase_names import PLACE, numbers_in, readings
-from nnunet_igtv.studies.phases import FEWEST, FourD, Phase
+from nnunet_igtv.studies.phases import FourD, Phase, lacking
 
 Found = tuple[StructureSet, Roi]
 
@@ -87,10 +87,10 @@ def phase_structures(
         else:
             problems.append(f"phase {phase} has no structure")
     problems += [*breath.problems, *unused]
-    problems_and_notes = "; ".join([*problems, *notes])
-    if (problems and (needed is None or len(drawn) < needed)) or len(drawn) < FEWEST:
+    if why := lacking(len(drawn), problems, needed):
+        said = "; ".join([*why, *notes])
         raise IGTVError(
-            f"{len(drawn)} of {breath.count} phases have images and one structure: {problems_and_notes}",
+            f"{len(drawn)} of {breath.count} phases have images and one structure: {said}",
             remedy="add what is missing, name the structure more narrowly, or say how many phases are enough",
             settings=["structure", "min_phases"],
         )

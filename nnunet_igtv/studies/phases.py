@@ -93,6 +93,20 @@ class FourD:
         return first.series.grid
 
 
+def lacking(count: int, problems: Sequence[str], needed: int | None) -> list[str]:
+    """Why so many phases will not do, in words; empty where they will.
+
+    Args:
+        count: phases that can be used.
+        problems: what a whole breath would have and is not among them.
+        needed: how many are enough in spite of problems, never fewer than `FEWEST`; None for all.
+    """
+    least = max(FEWEST, needed or FEWEST)
+    if count < least:
+        return [*problems, f"at least {least} are needed"]
+    return list(problems) if needed is None else []
+
+
 def find_4d(series: Sequence[Series]) -> list[FourD]:
     """The 4D-CTs among some series, at most one for each study."""
     studies: dict[str, list[Series]] = {}

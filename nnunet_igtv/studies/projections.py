@@ -7,7 +7,7 @@ from collections import Counter
 
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.studies.phases import FEWEST, FourD
+from nnunet_igtv.studies.phases import FourD, lacking
 
 AVERAGE, MAXIMUM = "average", "maximum"
 
@@ -25,9 +25,9 @@ def combined(breath: FourD, how: str, needed: int | None = None, trust_frames: b
         IGTVError: phases are missing, there twice or irregular, or their grids or frames of reference differ.
     """
     count = len(breath.phases)
-    if count < FEWEST or (breath.problems and (needed is None or count < needed)):
+    if why := lacking(count, breath.problems, needed):
         raise IGTVError(
-            f"{count} of {breath.count} phases can be used to make their {how}: {'; '.join(breath.problems)}",
+            f"{count} of {breath.count} phases can be used to make their {how}: {'; '.join(why)}",
             remedy="add or remove series, or say how many phases are enough",
             settings=["min_phases"],
         )

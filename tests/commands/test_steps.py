@@ -199,3 +199,22 @@ def test_an_interrupt_ends_the_running_command_and_the_next_run_continues(tmp_pa
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(programs=programs), tmp_path])
     assert done.returncode == 0
     assert marks(tmp_path) == ["first", "second", "last"]
+
+
+def test_after_a_kill_nothing_is_started_beside_the_command_that_still_runs(tmp_path):
+    """Its next line would end it, for nobody reads it; a training writes one in minutes."""
+    ids = tmp_path / "ids"
+    long = "\n".join(line.format(file=ids) for line in ENDLESS)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(programs=[long]), tmp_path])
+    until(ids.exists)
+    command, child = map(int, ids.read_text().split())
+    process.kill()
+    process.wait()
+    assert alive(command)
+    with pytest.raises(IGTVError, match="another process works in this output folder"):
+        run(tmp_path, [step("second", note(tmp_path, "second"))])
+    assert marks(tmp_path) == []
+    os.killpg(command, signal.SIGKILL)
+    until(lambda: not alive(command) and not alive(child))
+    run(tmp_path, [step("second", note(tmp_path, "second"))])
+    assert marks(tmp_path) == ["second"]

@@ -238,6 +238,22 @@ def test_nifti_bad_files(change, message, tmp_path, raw, capsys):
     assert not (raw / "Dataset052_GTV").exists()
 
 
+def test_nifti_one_value_of_a_label(tmp_path, raw, read, capsys):
+    _, _, drawn = write_triple(tmp_path / "m", ("ct", "pet", "label"))
+    label = drawn.copy()
+    label[0, :2, :2] = 2
+    write_nifti(tmp_path / "m" / "label.nii.gz", label)
+    (tmp_path / "list.csv").write_text("ct,pet,label\nm/ct.nii.gz,m/pet.nii.gz,m/label.nii.gz\n")
+    for number, options, kept in [(53, (), label != 0), (54, ("--label-value", 2), label == 2)]:
+        assert convert("nifti", tmp_path / "list.csv", "-d", number, *options) == 0
+        written = read(raw / f"Dataset0{number}_GTV" / "labelsTr" / "GTV_0001.nii.gz")
+        assert np.array_equal(written, kept)
+    for value, message in [(3, "no voxel of the value 3"), (0, "the label value 0 is the background")]:
+        assert convert("nifti", tmp_path / "list.csv", "-d", 55, "--label-value", value) != 0
+        assert message in capsys.readouterr().err
+    assert not (raw / "Dataset055_GTV").exists()
+
+
 @pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 @pytest.mark.parametrize(

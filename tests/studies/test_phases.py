@@ -16,6 +16,7 @@ from nnunet_igtv.studies.grouping import Study
 from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phase_structures import phase_structures
 from nnunet_igtv.studies.phases import find_4d, the_4d
+from nnunet_igtv.studies.projections import combined
 
 TENTHS = range(0, 100, 10)
 
@@ -250,6 +251,16 @@ def test_every_phase_that_is_missing_or_twice_is_named(patient, dicom, names, co
     enough = phase_structures(study, found, "GTV_{phase}", needed=9)
     assert len(enough.drawn) >= 9
     assert any(what in problem for problem in enough.problems)
+
+
+def test_more_phases_than_there_are_is_never_enough(patient, dicom):
+    """Of a whole breath, too."""
+    study, found = study_of(patient, dicom, [f"GTV_{p}" for p in TENTHS], TENTHS)
+    with pytest.raises(IGTVError, match=r"10 of 10 phases .*: at least 12 are needed"):
+        phase_structures(study, found, "GTV_{phase}", needed=12)
+    with pytest.raises(IGTVError, match=r"10 of 10 phases .*: at least 12 are needed"):
+        combined(found, "average", needed=12)
+    assert len(phase_structures(study, found, "GTV_{phase}", needed=10).drawn) == 10
 
 
 def test_numbers_of_tumours_are_no_phases(patient, dicom):

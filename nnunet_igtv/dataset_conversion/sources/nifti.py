@@ -47,6 +47,12 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
     """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
     if not table.is_file():
         raise IGTVError("no such file", file=table)
+    if options.label_value == 0:
+        raise IGTVError(
+            "the label value 0 is the background",
+            remedy="give the value of the tumour, or none for every other value",
+            settings=["label_value"],
+        )
     columns, rows = read_table(table, "the CSV manifest")
     needed = {"ct", "label"} if options.no_pet else {"ct", "pet", "label"}
     missing = needed - {name.strip().lower() for name in columns if rows}
@@ -111,7 +117,9 @@ def load_triple(
     voxels = sitk.GetArrayViewFromImage(label)
     chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
     if not chosen.any() and not may_be_empty:
-        raise IGTVError("the label is empty", file=_name(label_file, root), remedy="leave this case out")
+        value = options.label_value
+        what = "the label is empty" if value is None else f"the label has no voxel of the value {value}"
+        raise IGTVError(what, file=_name(label_file, root), remedy="leave this case out")
     mask = Grid.of(label).image(chosen.astype(np.uint8))
     mask, warnings = _on_its_image(mask, ct, pet.image, _name(label_file, root))
     share = pet.check_overlap(ct, mask)
