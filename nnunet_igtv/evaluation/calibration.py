@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.evaluation.boxes import box_of, voxels
+from nnunet_igtv.evaluation.surfaces import ROUNDING
 from nnunet_igtv.grids import Grid
 
 BINS = 10
@@ -115,5 +116,5 @@ def counted(
     box = box_of(either, voxels(MARGIN, spacing))
     near = np.zeros(truth.shape, bool)
     if either.any():
-        near[box] = ndimage.distance_transform_edt(~either[box], sampling=spacing) <= MARGIN
+        near[box] = ndimage.distance_transform_edt(~either[box], sampling=spacing) <= MARGIN + ROUNDING
     return near & counts

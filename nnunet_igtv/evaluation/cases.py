@@ -72,7 +72,7 @@ class Truth:
 def find_cases(
     truths: Mapping[str, Path], predictions: Mapping[str, Sequence[Path]], images: Path | None
 ) -> list[Case]:
-    """One case per file of the first truth folder.
+    """One case per file of the truth folders.
 
     Args:
         truths: observer -> folder.
@@ -80,56 +80,68 @@ def find_cases(
         images: folder of CT and PET.
 
     Raises:
-        IGTVError: no cases; or a truth, a prediction or a CT is missing, before anything is computed.
+        IGTVError: no cases; a truth, a prediction or a CT is missing, or there twice, before anything is
+            computed.
     """
     folders = [folder for runs in predictions.values() for folder in runs]
     for folder in (*truths.values(), *folders, *([images] if images else [])):
         if not folder.is_dir():
             raise IGTVError("no such folder", file=folder)
     ignore = ignore_label(truths.values(), folders)
-    first = next(iter(truths.values()))
-    found = {case: path for path in sorted(first.iterdir()) if (case := _case(path)) is not None}
-    if not found:
-        raise IGTVError("no masks", file=first, remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files")
-    masks = {model: _runs(model, runs, list(found)) for model, runs in predictions.items()}
+    drawn = {observer: _files(folder) for observer, folder in truths.items()}
+    names = sorted({name for files in drawn.values() for name in files})
+    if not names:
+        raise IGTVError(
+            "no masks",
+            file=next(iter(truths.values())),
+            remedy=f"pass a folder of {', '.join(IMAGE_ENDINGS)} files",
+        )
+    masks = {model: _runs(model, runs, names) for model, runs in predictions.items()}
+    pictures = _files(images) if images else {}
     cases = []
-    for name, path in found.items():
-        if not path.is_file():
-            raise IGTVError("not a file", case=name, file=path)
-        channels = [_existing(images, f"{name}_000{channel}") for channel in (0, 1)] if images else []
-        if images and channels[0] is None:
+    for name in names:
+        channels = [pictures[n] for n in (f"{name}_0000", f"{name}_0001") if n in pictures]
+        if images and f"{name}_0000" not in pictures:
             raise IGTVError("no CT", case=name, file=images / f"{name}_0000{IMAGE_ENDINGS[0]}")
         cases.append(
             Case(
                 name,
-                _truths(name, truths),
+                {observer: _drawn(name, observer, drawn, truths) for observer in truths},
                 {model: by_case[name] for model, by_case in masks.items()},
-                tuple(channel for channel in channels if channel),
+                tuple(channels),
                 ignore,
             )
         )
     return cases
 
 
-def _truths(case: str, truths: Mapping[str, Path]) -> dict[str, Path]:
-    found = {observer: _existing(folder, case) for observer, folder in truths.items()}
-    for observer, path in found.items():
-        if path is None:
-            raise IGTVError(
-                f"no contour by {observer}",
-                case=case,
-                file=truths[observer],
-                remedy="leave out this case for all observers, or this observer",
-            )
-    return {observer: path for observer, path in found.items() if path}
+def without_truth(cases: Sequence[Case], predictions: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """Model -> cases that it predicted and that have no truth, if there are any."""
+    scored = {case.name for case in cases}
+    found = {
+        model: sorted({name for folder in runs for name in _files(folder)} - scored)
+        for model, runs in predictions.items()
+    }
+    return {model: names for model, names in found.items() if names}
+
+
+def _drawn(
+    case: str, observer: str, drawn: Mapping[str, Mapping[str, Path]], folders: Mapping[str, Path]
+) -> Path:
+    if case not in drawn[observer]:
+        raise IGTVError(
+            f"no contour by {observer}",
+            case=case,
+            file=folders[observer],
+            remedy="leave out this case for all observers, or this observer",
+        )
+    return drawn[observer][case]
 
 
 def _runs(model: str, folders: Sequence[Path], cases: Sequence[str]) -> dict[str, list[tuple[int, Path]]]:
     """Case -> its predictions. Every case has as many as every other: all runs predicted it, or one fold."""
-    found = {
-        case: [(i, path) for i, folder in enumerate(folders) if (path := _existing(folder, case))]
-        for case in cases
-    }
+    files = [_files(folder) for folder in folders]
+    found = {case: [(i, own[case]) for i, own in enumerate(files) if case in own] for case in cases}
     most = max(map(len, found.values()))
     for case, paths in found.items():
         if not paths:
@@ -143,7 +155,7 @@ def _runs(model: str, folders: Sequence[Path], cases: Sequence[str]) -> dict[str
             raise IGTVError(
                 f"{len(paths)} of the {len(folders)} runs of {model} predicted this case, and {most} another",
                 case=case,
-                file=next(folder for folder in folders if _existing(folder, case) is None),
+                file=next(folder for folder, own in zip(folders, files, strict=True) if case not in own),
                 remedy="let each run predict all cases, or each fold its own",
             )
     used = {i for paths in found.values() for i, _ in paths}
@@ -233,16 +245,28 @@ def _on_grid(image: sitk.Image, path: Path, case: Case, grid: sitk.Image) -> np.
     return rearranged(sitk.GetArrayViewFromImage(image), own, wanted, "truth")
 
 
-def _case(path: Path) -> str | None:
+def _files(folder: Path) -> dict[str, Path]:
+    """Name without its ending -> image file, sorted. Raises IGTVError where two are of one name."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = _name(path)
+        if name is None:
+            continue
+        if not path.is_file():
+            raise IGTVError("not a file", case=name, file=path)
+        if name in found:
+            raise IGTVError(
+                f"two files of one case: {found[name].name} and {path.name}",
+                case=name,
+                file=folder,
+                remedy="take one of them away",
+            )
+        found[name] = path
+    return found
+
+
+def _name(path: Path) -> str | None:
     for ending in IMAGE_ENDINGS:
         if path.name.endswith(ending) and not path.name.startswith("."):
             return path.name[: -len(ending)]
     return None
-
-
-def _existing(folder: Path | None, name: str) -> Path | None:
-    if folder is None:
-        return None
-    return next(
-        (folder / (name + ending) for ending in IMAGE_ENDINGS if (folder / (name + ending)).is_file()), None
-    )

@@ -1,7 +1,7 @@
 """One model over patients, and two models on the same patients."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from nnunet_igtv.evaluation.statistics import (
 )
 
 NAN = float("nan")
+Values = Mapping[str, Sequence[float]]  # case -> a metric's value in each run
 
 
 class Summary(NamedTuple):
@@ -35,7 +36,7 @@ class Difference(NamedTuple):
     Of metrics whose best value is 0 (the difference of volumes) it is the difference of the absolute values.
     """
 
-    patients: int  # with a value of both models
+    patients: int  # with a case of which both models have a value
     mean: float
     interval: Interval | None
     p: float | None
@@ -90,14 +91,26 @@ def summarise(by_patient: Mapping[int, float]) -> Summary:
     )
 
 
-def compare(first: Mapping[int, float], second: Mapping[int, float], best: str) -> Difference:
-    """The paired difference of a metric over the patients that have a value of both models.
+def compare(first: Values, second: Values, patients: Mapping[str, int], best: str) -> Difference:
+    """The paired difference of a metric: case by case, then the mean over the cases of each patient.
+
+    A case counts where the metric is defined in every value of both models. Over other cases of one than of
+    the other, a model would gain by missing a tumour: it has no HD95 then.
 
     Args:
-        best: "high", "low" or "zero", as in `Metric`.
+        first, second: case -> a value for each run (or pair of observers). Absolute values are taken of each.
+        patients: case -> patient.
+        best: "high", "low" or "zero", as in `Metric`; "" where none is better.
     """
     size = abs if best == "zero" else float
-    differences = np.array([size(second[p]) - size(first[p]) for p in first if p in second]).round(12)
+    common = [
+        case for case in first if case in second and all(map(math.isfinite, (*first[case], *second[case])))
+    ]
+    minus = (
+        (case, float(np.mean([*map(size, second[case])]) - np.mean([*map(size, first[case])])))
+        for case in common
+    )
+    differences = np.array(list(mean_by_patient(minus, patients).values())).round(12)
     if not len(differences):
         return Difference(0, NAN, None, None)
     return Difference(

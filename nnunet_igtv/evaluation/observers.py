@@ -13,8 +13,8 @@ import numpy as np
 
 from nnunet_igtv.evaluation.boxes import box_of
 from nnunet_igtv.evaluation.by_position import dice
-from nnunet_igtv.evaluation.comparison import Summary, mean_by_patient, summarise
-from nnunet_igtv.evaluation.statistics import Interval, bootstrap
+from nnunet_igtv.evaluation.comparison import Summary, compare, mean_by_patient, summarise
+from nnunet_igtv.evaluation.statistics import Interval
 from nnunet_igtv.evaluation.surfaces import surface_metrics
 
 PairScores = dict[str, dict[str, float]]  # case -> metric -> value
@@ -60,24 +60,28 @@ def raters(
     }
     found = []
     for name, own in pairs.items():
-        values = {metric: by_patient(scores, own, metric, patients) for metric in PAIRED}
-        among = {metric: by_patient(scores, human, metric, patients) for metric in PAIRED}
-        differences = {
-            metric: np.array([v - among[metric][p] for p, v in values[metric].items() if p in among[metric]])
+        summaries = {metric: summarise(by_patient(scores, own, metric, patients)) for metric in PAIRED}
+        minus = {
+            metric: compare(_in_pairs(scores, human, metric), _in_pairs(scores, own, metric), patients, "")
             for metric in PAIRED
         }
         found.append(
             Rater(
                 name or "observers among themselves",
                 name in models,
-                {metric: summarise(v) for metric, v in values.items()},
-                {
-                    m: (float(d.mean()) if len(d) else float("nan"), bootstrap(d))
-                    for m, d in differences.items()
-                },
+                summaries,
+                {metric: (row.mean, row.interval) for metric, row in minus.items()},
             )
         )
     return found
+
+
+def _in_pairs(
+    scores: Mapping[tuple[str, str], PairScores], pairs: list[tuple[str, str]], metric: str
+) -> dict[str, list[float]]:
+    """Case -> the metric in each of the pairs."""
+    cases = dict.fromkeys(case for pair in pairs for case in scores[pair])
+    return {case: [scores[p][case][metric] for p in pairs if case in scores[p]] for case in cases}
 
 
 def by_patient(

@@ -141,6 +141,8 @@ def _notes(results: Results) -> list[str]:
     notes = []
     if results.patients_from:
         notes.append(f"Which case is of which patient is known from {results.patients_from}.")
+    else:
+        notes.append("Which cases are of one patient is not known: each counts as a patient of its own.")
     for model, runs in results.runs.items():
         if len(runs) > 1:
             spread = results.spread_of_runs(model, "dice")

@@ -79,6 +79,11 @@ class Results:
         values = np.array([case[metric] for case in self.scores[model].values()])
         return values[np.isfinite(values)]
 
+    def in_runs(self, model: str, metric: str) -> dict[str, list[float]]:
+        """Case -> the metric in each run that predicted it."""
+        runs = self.runs[model]
+        return {case: [run[case][metric] for run in runs if case in run] for case in self.cases}
+
     def by_patient(self, model: str, metric: str) -> dict[int, float]:
         """Patient -> mean of the patient's cases, of those for which the metric is defined."""
         values = ((case, self.scores[model][case][metric]) for case in self.cases)
@@ -126,7 +131,9 @@ class Results:
         pairs = [(a, b) for i, a in enumerate(self.models) for b in self.models[i + 1 :]]
         return {
             (a, b): {
-                metric: compare(self.by_patient(a, metric), self.by_patient(b, metric), METRICS[metric].best)
+                metric: compare(
+                    self.in_runs(a, metric), self.in_runs(b, metric), self.patients, METRICS[metric].best
+                )
                 for metric in METRICS
                 if METRICS[metric].best
             }
@@ -175,8 +182,11 @@ class Results:
         return {m for m in self.models if all(wins(m, other) for other in self.models if other != m)}
 
     def agreement(self, model: str) -> Agreement:
-        """Bland and Altman's agreement of the predicted volumes with the truth's, in ml, over patients."""
-        return agreement(np.array(list(self.by_patient(model, "difference_ml").values())))
+        """Bland and Altman's agreement of the predicted volumes with the truth's, in ml: of a single mask."""
+        differences: dict[int, list[float]] = {}
+        for case, values in self.in_runs(model, "difference_ml").items():
+            differences.setdefault(self.patients[case], []).extend(values)
+        return agreement(list(differences.values()))
 
     def detection(self, model: str) -> Detection:
         """Lesion-wise detection over all cases."""

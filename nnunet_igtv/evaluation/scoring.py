@@ -9,7 +9,7 @@ from tqdm import tqdm
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.by_position import profile
 from nnunet_igtv.evaluation.calibration import Reliability, counted, read_probability, same_mask
-from nnunet_igtv.evaluation.cases import Case, Truth, find_cases, read_prediction, read_truth
+from nnunet_igtv.evaluation.cases import Case, Truth, find_cases, read_prediction, read_truth, without_truth
 from nnunet_igtv.evaluation.metrics import score
 from nnunet_igtv.evaluation.observers import agreement_of
 from nnunet_igtv.evaluation.output import FILES, digest_of, refuse_another, write_all
@@ -70,6 +70,8 @@ def evaluate(
     _check_names(truths, folders, reference)
     cases = find_cases(truths, folders, Path(images) if images is not None else None)
     numbers, known_from, notes = _patients(cases, patients, next(iter(truths.values())))
+    for model, names in without_truth(cases, folders).items():
+        notes.append(f"{len(names)} of the cases that {model} predicted have no truth: {names[0]}, …")
     output, inputs = Path(output), digest_of(cases)
     if not overwrite:
         refuse_another(output, inputs)
@@ -134,7 +136,7 @@ def _patients(cases: list[Case], given: Folder | None, truth: Path) -> tuple[dic
     try:
         return read_patients(manifest, names), "the manifest of the dataset", []
     except IGTVError as error:
-        note = f"The manifest of the dataset was not used ({error.what}): each case counts as a patient."
+        note = f"The manifest of the dataset was not used ({error.what})."
         return own, "", [note]
 
 

@@ -7,7 +7,7 @@ values the interval is as wide as Student's: plain percentile intervals of few p
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +87,10 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 class Agreement(NamedTuple):
     """Bland and Altman's agreement of two volumes (Lancet 327 (1986) 307), in their unit.
 
-    `bias` is the mean difference, the limits are bias ± 1.96 standard deviations. Intervals are None of fewer
-    than `FEWEST` patients; the limits' are bootstrapped as the bias's is. Limits of one patient are None.
+    `bias` is the mean difference, the limits are bias ± 1.96 standard deviations of a single difference. Of
+    several differences of a patient, the variance within patients counts beside that of their means (Stat
+    Methods Med Res 8 (1999) 135, section 5). Intervals are None of fewer than `FEWEST` patients; the limits'
+    are bootstrapped as the bias's is. Limits of one patient are None.
     """
 
     patients: int
@@ -100,21 +102,29 @@ class Agreement(NamedTuple):
     upper_interval: Interval | None
 
 
-def agreement(differences: np.ndarray) -> Agreement:
-    """The agreement of one difference per patient."""
-    z = stats.norm.ppf((1 + LEVEL) / 2)
+def agreement(differences: Sequence[Sequence[float]]) -> Agreement:
+    """The agreement of one or several differences of each patient."""
+    z, patients = stats.norm.ppf((1 + LEVEL) / 2), len(differences)
+    counts = np.array([len(own) for own in differences])
+    means = np.array([np.mean(own) for own in differences])
+    squares = np.array([np.var(own) * len(own) for own in differences])
 
-    def limit(side: float, values: np.ndarray, axis: int | None = None) -> np.ndarray:
-        return values.mean(axis) + side * values.std(axis, ddof=1)
+    def limit(side: float, rows: np.ndarray) -> np.ndarray:
+        """Of the patients with these indices (..., patients)."""
+        free = (counts[rows] - 1).sum(-1)
+        within = squares[rows].sum(-1) / np.maximum(free, 1)
+        variance = means[rows].var(-1, ddof=1) + within * (1 - 1 / counts[rows]).mean(-1)
+        return np.asarray(means[rows].mean(-1) + side * np.sqrt(variance))
 
-    lower, upper = partial(limit, -z), partial(limit, z)
-    several = len(differences) > 1
+    everybody, several = np.arange(patients), patients > 1
+
+    def limit_with_interval(side: float) -> tuple[float | None, Interval | None]:
+        enough = patients >= FEWEST
+        return (
+            float(limit(side, everybody)) if several else None,
+            interval_of(limit(side, resampled(patients)), patients) if enough else None,
+        )
+
     return Agreement(
-        len(differences),
-        float(differences.mean()),
-        bootstrap(differences),
-        float(lower(differences)) if several else None,
-        bootstrap(differences, lower),
-        float(upper(differences)) if several else None,
-        bootstrap(differences, upper),
+        patients, float(means.mean()), bootstrap(means), *limit_with_interval(-z), *limit_with_interval(z)
     )

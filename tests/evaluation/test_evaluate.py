@@ -274,6 +274,11 @@ def test_without_an_ignore_label_every_value_but_0_is_the_structure(cohort, writ
         ('{"labels": 3}', "damaged"),
         ('{"labels": {"ignore": "2"}}', "'2' instead of a whole number"),
         ('{"labels": {"ignore": 2}}', "different values: 2 in .*, 7 in"),
+        (
+            '{"labels": {"tumour": 1, "node": 7}}',
+            "label 7 is ignored by .*good.*, and a structure by .*truth",
+        ),
+        ('{"labels": {"both": [1, 7]}}', "label 7 is ignored by .*good.*, and a structure by .*truth"),
     ],
 )
 def test_a_damaged_or_contradicting_description_is_refused(cohort, text, message):
@@ -459,6 +464,35 @@ def test_masks_and_images_with_other_axes_are_the_same(cohort, ball):
     assert turned.calibration["good"].masks == 3
     assert turned.calibration["good"].error == straight.calibration["good"].error
     assert (cohort / "turned" / "report.html").read_text() == shown
+
+
+@pytest.mark.parametrize("side", ["truth", "good", "images"])
+def test_two_files_of_one_case_are_refused(cohort, write_image, ball, side):
+    name = "CASE_1_0001" if side == "images" else "CASE_1"
+    write_image(cohort / side / f"{name}.nii", ball(radius=1))
+    with pytest.raises(IGTVError, match=rf"{name}: two files of one case: {name}\.nii and {name}\.nii\.gz"):
+        evaluate(cohort / "truth", {"m": cohort / "good"}, cohort / "images", cohort / "out")
+    assert not (cohort / "out").exists()
+
+
+def test_predictions_without_a_truth_and_unknown_patients_are_said(cohort, ball, write_image):
+    write_image(cohort / "good" / "CASE_9.nii.gz", ball())
+    results = evaluate(cohort / "truth", {"m": cohort / "good"}, None, cohort / "out")
+    assert results.notes == ["1 of the cases that m predicted have no truth: CASE_9, …"]
+    page = (cohort / "out" / "report.html").read_text()
+    assert "1 of the cases that m predicted" in page
+    assert "Which cases are of one patient is not known" in page
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_a_surface_dice_is_the_same_in_every_format(tmp_path, write_image, ending):
+    """Five slices of 0.6 mm are 3 mm, in NIfTI's single precision too."""
+    slab = np.zeros((60, 20, 20), bool)
+    slab[20:40, 3:17, 3:17] = True
+    write_image(tmp_path / "truth" / f"X{ending}", slab, (1, 1, 0.6))
+    write_image(tmp_path / "moved" / f"X{ending}", np.roll(slab, 5, 0), (1, 1, 0.6))
+    results = evaluate(tmp_path / "truth", {"m": tmp_path / "moved"}, None, tmp_path / "out")
+    assert results.scores["m"]["X"]["surface_dice_3mm"] == 1
 
 
 def test_other_refusals(cohort, tmp_path):

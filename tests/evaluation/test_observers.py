@@ -75,6 +75,8 @@ def test_an_observer_who_left_out_a_case_is_named(observed):
     (observed / "ben" / "CASE_3.nii.gz").unlink()
     with pytest.raises(IGTVError, match="CASE_3: no contour by ben"):
         evaluate({n: observed / n for n in ("anna", "ben")}, {"m": observed / "far"}, None, observed / "out")
+    with pytest.raises(IGTVError, match="CASE_3: no contour by ben"):  # whoever is named first
+        evaluate({n: observed / n for n in ("ben", "anna")}, {"m": observed / "far"}, None, observed / "out")
     with pytest.raises(IGTVError, match="an observer and a model are both named 'anna'"):
         evaluate(
             {n: observed / n for n in ("anna", "cleo")}, {"anna": observed / "far"}, None, observed / "o"
