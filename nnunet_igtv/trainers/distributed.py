@@ -12,7 +12,8 @@ from inspect import signature
 from typing import Any, cast
 
 import torch
-from torch import distributed
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
@@ -31,6 +32,7 @@ NO_BUFFER_SYNC: dict[str, Any] = {
         if name in signature(DistributedDataParallel).parameters
     ): False
 }
+SMALLEST_WEIGHT = 1e-6  # nnU-Net's, of an output that must have a gradient
 
 
 class DistributedTrainer(SeededTrainer):
@@ -83,12 +85,19 @@ class DistributedTrainer(SeededTrainer):
             )
             self.loss = self._build_loss()
 
+    def _build_loss(self) -> nn.Module:
+        loss = super()._build_loss()
+        if self.is_ddp and isinstance(loss, DeepSupervisionWrapper):
+            # where nnU-Net compiles, the last output has none: DDP stops at parameters without a gradient
+            loss.weight_factors = tuple(weight or SMALLEST_WEIGHT for weight in loss.weight_factors)
+        return loss
+
     # ------------------------------------------------------------------ agreement
 
     def everywhere(self, flag: torch.Tensor) -> bool:
         """Whether a flag (a tensor of one element) is true in every process; all of them must ask."""
         if self.is_ddp:
-            flag = flag.to(torch.int32)
+            flag = flag.to(self.device, torch.int32)  # nccl reaches no other
             distributed.all_reduce(flag, distributed.ReduceOp.MIN)
         return bool(flag)
 

@@ -10,7 +10,7 @@ IGTVTransferTrainer    the IGTV network from GTV weights
 …NoMamba               convolutions in place of the scans, with as many weights
 …StagesSIM             with the first form of the slice interaction, at the four encoder stages
 …DiceCE                Dice + cross-entropy instead of Dice alone
-…DeepSupervision       heads at 1/4, 1/8 and 1/16 of the size are trained too
+…DeepSupervision       heads at 1/4 and 1/8 of the size are trained too
 …Scale                 the SUV is multiplied by a factor of 0.4 to 1.6 in each sample
 …ModalityDropout       samples lose their PET at random: the model predicts without one too
 …FrozenEncoder         (transfer only) the encoder keeps its weights for the first tenth of the run

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.run.run_training import find_free_network_port
-from torch import multiprocessing
+from torch import distributed, multiprocessing
 
 from nnunet_igtv.architectures import build_network
 from nnunet_igtv.architectures.cross_modal import BatchNorm
-from nnunet_igtv.trainers.distributed import _own
+from nnunet_igtv.trainers.distributed import DistributedTrainer, _own
 from nnunet_igtv.trainers.synced_norm import synchronise_norms
 
 
@@ -102,6 +102,20 @@ def test_deep_supervision_leaves_no_head_without_a_gradient(found):
     zero, one = found["deep_supervision"]
     assert zero["digest"] == one["digest"]
     assert np.isfinite(zero["losses"]).all()
+    assert all(weight > 0 for weight in zero["weights when compiled"])
+
+
+def test_processes_agree_on_the_device_of_the_trainer(monkeypatch):
+    """A half-precision step has its flag on the CPU, and nccl talks between GPUs only."""
+    trainer = object.__new__(DistributedTrainer)
+    trainer.is_ddp, trainer.device = True, torch.device("meta")
+
+    def asked(flag, operation):
+        raise RuntimeError(f"{flag.dtype} on {flag.device}")
+
+    monkeypatch.setattr(distributed, "all_reduce", asked)
+    with pytest.raises(RuntimeError, match=r"torch\.int32 on meta"):
+        trainer.everywhere(torch.tensor(True))
 
 
 def test_the_first_to_fail_reports_and_a_lost_process_differs_from_an_error_of_ones_own(found):
