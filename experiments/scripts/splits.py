@@ -4,7 +4,8 @@
     python experiments/scripts/splits.py RAW PREPROCESSED --folds 5
 
 Sizes: fold 0 trains on the first 12 cases, fold 1 on the first 48; both validate on the last 4. Folds: a file
-that is there (by patient, of the conversion) is kept.
+that is there (by patient, of the conversion) is kept; else they are by patient where dataset.json says whose
+the cases are.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.folds import groups_of, splits_by_patient
 
 
 def by_size(cases: list[str], sizes: list[int], validate: int) -> list[dict[str, list[str]]]:
@@ -44,14 +46,18 @@ if __name__ == "__main__":
     cases = sorted(path.name.removesuffix(".nii.gz") for path in (a.raw / "labelsTr").glob("*.nii.gz"))
     if a.train:
         splits = by_size(cases, a.train, a.validate)
-    elif target.exists():
-        splits = json.loads(target.read_text())
+    else:
+        known = groups_of(json.loads((a.raw / "dataset.json").read_text()))
+        if target.exists():
+            splits = json.loads(target.read_text())
+        elif known:
+            splits = splits_by_patient(cases, known)
+        else:
+            splits = generate_crossval_split(cases, n_splits=a.folds)
         if len(splits) != a.folds:
             raise IGTVError(
                 f"{len(splits)} folds, and the configuration's `sets` says {a.folds}",
                 file=target,
                 remedy="set `sets` to the number of folds",
             )
-    else:
-        splits = generate_crossval_split(cases, n_splits=a.folds)
     write_text(target, json.dumps(splits, indent=1, default=str) + "\n")

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from nnunet_igtv import __version__
+from nnunet_igtv import __version__, folds
 from nnunet_igtv.atomic import replace, written_whole
-from nnunet_igtv.channels import CT_PET, Channel, described, values_of
+from nnunet_igtv.channels import CT_PET, KEY, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
 from nnunet_igtv.dataset_conversion.met_again import Converted, edited
@@ -316,15 +316,18 @@ class RawDataset:
         text = json.dumps(record, indent=1, sort_keys=True)
         self.record.publish(self.folder / "conversion.json", text)
         training = [row for row in done if row.split == "train"]
-        self._write_dataset_json(training)
-        self.to_do = write_splits(training, self.folder)
+        known = folds.groups({row.case: (row.patient, row.fold) for row in training})
+        self._write_dataset_json(training, known)
+        self.to_do = write_splits(known, self.folder)
 
-    def _write_dataset_json(self, training: Sequence[Row]) -> None:
+    def _write_dataset_json(self, training: Sequence[Row], known: folds.Groups) -> None:
         """By nnU-Net's own function."""
         from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
         scratch = self.folder / SCRATCH
         without_pet = sum(row.provenance.get("pet") == "absent" for row in training)
+        own = described(self.spec.channels, without_pet)
+        own[KEY] |= folds.described(known)
         generate_dataset_json(
             str(scratch),
             {"0": "CT", "1": "CT"},
@@ -335,7 +338,7 @@ class RawDataset:
             description=self.spec.description,
             license="that of the source data",
             converted_by=f"nnunet-igtv {__version__}",
-            **described(self.spec.channels, without_pet),
+            **own,
         )
         replace(scratch / "dataset.json", self.folder / "dataset.json")
 

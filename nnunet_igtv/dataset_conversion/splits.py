@@ -1,20 +1,15 @@
-"""Cross-validation by patient: nnU-Net splits by case, so two cases of one patient would leak between
-folds.
-"""
+"""splits_final.json beside the preprocessed data, for any trainer of nnU-Net: folds of whole patients."""
 
 import json
 import os
-import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnunet_igtv.atomic import write_text
-from nnunet_igtv.dataset_conversion.record import Row
-
-FOLDS = 5
+from nnunet_igtv.folds import SPLITS, Groups, leaking, splits_by_patient
 
 
-def write_splits(training: Sequence[Row], dataset: Path) -> str | None:
+def write_splits(known: Groups, dataset: Path) -> str | None:
     """Write splits_final.json where nnU-Net's own split would be wrong: where the source came with a split,
     or where a patient has several cases. nnU-Net reads it from nnUNet_preprocessed/<dataset>; a file there
     that covers the same cases is left as it is.
@@ -22,47 +17,29 @@ def write_splits(training: Sequence[Row], dataset: Path) -> str | None:
     Returns:
         What is left to do for the user, in one sentence; None if nothing is.
     """
-    splits = splits_by_patient({row.case: (row.patient, row.fold) for row in training})
-    if not splits:
+    if not known:
         return None
     preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 (nnU-Net's own name)
     folder = Path(preprocessed) / dataset.name if preprocessed else dataset
-    target = folder / "splits_final.json"
-    cases = {row.case for row in training}
-    if _covers(target, cases):
+    target = folder / SPLITS
+    there = _folds_over(target, known)
+    if any(leaking(split, known) for split in there):
+        return (
+            f"{dataset.name}/{SPLITS} has patients in training and validation: take it away and convert again"
+        )
+    if there:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(target, json.dumps(splits, indent=1))
+    write_text(target, json.dumps(splits_by_patient(known, known), indent=1))
     if preprocessed:
         return None
-    return f"copy {dataset.name}/splits_final.json to nnUNet_preprocessed before training"
+    return f"copy {dataset.name}/{SPLITS} to nnUNet_preprocessed before training"
 
 
-def _covers(splits: Path, cases: set[str]) -> bool:
-    """Whether a file holds folds over just these cases; not so one that is damaged."""
+def _folds_over(splits: Path, cases: Iterable[str]) -> list[dict[str, list[str]]]:
+    """The folds in a file, if they are over just these cases; none of a file that is damaged."""
     try:
         folds = json.loads(splits.read_text(encoding="utf-8"))
-        return bool(folds) and all({*fold["train"], *fold["val"]} == cases for fold in folds)
+        return folds if all({*fold["train"], *fold["val"]} == set(cases) for fold in folds) else []
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False
-
-
-def splits_by_patient(cases: dict[str, tuple[str, str]]) -> list[dict[str, list[str]]]:
-    """Case -> (patient, given fold) to nnU-Net's list of folds; empty if nnU-Net's own split does.
-
-    A given split ("train", "val") is the only fold. Otherwise whole patients are dealt to five folds, or to
-    as many as there are patients.
-    """
-    names = sorted(cases)
-    if any(fold for _, fold in cases.values()):
-        return [{part: [c for c in names if (cases[c][1] or "train") == part] for part in ("train", "val")}]
-    patients = sorted({patient for patient, _ in cases.values()})
-    if len(patients) in (len(cases), 0, 1):
         return []
-    random.Random(12345).shuffle(patients)
-    splits = []
-    for k in range(min(FOLDS, len(patients))):
-        held_out = set(patients[k::FOLDS])
-        validation = [c for c in names if cases[c][0] in held_out]
-        splits.append({"train": [c for c in names if c not in validation], "val": validation})
-    return splits

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,15 @@ from nnunet_igtv.channels import (
     unknown,
 )
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.folds import SPLITS, groups_of
 from nnunet_igtv.plans import rewrite_plans
 from nnunet_igtv.trainers.augmentation import training_transforms
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
-from nnunet_igtv.trainers.enough_cases import require_enough_cases
 from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
 from nnunet_igtv.trainers.optimisation import new_parameters
 from nnunet_igtv.trainers.pet_scale import PETScale, zero_suv
+from nnunet_igtv.trainers.split import require_apart, require_fold
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
     LoadedTensors,
@@ -51,7 +53,7 @@ class IGTVTrainer(StepTrainer):
     slices = 3  # in a stack
     slice_interaction = "before_head"  # how they see each other: a name of `SLICE_INTERACTIONS`
     mixer = "scan"  # how the positions of a map see each other: a name of `MIXERS`
-    deep_supervision = False  # heads at 1/4, 1/8 and 1/16 of the size are trained too
+    deep_supervision = False  # heads at 1/4 and 1/8 of the size are trained too
     modality_dropout = 0.0  # share of samples that lose their PET; above 0, the network knows of them
     pet_scale: tuple[float, float] | None = None  # range of factors for the SUV in training
     loss_function = "dice"  # a name in losses.py
@@ -226,12 +228,16 @@ class IGTVTrainer(StepTrainer):
         """The cases to train and to validate on.
 
         Raises:
-            IGTVError: nnU-Net would have to make five folds of fewer cases.
+            IGTVError: nnU-Net would have to make five folds of fewer cases, or has no such fold of whole
+                patients, or a patient would be on both sides.
         """
-        require_enough_cases(
-            self.preprocessed_dataset_folder_base, self.preprocessed_dataset_folder, self.fold
-        )
-        return super().do_split()
+        if self.fold == "all":
+            return super().do_split()
+        dataset, known = self.preprocessed_dataset_folder_base, groups_of(self.dataset_json)
+        require_fold(dataset, self.preprocessed_dataset_folder, self.fold, known, self.local_rank == 0)
+        training, validation = super().do_split()
+        require_apart(training, validation, known, Path(dataset) / SPLITS)
+        return training, validation
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -12,7 +12,6 @@ import SimpleITK as sitk
 
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.dataset_conversion import case, raw_dataset, workers
-from nnunet_igtv.dataset_conversion.splits import splits_by_patient
 
 
 @pytest.fixture
@@ -289,19 +288,29 @@ def test_cases_of_one_patient_stay_in_one_fold(tmp_path, raw, patient):
     assert sorted(case for fold in splits for case in fold["val"]) == sorted(
         {r.split(",")[0] for r in rows[1:]}
     )
+    entry = json.loads((raw / "Dataset902_LUCID" / "dataset.json").read_text())["nnunet_igtv"]
+    assert {entry["patients"][case] for case in pair} == {entry["patients"][min(pair)]}
+    assert sorted(set(entry["patients"].values())) == [1, 2, 3]  # numbers, no ids
 
 
-def test_splits_by_patient():
-    one_each = {f"c{k}": (f"p{k}", "") for k in range(8)}
-    assert splits_by_patient(one_each) == []
-    assert splits_by_patient({}) == []
-    many = {f"c{k:02d}": (f"p{k // 2}", "") for k in range(24)}
-    splits = splits_by_patient(many)
-    assert len(splits) == 5
-    for fold in splits:
-        assert not {many[c][0] for c in fold["train"]} & {many[c][0] for c in fold["val"]}
-    given = {"c1": ("p1", "train"), "c2": ("p2", "val"), "c3": ("p3", "")}
-    assert splits_by_patient(given) == [{"train": ["c1", "c3"], "val": ["c2"]}]
+def test_folds_that_nnunet_made_by_case_are_pointed_out_and_kept(tmp_path, raw, patient, capsys):
+    for key in ("a", "bb", "ccc"):
+        study = patient(key)
+        for dataset in study.all:
+            dataset.PatientID = "P2" if key == "ccc" else "P1"
+        study.write(tmp_path / "in" / key)
+    cases = [f"LUCID_000{number}" for number in (1, 2, 3)]
+    file = tmp_path / "preprocessed" / "Dataset902_LUCID" / "splits_final.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps([{"train": cases[:k] + cases[k + 1 :], "val": [cases[k]]} for k in range(3)]))
+    before = file.read_bytes()
+    assert convert("lucid", tmp_path / "in", "-d", 902) == 0
+    assert "splits_final.json has patients in training and validation" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    file.unlink()
+    assert convert("lucid", tmp_path / "in", "-d", 902, "--append") == 0
+    assert "has patients" not in capsys.readouterr().err
+    assert len(json.loads(file.read_text())) == 2
 
 
 def test_ct_is_stored_compactly_where_nothing_is_lost():

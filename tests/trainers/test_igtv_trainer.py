@@ -447,6 +447,37 @@ def test_five_folds_of_fewer_cases_are_refused_before_the_data_are_touched(make_
     assert len(everything) == 4
 
 
+def six_cases_of_three_patients(make_trainer, nnunet_world, number, fold):
+    folder = nnunet_world.preprocessed(number)
+    names = sorted(path.name.split(".")[0] for path in (folder / "gt_segmentations").iterdir())
+    description = described(CT_PET)
+    description["nnunet_igtv"]["patients"] = {name: 1 + k // 2 for k, name in enumerate(names)}
+    trainer = make_trainer(IGTVTrainerNano, dataset=number, fold=fold, description=description)
+    return trainer, names, folder / "splits_final.json"
+
+
+def test_a_patient_is_never_trained_on_and_validated_on(make_trainer, nnunet_world):
+    """nnU-Net makes folds by case where the converter's file is gone, as after planning anew."""
+    nnunet_world.add_dataset("Dataset908_Pairs", cases=6, splits=None)
+    trainer, names, file = six_cases_of_three_patients(make_trainer, nnunet_world, 908, 0)
+    training, validation = trainer.do_split()
+    assert sorted([*training, *validation]) == names
+    assert names.index(validation[0]) // 2 == names.index(validation[1]) // 2
+    assert len(json.loads(file.read_text())) == 3
+    trainer, *_ = six_cases_of_three_patients(make_trainer, nnunet_world, 908, 3)
+    with pytest.raises(IGTVError, match=r"no fold 3: the patients of this dataset are in 3 folds.*0 to 2"):
+        trainer.on_train_start()
+    assert trainer.dataloader_train is None
+    file.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    trainer, *_ = six_cases_of_three_patients(make_trainer, nnunet_world, 908, 0)
+    with pytest.raises(
+        IGTVError, match=rf"{names[0]}: .*1 of 1 validation cases are trained on too.*take this"
+    ):
+        trainer.on_train_start()
+    everything, _ = six_cases_of_three_patients(make_trainer, nnunet_world, 908, "all")[0].do_split()
+    assert len(everything) == 6
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_who_interrupts_a_training_reads_how_to_continue(make_trainer, capsys, epoch):
     trainer = make_trainer(IGTVTrainerNano, epochs=3)

@@ -85,9 +85,7 @@ def test_a_part_behaves_as_expected(part, lab):
 def test_a_change_of_nnunet_is_reported_with_what_was_expected_and_our_file(lab, monkeypatch):
     part = PARTS["nnUNetTrainer.do_split"]
     monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self, by_patient=True: ([], []))
-    report = (
-        r"nnunetv2 [\d.]+: nnUNetTrainer.do_split {} Expected.*splits_final\.json.*Look at .*enough_cases\.py"
-    )
+    report = r"nnunetv2 [\d.]+: nnUNetTrainer.do_split {} Expected.*splits_final\.json.*Look at .*split\.py"
     with pytest.raises(pytest.fail.Exception, match=report.format(r"behaves differently .*")):
         test_a_part_behaves_as_expected(part, lab)
     with pytest.raises(pytest.fail.Exception, match=report.format(r"has the signature .self, by_patient.*")):

@@ -1,0 +1,76 @@
+"""Folds of whole patients: nnU-Net splits by case, so two cases of one patient would leak between folds.
+
+The converters write who is whose into dataset.json, where it matters; the trainers keep to it:
+
+    "nnunet_igtv": {…, "patients": {"IGTV_0001": 1, "IGTV_0002": 1, …}, "folds": {"IGTV_0003": "val"}}
+
+A patient is a number there, and no more. Datasets of other origin do not say it: each case is then by itself.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nnunet_igtv.channels import KEY
+
+FOLDS = 5  # of nnU-Net's own split
+SPLITS = "splits_final.json"
+Groups = Mapping[
+    str, tuple[int, str]
+]  # case -> number of its patient; "train", "val" or "" as the source says
+Split = Mapping[str, Sequence[str]]  # "train" and "val" -> cases
+
+
+def groups(cases: Mapping[str, tuple[str, str]]) -> Groups:
+    """Case -> patient and given fold, with numbers for the patients; empty where nnU-Net's own split does:
+    where every case is another patient, or all are of one, and no fold is given."""
+    numbers: dict[str, int] = {}
+    for name in sorted(cases):
+        numbers.setdefault(cases[name][0], len(numbers) + 1)
+    if len(numbers) in (len(cases), 1) and not any(fold for _, fold in cases.values()):
+        return {}
+    return {name: (numbers[patient], fold) for name, (patient, fold) in sorted(cases.items())}
+
+
+def described(known: Groups) -> dict[str, Any]:
+    """What dataset.json says of them."""
+    folds = {name: fold for name, (_, fold) in known.items() if fold}
+    patients = {name: patient for name, (patient, _) in known.items()}
+    return ({"patients": patients} if known else {}) | ({"folds": folds} if folds else {})
+
+
+def groups_of(dataset_json: Mapping[str, Any]) -> Groups:
+    """What dataset.json says of its training cases; empty where it says nothing."""
+    entry = dataset_json.get(KEY)
+    entry = entry if isinstance(entry, Mapping) else {}
+    patients, folds = (entry.get(key) for key in ("patients", "folds"))
+    folds = folds if isinstance(folds, Mapping) else {}
+    if not isinstance(patients, Mapping):
+        return {}
+    return {name: (int(patient), str(folds.get(name, ""))) for name, patient in patients.items()}
+
+
+def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, list[str]]]:
+    """nnU-Net's list of folds over some cases.
+
+    A given split ("train", "val") is the only fold. Otherwise whole patients are dealt to five folds, or to
+    as many as there are patients.
+    """
+    names = sorted(names)
+    own = {name: known.get(name, (name, "")) for name in names}  # a case of which nothing is known
+    if any(fold for _, fold in own.values()):
+        return [{part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}]
+    patients = sorted({patient for patient, _ in own.values()}, key=str)
+    random.Random(12345).shuffle(patients)
+    splits = []
+    for k in range(min(FOLDS, len(patients))):
+        held_out = set(patients[k::FOLDS])
+        validation = [n for n in names if own[n][0] in held_out]
+        splits.append({"train": [n for n in names if n not in validation], "val": validation})
+    return splits
+
+
+def leaking(split: Split, known: Groups) -> list[str]:
+    """The cases to validate on whose patient is trained on too."""
+    trained = {known[name][0] for name in split["train"] if name in known}
+    return [name for name in split["val"] if name in known and known[name][0] in trained]
