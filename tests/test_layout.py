@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "workspace": {"atomic", "errors"},
     "tables": {"errors"},
     "channels": {"errors"},
+    "folds": {"channels"},
     "environment": {"errors"},
     "devices": {"errors"},
     "image_files": {"errors"},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
         "dicom",
         "environment",
         "errors",
+        "folds",
         "grids",
         "settings",
         "structures",
@@ -50,6 +52,7 @@ MAY_IMPORT = {
         "devices",
         "environment",
         "errors",
+        "folds",
         "plans",
         "weights",
     },
@@ -81,6 +84,7 @@ NO_NETWORKS = (
     "errors",
     "settings",
     "image_files",
+    "folds",
     "grids",
 )
 LONGEST = 400  # lines of a file
