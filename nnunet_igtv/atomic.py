@@ -7,7 +7,7 @@ leaves the old file or the new one.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,7 +56,10 @@ def written_once(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def written_together(paths: Sequence[Path], overwrite: bool = False) -> Iterator[list[Path]]:
-    """As `written_once`, for several files of one folder, which appear together. The folder is made."""
+    """As `written_once`, for several files of one folder, which appear together. The folder is made.
+
+    With `overwrite`, what is there of them goes before the first new one appears: see `place`.
+    """
     folder, journal = paths[0].parent, _journal(paths[0])
     unfinished = [_unfinished(path) for path in paths]
     with _named(paths[0]), made(folder), locked(folder):
@@ -150,12 +153,27 @@ def placed(journal: Path) -> Iterator[None]:
     journal.unlink(missing_ok=True)  # the very last change: from now on the files are there to stay
 
 
-def place(files: Mapping[Path, Path], journal: Path) -> None:
-    """Give finished files their names. The journal says, before, which of these are free."""
-    new = {path.name: _traits(unfinished) for unfinished, path in files.items() if not path.exists()}
-    write_text(journal, json.dumps(new), 0o600)
+def place(files: Mapping[Path, Path], journal: Path, earlier: Iterable[Path] = ()) -> None:
+    """Give finished files their names, never one of them beside a file of an earlier run.
+
+    A single file takes the place of its predecessor. Of several, and where other files of the `earlier` run
+    are there, all old ones go before the first new one appears. The journal says, before, which files are on
+    their way: the old ones, then the new ones whose names are free.
+    """
+    there = {path for path in (*earlier, *files.values()) if path.exists()}
+    if there and len(there.union(files.values())) > 1:
+        for unfinished in files:
+            _sync(unfinished)
+        _write_journal(journal, {path.name: path for path in there})
+        for path in sorted(there):
+            path.unlink()
+    _write_journal(journal, {path.name: new for new, path in files.items() if not path.exists()})
     for unfinished, path in files.items():
         replace(unfinished, path)
+
+
+def _write_journal(journal: Path, files: Mapping[str, Path]) -> None:
+    write_text(journal, json.dumps({name: _traits(path) for name, path in files.items()}), 0o600)
 
 
 def withdraw(journal: Path) -> None:
@@ -202,8 +220,7 @@ def encoded(text: str) -> bytes:
 
 def replace(unfinished: Path, path: Path) -> None:
     """Rename a finished file into its place, durably."""
-    with open(unfinished, "rb+") as file:
-        os.fsync(file.fileno())
+    _sync(unfinished)
     os.replace(unfinished, path)
     with suppress(OSError):  # some file systems cannot sync a folder
         folder = os.open(path.parent, os.O_RDONLY)
@@ -211,3 +228,8 @@ def replace(unfinished: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb+") as stream:
+        os.fsync(stream.fileno())

@@ -59,15 +59,28 @@ def workspace(output: Path) -> Iterator[Path]:
                 output.rmdir()
 
 
-def finish(files: Sequence[Path], output: Path, overwrite: bool = False) -> None:
-    """Move finished files of a workspace to the output folder.
+def finish(
+    files: Sequence[Path],
+    output: Path,
+    overwrite: bool = False,
+    outputs: Sequence[Path] = (),
+    leftovers: Sequence[Path] = (),
+) -> None:
+    """Move finished files of a workspace to the output folder, where those of an earlier run go first.
 
-    Raises IGTVError where one of the names is taken by now, unless `overwrite` is given.
+    Args:
+        files: the finished files.
+        output: the folder.
+        overwrite: whether outputs of an earlier run may go.
+        outputs: all that a run may write there, whether this one did or not.
+        leftovers: of runs that failed; they go in any case.
+
+    Raises IGTVError where one of the outputs is there by now, unless `overwrite` is given.
     """
     targets = {file: output / file.name for file in files}
     with locked(output):
-        refuse_taken(*targets.values(), overwrite=overwrite)
-        place(targets, output / JOURNAL)
+        refuse_taken(*targets.values(), *outputs, overwrite=overwrite)
+        place(targets, output / JOURNAL, [*outputs, *leftovers])
 
 
 @contextmanager

@@ -1,11 +1,20 @@
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import pytest
 
 from nnunet_igtv import atomic
-from nnunet_igtv.atomic import is_free, place, write_text, written_once, written_together, written_whole
+from nnunet_igtv.atomic import (
+    is_free,
+    place,
+    withdraw,
+    write_text,
+    written_once,
+    written_together,
+    written_whole,
+)
 from nnunet_igtv.errors import IGTVError
 
 
@@ -102,6 +111,39 @@ def test_a_file_that_is_being_placed_is_not_taken_for_a_killed_runs(tmp_path, mo
         write(path, "mine")
         assert asked[0].result() is False
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_of_a_pair_that_is_replaced_old_and_new_are_never_together(tmp_path, monkeypatch, at):
+    """Killed before any of the two removals and two renames, the next run finds nothing of either."""
+
+    class Killed(BaseException):
+        pass
+
+    old, new = ([tmp_path / f"{name}{ending}" for name in "ab"] for ending in ("", ".new"))
+    for path in (*old, *new):
+        path.write_text(path.suffix or "old")
+    events = []
+
+    def watched(change, target=0):
+        def call(*paths, **more):
+            if Path(paths[target]) in old:
+                if len(events) == at:
+                    raise Killed
+                events.append(paths)
+            return change(*paths, **more)
+
+        return call
+
+    journal = tmp_path / ".journal"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", watched(Path.unlink))
+        patched.setattr(os, "replace", watched(os.replace, 1))
+        with pytest.raises(Killed):
+            place(dict(zip(new, old, strict=True)), journal)
+    assert len({path.read_text() for path in old if path.exists()}) < 2
+    withdraw(journal)
+    assert not any(path.exists() for path in old)
 
 
 def write_together(paths, texts, failure=None):

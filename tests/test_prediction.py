@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from kills import before_each_change, completes_after_every_kill, files
+from kills import before_each_change, completes_after_every_kill, contents, files
 from pydicom import dcmread
 
 from nnunet_igtv import prediction, read_ct, read_pet, read_structure
 from nnunet_igtv.commands.main import main
+from nnunet_igtv.commands.predict_dicom import OUTPUTS
 from nnunet_igtv.dataset_conversion.resampling import onto
 from nnunet_igtv.environment import FOLDER
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.cohort import write_cohort
 from nnunet_igtv.plans import NETWORK
+from nnunet_igtv.workspace import clear, finish, workspace
 
 TRAINER = "IGTVTransferTrainerNano"
 
@@ -242,6 +244,46 @@ def test_outputs_are_never_overwritten(study, results, threshold_for_nnunet, tmp
     (tmp_path / "out" / "SEG.dcm").write_bytes(b"mine")
     assert "exists already" in refused(capsys, study, tmp_path / "out", "--seg")
     assert (tmp_path / "out" / "SEG.dcm").read_bytes() == b"mine"
+    assert threshold_for_nnunet == []
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_any_output_of_an_earlier_run_is_refused_by_name(
+    name, study, results, threshold_for_nnunet, tmp_path, capsys
+):
+    """Also what this run would not write: a SEG or a picture of somebody else beside the RTSTRUCT."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"earlier")
+    assert run(study, out) == 1
+    said = capsys.readouterr().err
+    assert f"exists already [{out / name}]" in said
+    assert "--overwrite" in said
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {name: b"earlier"}
+    assert threshold_for_nnunet == []
+
+
+def test_of_an_earlier_run_nothing_stays_beside_the_new_files(
+    results, threshold_for_nnunet, patient, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert run(patient("bb").write(tmp_path / "earlier"), out, "--seg") == 0
+    (out / "registration.png").write_bytes(b"earlier")
+    (out / "unwritten-prediction.mha").write_bytes(b"of a model with another ending")
+    study = patient("a").write(tmp_path / "study")
+    assert run(study, out, "--overwrite") == 0
+    assert [path.name for path in out.iterdir()] == ["RTSTRUCT.dcm"]
+    assert dcmread(out / "RTSTRUCT.dcm").PatientID == dcmread(study / "CT" / "000.dcm").PatientID
+
+
+def test_what_is_no_output_is_never_removed(study, results, threshold_for_nnunet, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(next((study / "CT").iterdir()), out / "SEG.dcm")
+    assert "is no SEG, and is not overwritten" in refused(capsys, study, out, "--overwrite")
+    (out / "SEG.dcm").unlink()
+    (out / "registration.png").mkdir()
+    assert f"[{out / 'registration.png'}]" in refused(capsys, study, out, "--overwrite")
     assert threshold_for_nnunet == []
 
 
@@ -493,6 +535,50 @@ def test_killed_at_every_file_event_the_same_command_completes_it(
     events = completes_after_every_kill(output, lambda: run(folder, output, "--seg"), written)
     assert list(written(output)) == ["RTSTRUCT.dcm", "SEG.dcm"]
     assert events > (30, 15)
+
+
+@pytest.mark.parametrize("new", [["RTSTRUCT.dcm"], ["RTSTRUCT.dcm", "SEG.dcm"]])
+def test_killed_at_every_file_event_no_file_lies_beside_one_of_an_earlier_run(new, tmp_path):
+    """What is left is all of the earlier run or nothing, once the next run has cleared the folder."""
+    output, looked = tmp_path / "out", tmp_path / "looked"
+    earlier = {name: b"earlier " + name.encode() for name in (*OUTPUTS, "unwritten-prediction.nii.gz")}
+    output.mkdir()
+    for name, content in earlier.items():
+        (output / name).write_bytes(content)
+    seen = set()
+
+    def again():
+        clear(output)
+        with workspace(output) as folder:
+            for name in new:
+                (folder / name).write_bytes(b"new")
+            leftovers = output.glob("unwritten-prediction.*")
+            finish(
+                [folder / name for name in new],
+                output,
+                True,
+                [output / name for name in OUTPUTS],
+                [*leftovers],
+            )
+        return 0
+
+    def left(killed):
+        found = shown(killed).items()
+        assert found <= earlier.items() or not found & earlier.items()
+        shutil.copytree(killed, looked)
+        clear(looked)
+        stays = shown(looked)
+        assert stays in (earlier, {}, dict.fromkeys(new, b"new"))
+        seen.add(len(stays))
+        shutil.rmtree(looked)
+
+    completes_after_every_kill(output, again, left=left)
+    assert contents(output) == dict.fromkeys(new, b"new")
+    assert seen >= {0, 4}
+
+
+def shown(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def but_uids_and_times(file):

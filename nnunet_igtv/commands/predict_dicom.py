@@ -14,6 +14,7 @@ from nnunet_igtv.studies.choice import ReadingOptions
 
 RTSTRUCT, SEG = "RTSTRUCT.dcm", "SEG.dcm"
 PICTURE = "registration.png"  # of a registration that was computed
+OUTPUTS = (RTSTRUCT, SEG, PICTURE)  # all that a run may write: none of two runs lie beside each other
 UNWRITTEN = "unwritten-prediction"  # the mask, where it could not be written as DICOM
 
 
@@ -70,20 +71,15 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nnunet_igtv.atomic import refuse_existing
     from nnunet_igtv.dicom.quiet import quiet
     from nnunet_igtv.export import anonymised, check_export, write_rtstruct, write_seg
-    from nnunet_igtv.export.files import refuse_other
     from nnunet_igtv.prediction import Model, choose_series, mask_file, predict_series
     from nnunet_igtv.workspace import clear, finish, workspace
 
     options = options_of(arguments, ReadingOptions)
     names, overwrite = [RTSTRUCT, SEG] if arguments.seg else [RTSTRUCT], arguments.overwrite
     clear(arguments.output)
-    for name in names:
-        refuse_other(arguments.output / name, Path(name).stem, overwrite)
-    if options.register:
-        refuse_existing(arguments.output / PICTURE, overwrite=overwrite)
+    _refuse_earlier(arguments.output, overwrite)
     with quiet():
         ct, pet = choose_series(arguments.folder, options, arguments.extend)
     model = Model.find(
@@ -121,15 +117,31 @@ def run(arguments: argparse.Namespace) -> int:
                 write_rtstruct(found.mask, drawn_on, folder / RTSTRUCT, structure, extend=arguments.extend)
                 if arguments.seg:
                     write_seg(found.mask, drawn_on, folder / SEG, structure)
-                finish([folder / name for name in names], arguments.output, overwrite)
+                finish(
+                    [folder / name for name in names],
+                    arguments.output,
+                    overwrite,
+                    [arguments.output / name for name in OUTPUTS],
+                    sorted(arguments.output.glob(f"{UNWRITTEN}.*")),
+                )
     for name in names:
         say(arguments.output / name)
     return 0
 
 
+def _refuse_earlier(output: Path, overwrite: bool) -> None:
+    """Refuses outputs of an earlier run; to overwrite, what has their names and is something else."""
+    from nnunet_igtv.atomic import refuse_existing
+    from nnunet_igtv.export.files import refuse_other
+
+    for name in (RTSTRUCT, SEG):
+        refuse_other(output / name, Path(name).stem, overwrite)
+    refuse_existing(output / PICTURE, overwrite=overwrite and not (output / PICTURE).is_dir())
+
+
 @contextmanager
 def _kept_if_not_written(mask: Path, output: Path) -> Iterator[None]:
-    """Keep the mask of a prediction that cannot be written; the one of an earlier run goes when one is."""
+    """Keep the mask of a prediction that cannot be written."""
     kept = output / f"{UNWRITTEN}{''.join(mask.suffixes)}"
     try:
         yield
@@ -141,4 +153,3 @@ def _kept_if_not_written(mask: Path, output: Path) -> Iterator[None]:
             file=kept,
             remedy="remove the cause and export the mask, or run the same command again",
         ) from error
-    kept.unlink(missing_ok=True)
