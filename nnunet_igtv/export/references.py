@@ -24,11 +24,13 @@ class ReferencedImage(NamedTuple):
 
     sop_class_uid: str
     sop_instance_uid: str
+    position: tuple[float, ...]  # Image Position (Patient), of the frame where there are several; mm
     frame: int | None = None  # index from 0 in a multi-frame object
 
     @classmethod
     def of(cls, header: Dataset, frame: int | None = None) -> "ReferencedImage":
-        return cls(str(header.SOPClassUID), str(header.SOPInstanceUID), frame)
+        position = tuple(float(value) for value in header.ImagePositionPatient)
+        return cls(str(header.SOPClassUID), str(header.SOPInstanceUID), position, frame)
 
     def item(self) -> Dataset:
         item = Dataset()

@@ -156,7 +156,8 @@ def structure_set(
     if "PredecessorStructureSetSequence" in existing:
         dataset.PredecessorStructureSetSequence = existing.PredecessorStructureSetSequence
     _refer_to(dataset, ct, images)
-    _append_structure(dataset, trace(mask), mask.GetSpacing()[2], ct, images, name, colour)
+    contours = trace(mask, [image.position for image in images])
+    _append_structure(dataset, contours, mask.GetSpacing()[2], ct, images, name, colour)
     return dataset
 
 

@@ -58,16 +58,18 @@ def write_ct():
 def read_independently():
     """read(file, name, geometry, ct_folder) -> bool mask.
 
-    By matplotlib's point-in-polygon, SimpleITK's map to the patient, and ContourImageSequence's images.
+    By matplotlib's point-in-polygon, SimpleITK's map to the patient, and ContourImageSequence's images, each
+    where it says that it lies: its contours must be in its plane.
     """
 
     def read(file, name, geometry, ct_folder):
         dataset = dcmread(file)
-        slice_of = {}
+        slice_of, position_of = {}, {}
         image = geometry.image(np.zeros(geometry.size[::-1], np.uint8))
         for path in ct_folder.iterdir():
             header = dcmread(path, stop_before_pixels=True)
-            index = image.TransformPhysicalPointToIndex([float(v) for v in header.ImagePositionPatient])
+            position_of[header.SOPInstanceUID] = [float(v) for v in header.ImagePositionPatient]
+            index = image.TransformPhysicalPointToIndex(position_of[header.SOPInstanceUID])
             slice_of[header.SOPInstanceUID] = index[2]
         (number,) = [r.ROINumber for r in dataset.StructureSetROISequence if r.ROIName == name]
         (roi,) = [r for r in dataset.ROIContourSequence if r.ReferencedROINumber == number]
@@ -76,9 +78,11 @@ def read_independently():
         centres = np.stack([columns.ravel(), rows.ravel()], 1)
         for contour in roi.ContourSequence:
             points = np.array(contour.ContourData, float).reshape(-1, 3)
-            k = slice_of[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+            drawn_on = contour.ContourImageSequence[0].ReferencedSOPInstanceUID
+            k = slice_of[drawn_on]
+            image.SetOrigin(position_of[drawn_on])
             index = np.array([image.TransformPhysicalPointToContinuousIndex(p) for p in points.tolist()])
-            assert np.abs(index[:, 2] - k).max() < 0.01
+            assert np.abs(index[:, 2]).max() < 0.01
             inside = Polygon(index[:, :2]).contains_points(centres)
             mask[k] ^= inside.reshape(mask.shape[1:])
         return mask

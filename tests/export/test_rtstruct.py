@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from nnunet_igtv import read_structure
 from nnunet_igtv.commands.main import main
+from nnunet_igtv.dicom.series import find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export import write_rtstruct
 from nnunet_igtv.export.uids import ROOT
@@ -101,6 +102,47 @@ def test_round_trip_of_random_masks(
     mask[list(empty)] = False
     if mask.any():
         check(mask, upright, write_ct(folder / "ct", upright), folder / "rs.dcm", read_independently)
+
+
+def steps_that_grow(k):
+    return 0, 0, 3 * k + 0.09 * max(0, k - 30)
+
+
+def one_decimal(k):
+    return 0, 0, round(0.625 * k, 1)
+
+
+def drift(k):
+    return 0, 0.48 * k / 59, 3 * k
+
+
+def drift_in_both(k):
+    return 0.24 * k / 59, -0.24 * k / 59, 3 * k
+
+
+@pytest.mark.parametrize(
+    ("position", "step"), [(steps_that_grow, 3.0), (one_decimal, 0.625), (drift, 3.0), (drift_in_both, 3.0)]
+)
+def test_contours_lie_on_the_images_of_an_irregular_ct(
+    position, step, write_ct, read_independently, tmp_path
+):
+    """As the tolerances of the grid let pass, not where a regular grid would have the slices."""
+    stated = Grid((14, 11, 60), (1.0, 1.0, step), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+    def place(image):
+        image.ImagePositionPatient = [f"{value:.4f}" for value in position(image.InstanceNumber - 1)]
+
+    ct = write_ct(tmp_path / "ct", stated, change=place)
+    (series,) = find_series(ct, "CT")
+    mask = np.random.default_rng(3).random((60, 11, 14)) < 0.4
+    mask[::7] = False
+    check(mask, series.grid, ct, tmp_path / "rs.dcm", read_independently)
+    of_image = {h.SOPInstanceUID: np.array(h.ImagePositionPatient, float) for h in series.headers}
+    for contour in dcmread(tmp_path / "rs.dcm").ROIContourSequence[0].ContourSequence:
+        points = np.array(contour.ContourData, float).reshape(-1, 3)
+        own = points - of_image[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+        assert np.abs(own[:, 2]).max() < 0.001
+        assert np.abs(2 * own - np.round(2 * own)).max() < 0.002  # halfway between voxels of that image
 
 
 @pytest.mark.parametrize("kind", ["gtv", "igtv"])

@@ -132,6 +132,29 @@ def test_multi_frame_ct(anonymous, ring, upright, write_multi_frame, tmp_path):
     assert (read_seg(seg, ring.shape, upright) == ring).all()
 
 
+def test_contours_lie_on_the_frames_of_an_irregular_multi_frame_ct(
+    ring, upright, write_multi_frame, tmp_path
+):
+    def move(enhanced):
+        for groups in enhanced.PerFrameFunctionalGroupsSequence:
+            place = groups.PlanePositionSequence[0]
+            x, y, z = (float(value) for value in place.ImagePositionPatient)
+            place.ImagePositionPatient = [x, y, round(z + 0.08 * max(0, (z + 94) / 3), 2)]
+
+    ct = write_multi_frame(upright, move)
+    (series,) = find_series(ct, "CT")
+    rs = write_rtstruct(series.grid.image(ring), ct, tmp_path / "rs.dcm")
+    groups = dcmread(ct / "ct.dcm").PerFrameFunctionalGroupsSequence
+    heights = set()
+    for contour in dcmread(rs).ROIContourSequence[0].ContourSequence:
+        frame = groups[contour.ContourImageSequence[0].ReferencedFrameNumber - 1]
+        height = frame.PlanePositionSequence[0].ImagePositionPatient[2]
+        assert set(contour.ContourData[2::3]) == {height}
+        heights.add(float(height))
+    assert heights == {-94.0, -90.92, -87.84}
+    assert (sitk.GetArrayFromImage(read_structure(rs, "IGTV", series.grid.image(ring))) == ring).all()
+
+
 def test_multi_frame_ct_with_a_frame_twice(ring, upright, write_multi_frame, tmp_path):
     """The duplicate is left out; frames keep the numbers that they have in the file."""
 

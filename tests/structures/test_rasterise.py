@@ -408,7 +408,8 @@ def test_traced_masks_come_back_without_a_remark(seed, size, spacing, share):
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=size), (1, 2, 2))
     mask = noise > np.quantile(noise, share)
     grid = Grid(size[::-1], (1.1, 1.4, spacing), (-10, 5, 100), AXIAL)
-    contours = [c.points for c in trace(grid.image(mask.astype(np.uint8)))]
+    positions = [place(np.zeros((1, 2)), k, grid)[0] for k in range(size[0])]
+    contours = [c.points for c in trace(grid.image(mask.astype(np.uint8)), positions)]
     read, notes = drawn(contours, grid)
     assert np.array_equal(read, mask)
     assert not [note for note in notes if "nothing filled in" not in note]
