@@ -7,6 +7,7 @@ from pydicom.uid import UID
 
 from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import long_string
 from nnunet_igtv.export.uids import new_uid
 
@@ -32,8 +33,10 @@ def anonymised(ct: Series, patient: str) -> Series:
     another call gives others.
 
     Raises:
-        IGTVError: an ID that DICOM does not allow.
+        IGTVError: an ID that DICOM does not allow, or a series that nothing can refer to: afterwards, nobody
+            would see that its images named several patients.
     """
+    referenced_images(ct)
     patient = long_string(patient, "the ID of the anonymous patient", "anonymous")
 
     @cache

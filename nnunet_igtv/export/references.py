@@ -1,12 +1,13 @@
 """References to the CT's images, as RTSTRUCT and SEG hold them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
-from nnunet_igtv.dicom.attributes import values_of
+from nnunet_igtv.dicom.attributes import text, values_of
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 
@@ -45,15 +46,31 @@ def referenced_images(ct: Series) -> list[ReferencedImage]:
     """The images of a series, in slice order.
 
     Raises:
-        IGTVError: the series lacks an identifier, so that nothing can refer to it.
+        IGTVError: the series lacks an identifier, or two images share one, so that nothing can refer to it;
+            or its images do not name one patient.
     """
-    for header, file in zip(ct.headers, ct.files, strict=True):
+    patient = text(ct.headers[0], "PatientID")
+    images: dict[tuple[str, int | None], Path] = {}
+    for header, file, frame in zip(ct.headers, ct.files, ct.frames, strict=True):
         missing = [name for keyword, name in _NEEDED.items() if len(values_of(header, keyword)) != 1]
         if missing:
             raise IGTVError(
                 f"the CT has no {', no '.join(missing)}: contours cannot refer to it",
                 file=file,
                 remedy="export the CT again with its identifiers (pseudonymised ones will do)",
+            )
+        if text(header, "PatientID") != patient:
+            raise IGTVError(
+                "the images of the CT series do not have one patient's ID (0010,0020)",
+                file=file,
+                remedy="take the images of one patient, or export the CT again",
+            )
+        other = images.setdefault((text(header, "SOPInstanceUID"), frame), file)
+        if other != file:
+            raise IGTVError(
+                f"the image has the SOP Instance UID (0008,0018) of {other.name}: nothing can refer to it",
+                file=file,
+                remedy="export the CT again with an identifier for each image",
             )
     return [ReferencedImage.of(*image) for image in zip(ct.headers, ct.frames, strict=True)]
 

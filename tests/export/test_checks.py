@@ -1,5 +1,6 @@
 """What cannot be written is refused in a sentence, before a prediction; what is known need not be stated."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,6 +76,45 @@ def test_ct_that_nothing_can_refer_to(keyword, named, value, ring, upright, writ
         with pytest.raises(IGTVError, match=named):
             check_export(series, "IGTV", seg=seg)
     assert not (tmp_path / "out.dcm").exists()
+
+
+def refused_by_file(match, ring, upright, ct, tmp_path):
+    """The refusal of all writers, of the checks before a prediction too, for one file of the CT."""
+    (series,) = find_series(ct, "CT")
+    for write in WRITERS:
+        with pytest.raises(IGTVError, match=match) as error:
+            write(upright.image(ring), ct, tmp_path / "out.dcm")
+        assert Path(error.value.file).parent == ct
+        with pytest.raises(IGTVError, match=match):
+            write(upright.image(ring), ct, tmp_path / "out.dcm", anonymous="A1")
+    for seg in (False, True):
+        with pytest.raises(IGTVError, match=match):
+            check_export(series, "IGTV", seg=seg)
+    assert not (tmp_path / "out.dcm").exists()
+    return str(error.value)
+
+
+def test_images_that_share_an_identifier(ring, upright, write_ct, tmp_path):
+    def share(image):
+        if image.InstanceNumber in (3, 6):
+            image.SOPInstanceUID = "1.2.3.4"
+
+    ct = write_ct(tmp_path / "ct", upright, change=share)
+    said = refused_by_file("has the SOP Instance UID", ring, upright, ct, tmp_path)
+    assert "005.dcm" in said
+    assert "002.dcm" in said
+
+
+@pytest.mark.parametrize("other", ["QP774411", ""])
+def test_images_of_two_patients_in_one_series(other, ring, upright, write_ct, tmp_path):
+    def swap(image):
+        if image.InstanceNumber > 4:
+            image.PatientID, image.PatientName = other, "Querelle^Philomena"
+
+    ct = write_ct(tmp_path / "ct", upright, change=swap)
+    said = refused_by_file("do not have one patient's ID", ring, upright, ct, tmp_path)
+    assert "003.dcm" in said
+    assert not {"QP774411", "Querelle", "P1", "Doe"} & set(said.replace("^", " ").split())
 
 
 def not_masks(ring):
