@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             ct=arguments.ct,
             study=arguments.study,
             overwrite=arguments.overwrite,
+            tell=say,
         )
     else:
         from nnunet_igtv.export import write_seg
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             ct=arguments.ct,
             study=arguments.study,
             overwrite=arguments.overwrite,
+            tell=say,
         )
     say(written)
     return 0

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import check_mask, onto_grid
+from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_ct, refuse_several_patients
 
 
@@ -16,6 +17,7 @@ def reference_series(
     mask: sitk.Image,
     options: ReadingOptions,
     drawn_on: Callable[[], frozenset[str]] = frozenset,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Series, sitk.Image]:
     """The CT series (given, or under a folder) whose voxels are the mask's, and the mask on its grid.
 
@@ -24,6 +26,8 @@ def reference_series(
         mask: the mask.
         options: what a person said, for several series on the mask's grid.
         drawn_on: gives the UIDs of the series that a structure set to extend was drawn on.
+        tell: called with the CT that was chosen of several on the mask's grid, and why; and with what to
+            know about that.
 
     Raises:
         IGTVError: no mask, no CT series, none on the mask's grid, or several on it that the rules of `choice`
@@ -36,21 +40,25 @@ def reference_series(
         raise IGTVError(
             "no CT series", file=folder, remedy="pass the folder of the CT that the case came from"
         )
-    fitting: dict[int, sitk.Image] = {}
+    candidates: list[Series] = []
     refusals: list[IGTVError] = []
-    for number, series in enumerate(found):
+    for series in found:
         try:
-            fitting[number] = onto_grid(mask, series.grid, "CT")
+            onto_grid(mask, series.grid, "CT")
+            candidates.append(series)
         except IGTVError as error:
             refusals.append(error)
-    if not fitting:
+    if not candidates:
         remedy = refusals[0].remedy or "pass the CT series that the case was converted from"
         raise refusals[0].but(file=refusals[0].file or folder, remedy=remedy)
-    candidates = [found[number] for number in fitting]
     try:
         refuse_several_patients(candidates)
         known = Known(series=drawn_on()) if len(candidates) > 1 else Known()
-        chosen = choose_ct(candidates, options, known).series
+        chosen = choose_ct(candidates, options, known)
     except IGTVError as error:
         raise error.but(file=error.file or folder) from error
-    return chosen, fitting[found.index(chosen)]
+    if len(candidates) > 1:
+        tell(f"CT: {described(chosen.series)}; {chosen.why}")
+    for warning in chosen.warnings:
+        tell(f"note: {warning}")
+    return chosen.series, onto_grid(mask, chosen.series.grid, "CT")

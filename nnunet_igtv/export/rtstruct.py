@@ -47,6 +47,7 @@ def write_rtstruct(
     ct: str | None = None,
     study: str | None = None,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write `mask` as the structure `name` of a new RTSTRUCT file.
 
@@ -61,6 +62,7 @@ def write_rtstruct(
         ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
         overwrite: replace the output if it is a RTSTRUCT; without it, an existing file is refused.
+        tell: called with the CT that was chosen of several on the mask's grid, and what to know of it.
 
     Returns:
         The file written. Reading it back on the CT's grid gives exactly the mask.
@@ -91,7 +93,7 @@ def write_rtstruct(
         )
     with naming_nobody(ct_folder, extend):
         series, mask = reference_series(
-            ct_folder, mask, ReadingOptions(ct=ct, study=study), partial(_drawn_on, extend)
+            ct_folder, mask, ReadingOptions(ct=ct, study=study), partial(_drawn_on, extend), tell
         )
         if anonymous is not None:
             series = anonymised(series, anonymous)

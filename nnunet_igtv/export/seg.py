@@ -1,7 +1,7 @@
 """Mask -> DICOM segmentation object (DICOM PS3.3, A.51), by highdicom (optional: the extra `seg`)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def write_seg(
     ct: str | None = None,
     study: str | None = None,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write `mask` as the one segment `name` of a new binary DICOM-SEG file.
 
@@ -72,6 +73,7 @@ def write_seg(
         ct: which CT series, where several lie on the mask's grid: see `nnunet_igtv.studies.selectors`.
         study: of which study.
         overwrite: replace the output if it is a SEG; without it, an existing file is refused.
+        tell: called with the CT that was chosen of several on the mask's grid, and what to know of it.
 
     Raises:
         IGTVError: highdicom is missing, a CT of several multi-frame files, or as `write_rtstruct`.
@@ -88,7 +90,8 @@ def write_seg(
     refuse_other(output, "SEG", overwrite)
     require_highdicom()
     with naming_nobody(ct_folder):
-        series, mask = reference_series(ct_folder, mask, ReadingOptions(ct=ct, study=study))
+        options = ReadingOptions(ct=ct, study=study)
+        series, mask = reference_series(ct_folder, mask, options, tell=tell)
         if anonymous is not None:
             series = anonymised(series, anonymous)
         made = segmentation(mask, series, name)

@@ -293,6 +293,30 @@ def test_two_series_on_one_grid_are_not_guessed_between(upright, write_ct, tmp_p
     assert series_named(dcmread(output)) == [uid_of(first)]
 
 
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_the_choice_between_two_series_is_said(kind, upright, write_ct, tmp_path, capsys):
+    """As predict-dicom says it: the average that was predicted on may not be the CT that the rules take."""
+    if kind == "seg":
+        pytest.importorskip("highdicom")
+    for name, image_type in (("free", "ORIGINAL"), ("average", "DERIVED")):
+        labels = {"ImageType": [image_type, "PRIMARY", "AXIAL"], "SeriesDescription": name}
+        write_ct(tmp_path / "study" / name, upright, series=name, **labels)
+    sitk.WriteImage(upright.image(shapes()["single voxel"].astype(np.uint8)), str(tmp_path / "mask.nii.gz"))
+    output = tmp_path / "out.dcm"
+    command = [
+        "export",
+        kind,
+        *map(str, [tmp_path / "mask.nii.gz", "--ct", tmp_path / "study", "-o", output]),
+    ]
+    assert main(command) == 0
+    said, written = capsys.readouterr().out.splitlines()
+    assert said.startswith("CT: series 1 'free' of 2020-01-01")
+    assert said.endswith("; ORIGINAL, not DERIVED (of 2 CT series)")
+    assert written == str(output)
+    assert main([*command, "--overwrite", "--series", "average"]) == 0
+    assert capsys.readouterr().out.startswith("CT: series 1 'average' of 2020-01-01")
+
+
 def test_the_structure_set_to_extend_tells_the_series(upright, write_ct, tmp_path):
     first, _ = (write_ct(tmp_path / "study" / name, upright, series=name) for name in "ab")
     mask = upright.image(shapes()["single voxel"].astype(np.uint8))
