@@ -31,9 +31,10 @@ _PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words
 }
 
 
-def patient(series: Series) -> str:
-    """The patient's id, or the name where there is no id."""
-    return text(series.headers[0], "PatientID") or text(series.headers[0], "PatientName")
+def patients(series: Series) -> set[str]:
+    """The ids of patients that the images name, one in a sound series; names where no image has an id."""
+    ids = {text(header, "PatientID") for header in series.headers} - {""}
+    return ids or {text(header, "PatientName") for header in series.headers}
 
 
 def description(series: Series) -> str:

@@ -244,8 +244,8 @@ def _is_to_be_registered(pet: Series, ct: Series, options: ReadingOptions) -> bo
 
 
 def refuse_several_patients(series: Sequence[Series]) -> None:
-    """Raises IGTVError if some series are of different patients."""
-    count = len({traits.patient(s) for s in series if s.modality in NAMES})
+    """Raises IGTVError if some series, or some images of one, are of different patients."""
+    count = len({patient for s in series if s.modality in NAMES for patient in traits.patients(s)})
     if count > 1:
         raise IGTVError(
             f"the folder holds several patients ({count})", remedy="give the folder of one patient"
