@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -41,7 +43,7 @@ def flat_headers(header: Dataset) -> Iterator[tuple[int | None, Dataset]]:
         flat.update(common)
         _lift(groups, flat)
         if header.get("Modality") == "PT":
-            _classic_pet(flat)
+            _classic_pet(flat, common)
         yield index, flat
 
 
@@ -63,24 +65,37 @@ def _unit(mapping: Dataset) -> str:
     return after + before + brace if before.startswith("{SUV") else value  # both orders are written
 
 
-def _classic_pet(flat: Dataset) -> None:
-    """Enhanced PET (PS3.3 A.56) in the words of the PET image module (C.8.9), where those are absent."""
+def _classic_pet(flat: Dataset, common: Dataset) -> None:
+    """Enhanced PET (PS3.3 A.56) in the words of the PET image module (C.8.9), where those are absent.
+
+    Frame Acquisition DateTime (0018,9074; C.7.6.16.2.2) counts more than the acquisition time of the file,
+    which is that of its first frame.
+    """
     if "Units" not in flat and _unit(flat) in _UNITS and "RealWorldValueSlope" in flat:
-        flat.Units, flat.SUVType = _UNITS[_unit(flat)]
-        for name in ("Slope", "Intercept"):  # new elements: those of shared groups are shared by the frames
+        for name, value in zip(("Units", "SUVType"), _UNITS[_unit(flat)], strict=True):
+            _put(flat, name, value)
+        for name in ("Slope", "Intercept"):
             flat.pop(f"Rescale{name}", None)
             if f"RealWorldValue{name}" in flat:
-                setattr(flat, f"Rescale{name}", flat[f"RealWorldValue{name}"].value)
+                _put(flat, f"Rescale{name}", flat[f"RealWorldValue{name}"].value)
     if "Units" not in flat and str(flat.get("RescaleType", "")).upper() in ("BQML", "GML", "CNTS", "CM2ML"):
-        flat.Units = str(flat.RescaleType).upper()
+        _put(flat, "Units", str(flat.RescaleType).upper())
     if "CorrectedImage" not in flat:
         done = (("ATTN", "AttenuationCorrected"), ("DECY", "DecayCorrected"))
-        flat.CorrectedImage = [short for short, name in done if flat.get(name) == "YES"]
+        _put(flat, "CorrectedImage", [short for short, name in done if flat.get(name) == "YES"])
     if "DecayCorrection" not in flat and flat.get("DecayCorrected") == "NO":
-        flat.DecayCorrection = "NONE"
+        _put(flat, "DecayCorrection", "NONE")
     elif "DecayCorrection" not in flat and flat.get("DecayCorrectionDateTime"):
-        flat.DecayCorrection = "START"  # whichever moment it is, the attribute states it
-    if "AcquisitionTime" not in flat and "FrameAcquisitionDateTime" in flat:
-        flat.AcquisitionDateTime = flat.FrameAcquisitionDateTime
+        _put(flat, "DecayCorrection", "START")  # whichever moment it is, the attribute states it
+    if flat.get("FrameAcquisitionDateTime") and flat.get("AcquisitionTime") == common.get("AcquisitionTime"):
+        for name in ("AcquisitionDate", "AcquisitionTime"):
+            flat.pop(name, None)
+        _put(flat, "AcquisitionDateTime", flat.FrameAcquisitionDateTime)
     if "ActualFrameDuration" not in flat and "FrameAcquisitionDuration" in flat:
-        flat.ActualFrameDuration = int(flat.FrameAcquisitionDuration)
+        _put(flat, "ActualFrameDuration", int(flat.FrameAcquisitionDuration))
+
+
+def _put(flat: Dataset, name: str, value: object) -> None:
+    """Write an attribute as a new element. Frames share the elements of the file: an assignment to one that
+    is there would change it in all of them."""
+    flat.add(DataElement(name, dictionary_VR(name), value))

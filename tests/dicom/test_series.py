@@ -1,14 +1,17 @@
 """Slice order and geometry from positions, on stacks of any orientation; multi-frame objects; real files."""
 
+import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pet_scan import Scan
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from nnunet_igtv import read_ct, read_pet
 from nnunet_igtv.dicom.series import find_series, read_image
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.suv import suv_factors
 
 
 def rotate(datasets, rotation):
@@ -98,6 +101,7 @@ def enhanced(slices, sop_class):
     whole.PixelRepresentation = 0
     whole.SOPClassUID, whole.SOPInstanceUID = sop_class, generate_uid()
     whole.SeriesInstanceUID, whole.SeriesDate, whole.SeriesTime = generate_uid(), "20200102", "110000"
+    whole.AcquisitionDateTime = "20200102110000"  # of the first frame
     measures, orientation, shared = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = first.PixelSpacing, first.SliceThickness
     orientation.ImageOrientationPatient = first.ImageOrientationPatient
@@ -156,6 +160,60 @@ def test_enhanced_pet_equals_its_slices(corrected, tmp_path, patient):
     study.write(tmp_path / "frames")
     slices, frames = read_pet(tmp_path / "slices"), read_pet(tmp_path / "frames")
     assert np.allclose(sitk.GetArrayFromImage(slices), sitk.GetArrayFromImage(frames), rtol=1e-6)
+
+
+@pytest.mark.parametrize("of_the_file", [("AcquisitionDateTime",), ("AcquisitionDate", "AcquisitionTime")])
+def test_enhanced_pet_of_two_beds(of_the_file, tmp_path, patient):
+    """Each frame keeps the time of its own bed, whatever time the file has."""
+    study = patient()
+    beds = ["1100", "1120"]
+    for k, dataset in enumerate(study.pet):
+        dataset.DecayCorrection, dataset.CorrectedImage = "NONE", ["ATTN"]
+        dataset.AcquisitionTime = f"{beds[k > 4]}00"
+    study.write(tmp_path / "slices")
+    whole, fifth = enhanced_pet(study, "NO"), study.pet[4].ImagePositionPatient[2]
+    whole.AcquisitionDate, whole.AcquisitionTime = "20200102", "110000"
+    for name in {"AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"}.difference(of_the_file):
+        delattr(whole, name)
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        bed = beds[frame.PlanePositionSequence[0].ImagePositionPatient[2] > fifth]
+        frame.FrameContentSequence[0].FrameAcquisitionDateTime = f"20200102{bed}00"
+    study.pet = [whole]
+    study.write(tmp_path / "frames")
+    slices, frames = read_pet(tmp_path / "slices"), read_pet(tmp_path / "frames")
+    assert np.allclose(sitk.GetArrayFromImage(slices), sitk.GetArrayFromImage(frames), rtol=1e-6)
+
+
+# what a PET needs to be converted, beside what `Scan` writes
+OF_THE_CONVERSION = {
+    "ImageType": ["ORIGINAL", "PRIMARY"],
+    "SeriesType": ["WHOLE BODY", "IMAGE"],
+    "StudyTime": "090000",
+    "ContentDate": "20240305",
+    "ContentTime": "100000",
+    "ManufacturerModelName": "a model",
+    "BodyPartExamined": "CHEST",
+    "PatientPosition": "HFS",
+    "PatientSex": "M",
+}
+MAY_BE_EMPTY = ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "Laterality")
+
+
+@pytest.mark.parametrize("decay", ["START", "NONE", "ADMIN"])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_legacy_converted_pet_has_the_suv_of_its_slices(direction, decay, patient, tmp_path):
+    """Beds scanned upwards or downwards: highdicom puts one Acquisition DateTime at the top of the file."""
+    slices = patient().pet
+    scan = Scan(decay=decay, beds_s=tuple(180.0 * k for k in range(len(slices)))[::direction])
+    for dataset, header in zip(slices, scan.headers(), strict=True):
+        dataset.update(header)
+        for name, value in (OF_THE_CONVERSION | dict.fromkeys(MAY_BE_EMPTY, "")).items():
+            setattr(dataset, name, value)
+    whole = highdicom.legacy.LegacyConvertedEnhancedPETImage(slices, generate_uid(), 5, generate_uid(), 1)
+    assert "AcquisitionDateTime" in whole
+    whole.save_as(tmp_path / "whole.dcm", enforce_file_format=True)
+    (series,) = find_series(tmp_path)
+    assert suv_factors(series.headers).factors == pytest.approx(scan.factors, rel=2e-4)
 
 
 def test_enhanced_pet_corrected_to_the_injection(tmp_path, patient):
