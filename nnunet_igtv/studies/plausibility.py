@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_igtv.dicom.pixels import HIGHEST_HU
+from nnunet_igtv.dicom.pixels import HIGHEST_HU, OUTSIDE
 from nnunet_igtv.errors import IGTVError
 
 AIR_HU = -300.0  # air and lung are below; around every patient, and in every chest
 OFF_HU = 200.0  # by which the air of a slice may differ from that of the others
 AIR = 1.0  # percentile of the voxels that is air at the least
+TISSUE_HU, TISSUE = -200.0, 99.0  # fat and all other soft tissue is above; percentile that is tissue at least
 HIGHEST_SUV = 500.0  # urine of FDG, and kidneys of PSMA ligands, reach 200
 LOWEST_SUV, TOO_LOW = -50.0, 1.0  # noise about zero is above; percentile of the voxels, as for the highest
 BODY_SUV = (0.15, 7.0)  # median of the body; that of a whole body is near 1 by the definition of the SUV
@@ -25,15 +26,25 @@ BODY = 0.1  # share of the 98th percentile, beyond which a voxel counts as body
 
 
 def remarks_on_ct(voxels: np.ndarray) -> list[str]:
-    """Remarks on a CT in HU, an array of any shape; none if it can be one."""
+    """Remarks on a CT in HU, an array of any shape; none if it can be one.
+
+    What lies outside of the reconstruction is no air of the scan: it was given its value in reading, whatever
+    the rescale is. So it does not count.
+    """
     lowest, highest = float(voxels.min()), float(voxels.max())
     if lowest == highest:
         return [f"the CT is constant ({lowest:g} HU)"]
     if max(-lowest, highest) > HIGHEST_HU:
         return [f"the CT has values from {lowest:g} to {highest:g} HU, beyond +-{HIGHEST_HU:g}"]
-    low = float(np.percentile(_sample(voxels), AIR))
+    sample = _sample(voxels)
+    inside = sample[sample > OUTSIDE["CT"]]
+    low, high = np.percentile(inside, (AIR, TISSUE)) if inside.size else (lowest, lowest)
     if low > AIR_HU:
         return [f"the CT has no air (percentile {AIR:g} is {low:.4g} HU): check the rescale intercept"]
+    if high < TISSUE_HU:
+        return [
+            f"the CT has no soft tissue (percentile {TISSUE:g} is {high:.4g} HU): check the rescale intercept"
+        ]
     return []
 
 

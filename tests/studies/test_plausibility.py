@@ -67,6 +67,26 @@ def test_a_ct_without_air_has_another_rescale():
     assert "check the rescale intercept" in remarks_on_ct(hounsfield + 1024)[0]
 
 
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("added", "says"), [(1024, "no air"), (-1024, "no soft tissue")])
+def test_a_ct_whose_intercept_is_lost_or_added_twice(added, says, padded):
+    """What is outside of the reconstruction is -1024 HU whatever the rescale: it hides neither."""
+    hounsfield = chest() * 1000 - 1000
+
+    def read(hounsfield):
+        voxels = np.maximum(hounsfield, -1024)
+        if padded:
+            voxels[:, :6] = -1024
+        return voxels
+
+    assert not remarks_on_ct(read(hounsfield))
+    assert [says in remark for remark in remarks_on_ct(read(hounsfield + added))] == [True]
+
+
+def test_a_ct_of_nothing_but_what_is_outside_of_it():
+    assert "no soft tissue" in remarks_on_ct(np.array([-1024.0, -1025.0]))[0]
+
+
 @pytest.mark.parametrize(("added", "is_odd"), [(24, False), (1024, True), (-1024, True)])
 def test_a_slice_of_a_ct_with_a_rescale_of_its_own(added, is_odd):
     hounsfield = chest() * 1000 - 1000
@@ -84,7 +104,7 @@ def test_images_that_hold_nothing():
     assert remarks_on_pet(np.linspace(-2, 0, 64)) == ["the PET has no positive value"]
     assert remarks_on_ct(np.zeros((4, 4, 4))) == ["the CT is constant (0 HU)"]
     assert "beyond" in remarks_on_ct(np.array([-1000.0, 62512.0]))[0]
-    assert not remarks_on_ct(np.array([-1024.0, 30710.0]))
+    assert not remarks_on_ct(np.array([-1024.0, -1000.0, 30710.0]))
 
 
 def test_a_structure_that_fills_slices():
