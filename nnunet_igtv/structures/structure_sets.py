@@ -20,6 +20,7 @@ from nnunet_igtv.structures.contours import Drawn, read_contours
 # where read_ct and read_pet leave the frame of reference, as SimpleITK's own reader does
 FRAME_KEY = "0020|0052"
 LISTED = 30  # names in one message
+_SEPARATORS = r"[\s_.\-]+"
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class StructureSet:
         return [roi.name for roi in self.rois]
 
     def match(self, pattern: str) -> list[Roi]:
-        """The structures that a pattern means; see `matches`."""
-        exact = [roi for roi in self.rois if normalised(roi.name) == normalised(pattern)]
-        return exact or [roi for roi in self.rois if matches(pattern, roi.name)]
+        """The structures that a pattern means, see `matches`: those of that very name, if they have contours,
+        before those of the same normalised name, and these before those that match as an expression."""
+        same = [roi for roi in self.rois if normalised(roi.name) == normalised(pattern)]
+        identical = [roi for roi in same if roi.name.strip() == pattern.strip() and roi.contours]
+        return identical or same or [roi for roi in self.rois if matches(pattern, roi.name)]
 
     def select(self, pattern: str, union: bool = False) -> list[Roi]:
         """The structure that a pattern means, or with `union` all of them; structures without contours are
@@ -96,8 +99,10 @@ class StructureSet:
 
 
 def normalised(name: str) -> str:
-    """A structure name as compared: without case, blanks, '_', '-' and '.'."""
-    return re.sub(r"[\s_.\-]+", "", name).casefold()
+    """A structure name as compared: without case, blanks, '_', '-' and '.'. Between two digits any of these
+    are one '.': "GTV 1.1" is "GTV_1_1", and not "GTV 11"."""
+    between_digits = re.sub(rf"(?<=[0-9]){_SEPARATORS}(?=[0-9])", "\0", name)
+    return re.sub(_SEPARATORS, "", between_digits).replace("\0", ".").casefold()
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -28,6 +28,14 @@ from nnunet_igtv.structures.structure_sets import matches, normalised, read_stru
         (r"GTV[pn]\d?", "gtv_p", True),
         ("GTV_Mass_CT", "GTV Mass-CT", True),
         ("GTV (1)", "GTV (1)", True),
+        ("GTV_1", "GTV 1", True),
+        ("GTV1", "GTV-1", True),
+        ("GTV_1.1", "GTV 1 - 1", True),
+        ("GTV11", "GTV 1.1", False),
+        ("GTV 1.1", "GTV11", False),
+        ("IGTV T11", "IGTV T1_1", False),
+        (r"GTV\d+", "GTV 1.1", False),
+        (r"GTV\d\.\d", "GTV 1_1", True),
     ],
 )
 def test_names_are_matched_whole(pattern, name, meant):
@@ -41,6 +49,7 @@ def test_a_pattern_that_is_no_expression():
 
 def test_normalised():
     assert normalised(" GTV_Mass-CT.1 ") == "gtvmassct1"
+    assert normalised("GTV 1 . 2_03-x 4") == "gtv1.2.03x4"
 
 
 # --------------------------------------------------------------------------------------------- read_structure
@@ -75,6 +84,17 @@ def test_on_the_grid_of_the_pet(study):
         where = np.argwhere(sitk.GetArrayFromImage(mask))[:, ::-1].mean(0)
         centres.append(mask.TransformContinuousIndexToPhysicalPoint(where.tolist()))
     assert np.abs(np.subtract(*centres)).max() < 2
+
+
+def test_the_very_name_comes_before_one_that_is_written_otherwise(study, dicom):
+    made, folder = study
+    rt, contours = made.rt[0], made.contours
+    for name, drawn in (("GTV 1", contours), ("GTV_1", contours), ("GTV-1", [])):
+        dicom.add_roi(rt, name, drawn)
+    rt.save_as(folder / "RT" / "000.dcm", enforce_file_format=True)
+    structures = read_structure_set(folder / "RT" / "000.dcm")
+    for asked, found in (("GTV_1", ["GTV_1"]), ("gtv1", ["GTV 1", "GTV_1"]), ("GTV-1", ["GTV 1", "GTV_1"])):
+        assert [roi.name for roi in structures.select(asked, union=True)] == found
 
 
 def test_several_structures_need_a_union(study, dicom):
