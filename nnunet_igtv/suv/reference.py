@@ -17,14 +17,15 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import values_of
+from nnunet_igtv.dicom.attributes import attribute, values_of
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse, text
+from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse, same_text, text
 from nnunet_igtv.suv.moments import DAY, local, scan_moment, shown, split, stamp_of, zone
 
 # how much two sources may change the SUV: below the first they agree, beyond the second they contradict
 AGREE, CONTRADICT = 0.01, 0.05
 CLOCK_S = 2.0  # clocks are written in whole seconds
+STATED = "Decay Correction DateTime (0018,9701)"
 FRAME_TIME = "acquisition time and frame reference time per slice"
 
 
@@ -46,10 +47,9 @@ def change(a: datetime, b: datetime, constant: float) -> float:
 def start_of_scan(headers: Sequence[Dataset], constant: float, warnings: list[str]) -> Reference:
     """The reference of Decay Correction START. Raises IGTVError where the sources contradict each other."""
     sources = _Sources(headers, constant, warnings)
-    stated = stamp_of(text(headers[0], "DecayCorrectionDateTime"))
+    stated = stamp_of(same_text(headers, "DecayCorrectionDateTime"))
     if stated:  # enhanced PET says it outright
-        moment = local(stated, headers[0], "Decay Correction DateTime (0018,9701)")
-        return sources.result(moment, "decay correction time (0018,9701)", moment)
+        return _from_statement(sources, local(stated, headers[0], STATED))
     if sources.private:
         return _from_private(sources)
     if not sources.acquired:
@@ -193,6 +193,35 @@ class _Sources:
         share = self.change(moment, other)
         if share > AGREE:
             self.warnings.append(f"{what} ({share:.1%} of the SUV): {self.listed()}")
+
+
+def _from_statement(sources: _Sources, moment: datetime) -> Reference:
+    """What the scanner or a person says outright: used whatever the other sources say, with a warning where
+    all of them contradict it.
+
+    It may be any moment so that its day is not corrected: that of an injection days before
+    is right.
+    """
+    others = [sources.series, sources.private, sources.by_frames]
+    others += [sources.earliest] if sources.acquired else []
+    share = min((sources.change(moment, other) for other in others if other), default=0.0)
+    injection = _injection(sources.headers[0])
+    to_the_injection = injection is not None and sources.change(moment, injection) <= CONTRADICT
+    if share > CONTRADICT and not to_the_injection:
+        sources.warnings.append(
+            f"{STATED}, which is used, says {shown(moment)}, and all other sources contradict it "
+            f"(by {share:.1%} of the SUV at least): {sources.listed()}"
+        )
+    return sources.result(moment, "decay correction time (0018,9701)", moment)
+
+
+def _injection(header: Dataset) -> datetime | None:
+    """When the activity was injected, if a DT says it by the scanner's clock; to compare with."""
+    items = attribute(header, "RadiopharmaceuticalInformationSequence") or [Dataset()]
+    stamp = stamp_of(text(items[0], "RadiopharmaceuticalStartDateTime"))
+    if stamp is None or (stamp.offset is not None and zone(header) is None):
+        return None
+    return local(stamp, header, "Radiopharmaceutical Start DateTime")
 
 
 def _from_private(sources: _Sources) -> Reference:

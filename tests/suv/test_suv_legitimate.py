@@ -130,6 +130,20 @@ ROWS = {
         changed(Scan(decay="ADMIN"), SeriesTime=None, RadiopharmaceuticalStartTime=None),
         None,
     ),
+    "corrected to the injection, as enhanced PET says it": (
+        (
+            Scan(decay="ADMIN"),
+            Scan(changes={"DecayCorrectionDateTime": "20240305090000"}).headers(),
+        ),
+        None,
+    ),
+    "Zr-89, corrected to the injection four days before, as enhanced PET says it": (
+        (
+            long(ZR89, 4, dose=37e6, decay="ADMIN"),
+            long(ZR89, 4, dose=37e6, changes={"DecayCorrectionDateTime": "20240301100000"}).headers(),
+        ),
+        None,
+    ),
     "not corrected": (changed(Scan(decay="NONE")), None),
     "not corrected, Rb-82": (
         changed(Scan(decay="NONE", half_life=RB82, uptake_min=2, dose=1500e6, beds_s=(0.0,))),

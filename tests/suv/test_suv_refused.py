@@ -1,5 +1,6 @@
 """Headers that do not determine the SUV: each is refused with the values that contradict, or warned of."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -203,6 +204,23 @@ def test_refused(name):
     scan, changes, says = REFUSED[name]
     with pytest.raises(IGTVError, match=says):
         suv_factors(Scan(**scan, changes=changes).headers())
+
+
+@pytest.mark.parametrize(("minutes", "is_warned"), [(0, False), (-5, False), (-40, True), (40, True)])
+def test_a_decay_correction_time_that_all_other_sources_contradict(minutes, is_warned):
+    """It is used all the same: who settles a contradiction writes it."""
+    scan, moment = Scan(), BEGAN + timedelta(minutes=minutes)
+    stated = replace(scan, changes={"DecayCorrectionDateTime": day(moment) + clock(moment)})
+    result = suv_factors(stated.headers())
+    assert result.factors == pytest.approx(scan.factors * np.exp(scan.constant * 60 * minutes), rel=2e-4)
+    assert ["all other sources contradict it" in w for w in result.warnings] == [True] * is_warned
+
+
+def test_decay_correction_times_that_differ_between_the_slices():
+    headers = Scan(changes={"DecayCorrectionDateTime": "20240305100000"}).headers()
+    put(headers[1], "DecayCorrectionDateTime", "20240305104000")
+    with pytest.raises(IGTVError, match="DecayCorrectionDateTime differs between the slices"):
+        suv_factors(headers)
 
 
 def test_what_contradicts_is_settled_as_the_remedy_says():
