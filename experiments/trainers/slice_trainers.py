@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers import IGTVTrainerNanoScale
-from nnunet_igtv.trainers.variants import StagesSIM
-
-
-class CrossSliceAttention:
-    slice_interaction = "cross_slice_attention"
+from nnunet_igtv.trainers.variants import CrossSliceAttention, StagesSIM
 
 
 class OwnSliceAttention:

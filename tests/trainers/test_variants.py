@@ -13,6 +13,7 @@ PARTS = {
     "NoSIM": {"slice_interaction": "none"},
     "NoMamba": {"mixer": "convolution"},
     "StagesSIM": {"slice_interaction": "stages"},
+    "CrossSliceAttention": {"slice_interaction": "cross_slice_attention"},
     "DiceCE": {"loss_function": "dice_ce"},
     "DeepSupervision": {"deep_supervision": True},
     "Scale": {"pet_scale": (0.4, 1.6)},
@@ -29,7 +30,8 @@ RECIPE = (
 )
 NAME = re.compile(
     r"(?P<base>.*Trainer)(?P<size>Nano|Small|Base)?"
-    r"(?P<part>NoSIM|NoMamba|StagesSIM|DiceCE|DeepSupervision|Scale|ModalityDropout|FrozenEncoder|OtherUnits)?(_(?P<n>\d+)epochs?)?"
+    r"(?P<part>NoSIM|NoMamba|StagesSIM|CrossSliceAttention|DiceCE|DeepSupervision|Scale|ModalityDropout|FrozenEncoder|OtherUnits)?"
+    r"(_(?P<n>\d+)epochs?)?"
 )
 
 
@@ -75,10 +77,12 @@ def test_the_three_tasks_have_the_same_variants_and_the_same_recipe():
         "NoSIM",
         "NoMamba",
         "StagesSIM",
+        "CrossSliceAttention",
         "DiceCE",
         "NanoNoSIM",
         "NanoNoMamba",
         "NanoStagesSIM",
+        "NanoCrossSliceAttention",
         "Nano_1epoch",
         "_5epochs",
     } <= suffixes[0]
@@ -102,6 +106,7 @@ def test_the_table_in_the_docs_names_every_part_of_a_name(request):
         "NoSIM",
         "NoMamba",
         "StagesSIM",
+        "CrossSliceAttention",
         "DiceCE",
         "DeepSupervision",
         "FrozenEncoder",
