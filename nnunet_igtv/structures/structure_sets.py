@@ -56,11 +56,9 @@ class StructureSet:
         return [roi.name for roi in self.rois]
 
     def match(self, pattern: str) -> list[Roi]:
-        """The structures that a pattern means, see `matches`: those of that very name, if they have contours,
-        before those of the same normalised name, and these before those that match as an expression."""
-        same = [roi for roi in self.rois if normalised(roi.name) == normalised(pattern)]
-        identical = [roi for roi in same if roi.name.strip() == pattern.strip() and roi.contours]
-        return identical or same or [roi for roi in self.rois if matches(pattern, roi.name)]
+        """The structures that a pattern means; see `matches`."""
+        exact = [roi for roi in self.rois if normalised(roi.name) == normalised(pattern)]
+        return exact or [roi for roi in self.rois if matches(pattern, roi.name)]
 
     def select(self, pattern: str, union: bool = False) -> list[Roi]:
         """The structure that a pattern means, or with `union` all of them; structures without contours are

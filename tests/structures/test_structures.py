@@ -86,15 +86,16 @@ def test_on_the_grid_of_the_pet(study):
     assert np.abs(np.subtract(*centres)).max() < 2
 
 
-def test_the_very_name_comes_before_one_that_is_written_otherwise(study, dicom):
+def test_a_number_with_a_separator_is_another_one(study, dicom):
     made, folder = study
-    rt, contours = made.rt[0], made.contours
-    for name, drawn in (("GTV 1", contours), ("GTV_1", contours), ("GTV-1", [])):
-        dicom.add_roi(rt, name, drawn)
-    rt.save_as(folder / "RT" / "000.dcm", enforce_file_format=True)
+    for name in ("GTV 1.1", "GTV11", "GTV_1.2"):
+        dicom.add_roi(made.rt[0], name, made.contours)
+    made.rt[0].save_as(folder / "RT" / "000.dcm", enforce_file_format=True)
     structures = read_structure_set(folder / "RT" / "000.dcm")
-    for asked, found in (("GTV_1", ["GTV_1"]), ("gtv1", ["GTV 1", "GTV_1"]), ("GTV-1", ["GTV 1", "GTV_1"])):
-        assert [roi.name for roi in structures.select(asked, union=True)] == found
+    for asked, found in (("GTV11", "GTV11"), ("gtv1_1", "GTV 1.1"), ("GTV 1-2", "GTV_1.2")):
+        assert [roi.name for roi in structures.select(asked)] == [found]
+    with pytest.raises(IGTVError, match="no structure matches 'GTV12'"):
+        structures.select("GTV12")
 
 
 def test_several_structures_need_a_union(study, dicom):
