@@ -26,6 +26,7 @@ from nnunet_igtv.grids import Grid
 
 NOT_AN_IMAGE = {"SEG", "RTDOSE", "RTIMAGE", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "DOC"}
 AXES_TOLERANCE = 1e-3  # of direction cosines and pixel spacings, which exports round
+PARALLEL = np.cos(np.radians(10))  # of the normals of two images; scouts and reformats are farther off
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 _COMBINED = {
@@ -246,7 +247,8 @@ def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Sli
 def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:
     """The images that share orientation, matrix, pixel spacing and frame of reference.
 
-    A stray few of another kind (scouts, reformatted views) are left out; two comparable groups are refused.
+    A stray few of another orientation (scouts, reformatted views) are left out. Refused are two comparable
+    groups, and images beside the others, which may be a part of their stack.
     """
     groups: list[tuple[np.ndarray, tuple, list[Slice]]] = []
     for item in slices:
@@ -269,8 +271,23 @@ def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:
             remedy="split the series",
         )
     if others:
-        notes.append(f"left out {others} image(s) of another orientation, matrix or frame of reference")
+        left_out = [item for *_, members in groups if members is not largest for item in members]
+        _refuse_parallel(largest[0], left_out)
+        notes.append(f"left out {others} image(s) of another orientation")
     return largest
+
+
+def _refuse_parallel(member: Slice, others: list[Slice]) -> None:
+    """Raises IGTVError where images that would be left out are parallel to those of the stack."""
+    normal = axes_of(member[2], member[0])[2]
+    parallel = [item for item in others if abs(axes_of(item[2], item[0])[2] @ normal) > PARALLEL]
+    if parallel:
+        raise IGTVError(
+            f"{len(parallel)} image(s) of the series are parallel to the others and differ in matrix, pixel "
+            "spacing or frame of reference, or by a small angle",
+            file=parallel[0][0],
+            remedy="split the series, or take out the images that are no part of the stack",
+        )
 
 
 def _sorted_without_duplicates(slices: list[Slice], notes: list[str]) -> list[Slice]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_igtv.dicom import traits
+from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.dicom.series import Series, find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
@@ -80,8 +81,21 @@ def pet_volume(series: Series, weight_kg: float | None = None) -> SUVVolume:
     voxels *= suv.factors[:, None, None].astype("float32")
     refuse_no_suv(voxels, series.folder)
     image = with_frame(series.grid.image(voxels), series)
-    warnings = (*suv.warnings, *remarks_on_pet(voxels))
+    warnings = (*suv.warnings, *_remarks_on_slices(series), *remarks_on_pet(voxels))
     return SUVVolume(image, warnings, (*series.notes, *notes), suv=suv)
+
+
+def _remarks_on_slices(series: Series) -> list[str]:
+    """A remark on a PET of fewer slices than its headers say: those at an end leave no gap in the stack.
+
+    Number of Slices (0054,0081) counts those of one volume, in gated and dynamic series too (PS3.3 C.8.9.1).
+    """
+    said = [text(header, "NumberOfSlices") for header in series.headers]
+    expected = max((int(number) for number in said if number.isdecimal()), default=0)
+    here = len(series.headers)
+    if expected <= here:
+        return []
+    return [f"the header says {expected} slices (0054,0081) of the PET, {here} are here: export it again"]
 
 
 def with_frame(image: sitk.Image, series: Series) -> sitk.Image:
@@ -173,6 +187,6 @@ def pet_image(series: Series, weight_kg: float | None = None) -> sitk.Image:
 
 def _image(volume: Volume) -> sitk.Image:
     """The image alone; its warnings as Python's."""
-    for text in volume.warnings:
-        warnings.warn(text, stacklevel=4)
+    for warning in volume.warnings:
+        warnings.warn(warning, stacklevel=4)
     return volume.image

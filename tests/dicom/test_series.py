@@ -54,6 +54,26 @@ def test_steps_at_bed_borders_pass_and_missing_slices_do_not(tmp_path, patient):
         read_pet(tmp_path / "gap")
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FrameOfReferenceUID", "1.2.3"),
+        ("PixelSpacing", [2.1, 2.1]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 0.999, 0.0447]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, -1, 0]),
+    ],
+)
+def test_an_end_of_the_stack_that_differs_is_not_left_out(name, value, count, tmp_path, patient):
+    study = patient()
+    for dataset in study.ct[-count:]:
+        setattr(dataset, name, value)
+    study.write(tmp_path)
+    with pytest.raises(IGTVError, match=rf"{count} image\(s\) of the series are parallel") as error:
+        read_ct(tmp_path)
+    assert str(error.value.file).endswith(f"{10 - count:03d}.dcm")
+
+
 def test_orientation_rounded_differently_from_slice_to_slice(tmp_path, patient):
     study = patient()
     for k, dataset in enumerate(study.ct):

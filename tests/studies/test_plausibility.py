@@ -1,6 +1,7 @@
 """Voxels that no CT or PET has, and the same warnings of them in every command that reads images."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from nnunet_igtv.dicom.series import find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.prediction import write_input
 from nnunet_igtv.studies.choice import Chosen
-from nnunet_igtv.studies.images import ct_volume
+from nnunet_igtv.studies.images import ct_volume, pet_volume
 from nnunet_igtv.studies.inventory import inspect
 from nnunet_igtv.studies.plausibility import (
     body_suv,
@@ -113,6 +114,29 @@ def test_a_structure_that_fills_slices():
     assert remarks_on_structure(mask) == ["the structure fills 2 whole slice(s) of the image"]
     mask[:, 0, 0] = 0
     assert not remarks_on_structure(mask)
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+@pytest.mark.parametrize("phases", [1, 2])
+def test_slices_of_a_pet_that_are_missing_at_an_end(phases, missing, patient, tmp_path):
+    """Number of Slices is that of one volume, where a series has several."""
+    study = patient()
+    whole = study.pet
+    study.pet = []
+    for phase in range(phases):
+        for dataset in deepcopy(whole[: len(whole) - missing]):
+            dataset.NumberOfSlices = len(whole)
+            dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID[:50]}.{phase}"
+            if phases > 1:
+                dataset.NominalPercentageOfRespiratoryPhase = 50.0 * phase
+                dataset.RescaleSlope = 1 + 0.01 * phase  # else the images of the second are duplicates
+            study.pet.append(dataset)
+    study.write(tmp_path)
+    series = find_series(tmp_path, "PT")
+    assert len(series) == phases
+    says = "the header says 9 slices (0054,0081) of the PET, 6 are here: export it again"
+    for volume in map(pet_volume, series):
+        assert volume.warnings == ((says,) if missing else ())
 
 
 @pytest.fixture
