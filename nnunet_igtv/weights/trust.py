@@ -1,7 +1,8 @@
 """A trained model of unknown origin, examined before nnU-Net loads it.
 
-nnU-Net loads checkpoints as pickles, which run any code that they hold, and calls whatever class the plans
-name. Here a checkpoint must be data alone, and the plans must name a network of this package or of nnU-Net.
+nnU-Net loads checkpoints as pickles, which run any code that they hold, and calls whatever the plans name.
+Here a checkpoint must be data alone, and what the plans name must be a class or function of nnU-Net, of
+PyTorch's layers or of this package (`named_code.py`).
 """
 
 import json
@@ -18,13 +19,22 @@ from typing import Any
 
 from nnunet_igtv.channels import channels_of
 from nnunet_igtv.errors import IGTVError, blamed
+from nnunet_igtv.weights.named_code import (
+    OF_CONFIGURATIONS,
+    OF_DATASET,
+    OF_PLANS,
+    is_layer,
+    is_network,
+    strangers,
+)
 from nnunet_igtv.weights.reading import load_checkpoint
 
-# what plans may have called: this package's network, and nnU-Net's own
-NETWORKS = ("nnunet_igtv.architectures.", "dynamic_network_architectures.")
-LAYERS = ("torch.nn.",)  # classes that the arguments of nnU-Net's networks name
+LOOKED_UP_UNASKED = ("conv_op",)  # by nnUNetTrainerBN, also where `_kw_requires_import` does not list it
 POSTPROCESSING = ("nnunetv2.postprocessing.",)  # functions that nnU-Net's postprocessing.pkl names
 REMEDY = "ask its authors for a model whose checkpoints hold weights and plain values alone"
+REMEDY_FOR_NAMES = (
+    "ask its authors for a model that names code of nnU-Net, PyTorch's layers and this package only"
+)
 
 
 @dataclass(frozen=True)
@@ -93,12 +103,13 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
         checkpoints: those that will be loaded; None for all, and for nnU-Net's pickles of postprocessing too.
 
     Raises:
-        IGTVError: a checkpoint or a pickle holds more than data, the plans name a class that is none of this
-            package's or nnU-Net's networks, or a file cannot be read.
+        IGTVError: a checkpoint or a pickle holds more than data, plans or dataset.json name code that is
+            not this package's, nnU-Net's or PyTorch's, or a file cannot be read.
     """
     folder = Path(folder)
     plans, dataset = (read_json(folder / name) for name in ("plans.json", "dataset.json"))
     networks = dict(_networks(plans, folder / "plans.json"))
+    _refuse(strangers(dataset, OF_DATASET), folder / "dataset.json")
     if checkpoints is None:
         files = _files(folder)
         for pickled in (file for file in files if file.suffix == ".pkl"):
@@ -201,18 +212,28 @@ def _networks(plans: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]
     configurations = plans.get("configurations")
     if not isinstance(configurations, Mapping):
         raise IGTVError("the plans hold no configurations", file=path)
+    _refuse(strangers(plans, OF_PLANS), path)
     for name, configuration in configurations.items():
-        architecture = configuration.get("architecture") if isinstance(configuration, Mapping) else None
+        if not isinstance(configuration, Mapping):
+            continue
+        _refuse(strangers(configuration, OF_CONFIGURATIONS), path)
+        architecture = configuration.get("architecture")
         if not isinstance(architecture, Mapping):
             continue  # it inherits from another one
-        network = str(architecture.get("network_class_name", ""))
+        network = architecture.get("network_class_name")
         arguments = architecture.get("arch_kwargs") or {}
-        imported = [str(arguments.get(key)) for key in architecture.get("_kw_requires_import") or ()]
-        wrong = [network] if not network.startswith(NETWORKS) else []
-        wrong += [text for text in imported if text != "None" and not text.startswith(LAYERS)]
-        if wrong:
-            raise IGTVError(f"the plans would have {wrong[0]!a} called", file=path, remedy=REMEDY)
-        yield name, network
+        imported = [
+            arguments.get(key)
+            for key in (*(architecture.get("_kw_requires_import") or ()), *LOOKED_UP_UNASKED)
+        ]
+        _refuse([] if is_network(network) else [network], path)
+        _refuse([text for text in imported if text is not None and not is_layer(text)], path)
+        yield name, str(network)
+
+
+def _refuse(names: Sequence[Any], path: Path) -> None:
+    if names:
+        raise IGTVError(f"{path.name} would have {names[0]!a} called", file=path, remedy=REMEDY_FOR_NAMES)
 
 
 def _checkpoint(path: Path, folder: Path) -> CheckpointFacts:
