@@ -7,7 +7,6 @@ PyTorch's layers or of this package (`named_code.py`).
 
 import json
 import os
-import pickle
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +26,10 @@ from nnunet_igtv.weights.named_code import (
     is_network,
     strangers,
 )
+from nnunet_igtv.weights.pickled import check_pickle
 from nnunet_igtv.weights.reading import load_checkpoint
 
 LOOKED_UP_UNASKED = ("conv_op",)  # by nnUNetTrainerBN, also where `_kw_requires_import` does not list it
-POSTPROCESSING = ("nnunetv2.postprocessing.",)  # functions that nnU-Net's postprocessing.pkl names
-REMEDY = "ask its authors for a model whose checkpoints hold weights and plain values alone"
 REMEDY_FOR_NAMES = (
     "ask its authors for a model that names code of nnU-Net, PyTorch's layers and this package only"
 )
@@ -125,44 +123,6 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
         networks,
         tuple(_checkpoint(path, folder) for path in checkpoints),
     )
-
-
-def check_pickle(path: Path) -> None:
-    """Refuse a pickle that names anything but plain values and nnU-Net's postprocessing.
-
-    Raises:
-        IGTVError: it does, or it is no pickle.
-    """
-    try:
-        with path.open("rb") as file:
-            _Examined(file).load()
-    except _RefusedNameError as error:
-        raise IGTVError(f"the pickle would call {error}", file=path, remedy=REMEDY) from error
-    except Exception as error:  # whatever a damaged pickle leads to
-        damaged = IGTVError("not a pickle that can be examined", file=path, remedy=REMEDY)
-        raise blamed(error, damaged) from error
-
-
-class _RefusedNameError(Exception):
-    """A pickle asks for something that it must not have."""
-
-
-class _Named:
-    """Stands for whatever a pickle names: nothing is imported or called."""
-
-    def __init__(self, *_: object) -> None: ...
-
-
-class _Examined(pickle.Unpickler):
-    """Gets a stand-in for each name that it asks for, and no name that is not nnU-Net's postprocessing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if not f"{module}.".startswith(POSTPROCESSING) or not name.isidentifier():
-            raise _RefusedNameError(f"{module}.{name}")
-        return _Named
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _RefusedNameError("a persistent object")
 
 
 def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> None:
