@@ -5,6 +5,7 @@ import contextlib
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,22 @@ def load_checkpoint(path: str | Path) -> Any:
     """A checkpoint's contents, tensors on the CPU, wherever they were saved.
 
     Raises:
-        IGTVError: no such file, not a checkpoint, or one that holds more than data (the classes are named).
+        IGTVError: no such file, not a checkpoint, one that holds more than data (the classes are named), or
+            one that unpacks to more than its size.
     """
     path = Path(path)
     if not path.is_file():
         raise IGTVError("no such checkpoint", file=path)
+    try:
+        packed = _is_packed(path)
+    except Exception as error:  # whatever the damage leads to in the reader of zip files
+        raise blamed(error, _unreadable(path)) from error
+    if packed:
+        raise IGTVError(
+            "the checkpoint would unpack to more than its size, so it is not opened",
+            file=path,
+            remedy="ask its authors for the file that torch.save wrote: nothing in it is compressed",
+        )
     try:
         with torch.serialization.safe_globals(DATA_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -89,6 +101,20 @@ def load_checkpoint(path: str | Path) -> Any:
         ) from error
     except Exception as error:  # whatever the damage leads to in the reader of pickles
         raise blamed(error, _unreadable(path)) from error
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a zip file's entries are larger than the file: compressed, or several in one place.
+
+    torch would unpack them into memory before anything can be asked; `torch.save` only stores.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # as torch tells it from an older file
+            return False
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    return compressed or sum(entry.file_size for entry in entries) > path.stat().st_size
 
 
 def _unreadable(path: Path) -> IGTVError:

@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import zipfile
+from copy import copy
 
 import numpy as np
 import pytest
@@ -88,3 +90,27 @@ def test_other_files_are_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(IGTVError, match=r"no such checkpoint .*missing\.pth"):
         load_checkpoint(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, method):
+    torch.save({"w": torch.zeros(1_000_000)}, tmp_path / "sound.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "sound.pth") as sound,
+        zipfile.ZipFile(tmp_path / "w.pth", "w", method) as packed,
+    ):
+        for name in sound.namelist():
+            packed.writestr(name, sound.read(name))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(IGTVError, match=r"unpack to more than its size.*w\.pth.*torch\.save"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_entries_that_share_a_place_in_the_file_are_refused(tmp_path):
+    torch.save({"w": torch.zeros(100_000)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth", "a") as archive:
+        archive.writestr("archive/more", b"")
+        values = max(archive.infolist(), key=lambda entry: entry.file_size)
+        archive.filelist += [copy(values) for _ in range(3)]
+    with pytest.raises(IGTVError, match=r"unpack to more than its size.*w\.pth"):
+        load_checkpoint(tmp_path / "w.pth")
