@@ -1,6 +1,7 @@
 """A foreign checkpoint becomes one for `nnUNetv2_train -pretrained_weights`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from nnunet_igtv.weights.pretrained import load_pretrained
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
 from nnunet_igtv.weights.recognition import architecture, mixer_of, preset_of
 
-LARGEST_NETWORK = 2  # times the values in the file, where the network is no preset
+LARGEST_NETWORK = 2  # times the values in the file, or in the preset with two classes
+HEAD = "decoder.seg_layers.0.weight"
 
 
 def import_weights(
@@ -55,11 +57,12 @@ def import_weights(
         renamed = rename(state_dict_of(checkpoint))
         name = preset or preset_of(renamed.state)
         fields = PRESETS[name].kwargs() if name else _own_fields(renamed.state)
-        head = renamed.state.get("decoder.seg_layers.0.weight")
-        found = head.shape[0] if head is not None and head.ndim == 2 else 2
+        kind = fields | {"mixer": mixer_of(renamed.state)}
+        count = classes or _classes_of(renamed.state)
+        _refuse_much_larger(kind, count, renamed.state, is_preset=name is not None)
         with torch.random.fork_rng(devices=[]):  # what the source lacks begins alike in every run
             torch.manual_seed(0)
-            network = IGTVNet(2, classes or found, **fields, mixer=mixer_of(renamed.state))
+            network = IGTVNet(2, count, **kind)
         report = load_pretrained(network, checkpoint)
     except IGTVError as error:
         raise error.but(file=source) from error
@@ -72,7 +75,7 @@ def import_weights(
     }
     if report.channels:  # where a trainer's checkpoint says what its channels were
         content["init_args"] = {"dataset_json": described(report.channels)}
-    with written_once(output, overwrite) as partial, partial.open("wb") as stream:
+    with written_once(output, overwrite) as unfinished, unfinished.open("wb") as stream:
         try:
             torch.save(content, stream)
         except RuntimeError as error:
@@ -96,9 +99,34 @@ def _own_fields(state: dict[str, Any]) -> dict[str, Any]:
             f"the encoder (width {fields['width']}, depths {depths}) is that of no preset",
             remedy="use weights of VMamba-T, -S or -B in their first version (state size 16, no MLP branch)",
         )
-    with torch.device("meta"):  # a network that is much larger than the file would only cost memory
-        network = IGTVNet(2, 2, **fields, **no_drop_path)
-    needed, given = (sum(value.numel() for value in each.values()) for each in (network.state_dict(), state))
-    if needed > LARGEST_NETWORK * given:
-        raise IGTVError(f"the network of these shapes has {needed} values, the file {given}")
     return fields | no_drop_path
+
+
+def _classes_of(state: dict[str, Any]) -> int:
+    """Rows of the head's weights; 2 where the source has no head of ours."""
+    head = state.get(HEAD)
+    if head is None or head.ndim != 2:
+        return 2
+    if head.numel() == 0:
+        raise IGTVError(
+            f"{HEAD} has the shape {tuple(head.shape)}: a head without weights",
+            remedy="take a file that was written whole, or one without a head",
+        )
+    return int(head.shape[0])
+
+
+def _refuse_much_larger(kind: dict[str, Any], classes: int, state: dict[str, Any], is_preset: bool) -> None:
+    """Before memory is taken: the shapes in a small file, or a wrong number, can ask for any amount of it."""
+    with torch.device("meta"):
+        needed = _values(IGTVNet(2, classes, **kind).state_dict())
+        expected = max(_values(state), _values(IGTVNet(2, 2, **kind).state_dict()) if is_preset else 0)
+    if needed > LARGEST_NETWORK * expected:
+        given = _values(state)
+        raise IGTVError(
+            f"the network of these shapes has {needed} values with {classes} classes, the file {given}",
+            remedy="take the file as its authors wrote it, and as many classes as the dataset has",
+        )
+
+
+def _values(state: Mapping[str, Any]) -> int:
+    return sum(value.numel() for value in state.values())

@@ -212,6 +212,25 @@ def test_a_network_much_larger_than_its_file_is_refused_before_it_is_made(tmp_pa
     assert "w.pth" in said
 
 
+HEAD = "decoder.seg_layers.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((10**9, 0), "head without weights"), ((1_000_000, 1), "with 1000000 classes")]
+)
+@pytest.mark.parametrize("preset", [[], ["--preset", "nano"]])
+def test_a_head_of_more_classes_than_the_file_holds_is_refused_before_it_is_made(
+    tmp_path, capsys, monkeypatch, shape, message, preset
+):
+    state = IGTVNet(2, 2, **PRESETS["nano"].kwargs()).state_dict()
+    torch.save({"network_weights": state | {HEAD: torch.zeros(shape)}}, tmp_path / "w.pth")
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **_: pytest.fail("made"))
+    assert main(["import-weights", str(tmp_path / "w.pth"), "-o", str(tmp_path / "gtv.pth"), *preset]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "w.pth" in said
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, cipa_file, capsys):
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
