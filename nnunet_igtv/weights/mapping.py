@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.weights.reading import refuse_doubles
 
 # VMamba, in newer files | in older files -> this package
 _VMAMBA = {
@@ -73,14 +74,14 @@ def rename(source: dict[str, Tensor], file: str | Path | None = None) -> Renamed
     """Recognise a state_dict and rename it; `file` is named in the error.
 
     Raises:
-        IGTVError: it belongs to none of the known networks.
+        IGTVError: it belongs to none of the known networks, or has two tensors for one of ours.
     """
     if "encoder.patch_embed.conv.weight" in source:
         return Renamed("nnunet-igtv", dict(source), {}, [])
     if any(key.startswith("backbone.vssm.") for key in source):
-        return _translate("CIPA", source, _CIPA)
+        return _translate("CIPA", source, _CIPA, file)
     if any(re.match(r"patch_embed\.(0|proj)\.", key) for key in source):
-        return _translate("VMamba", source, _VMAMBA)
+        return _translate("VMamba", source, _VMAMBA, file)
     raise IGTVError(
         "the weights are of no known network: not of this package, CIPA or VMamba "
         f"(their first key is {next(iter(source), None)!r})",
@@ -88,18 +89,21 @@ def rename(source: dict[str, Tensor], file: str | Path | None = None) -> Renamed
     )
 
 
-def _translate(kind: str, source: dict[str, Tensor], names: dict[str, str]) -> Renamed:
+def _translate(
+    kind: str, source: dict[str, Tensor], names: dict[str, str], file: str | Path | None
+) -> Renamed:
     rules = [(re.compile(rf"^{theirs}(?=\.)"), ours) for theirs, ours in names.items()]
-    state, notes, ignored = {}, {}, []
+    state, notes, ignored, new_keys = {}, {}, [], {}
     for key, value in source.items():
         translated = next((rule.sub(ours, key) for rule, ours in rules if rule.match(key)), None)
         if translated is None:
             ignored.append(key)
             continue
         new_key, value, note = _converted(translated, value)
-        state[new_key] = value
+        state[new_key], new_keys[key] = value, new_key
         if note:
             notes[new_key] = note
+    refuse_doubles(new_keys, file)
     return Renamed(kind, state, notes, ignored)
 
 

@@ -136,23 +136,42 @@ def state_dict_of(checkpoint: Any, source: str | Path | None = None) -> dict[str
     """The weights in a checkpoint: under a known entry, or the whole of it; wrappers' prefixes removed.
 
     Raises:
-        IGTVError: there are none, or one of them is no dense tensor of finite real numbers.
+        IGTVError: there are none, one is no dense tensor of finite real numbers, or two have one name.
     """
-    weights = checkpoint
-    if isinstance(checkpoint, Mapping):
-        weights = next((checkpoint[key] for key in WEIGHT_ENTRIES if key in checkpoint), checkpoint)
-    if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
+    entries = [checkpoint.get(key) for key in WEIGHT_ENTRIES] if isinstance(checkpoint, Mapping) else []
+    # `model` may be the name of a network, beside the weights in `state_dict`
+    weights = next((entry for entry in (*entries, checkpoint) if _holds_tensors(entry)), None)
+    if weights is None:
         raise IGTVError(
             "no weights found in the checkpoint",
             file=source,
             remedy=f"expected a dictionary of tensors, or one under {' or '.join(map(repr, WEIGHT_ENTRIES))}",
         )
-    state = {bare_key(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
+    names = {key: bare_key(str(key)) for key, value in weights.items() if isinstance(value, Tensor)}
+    refuse_doubles(names, source)
+    state = {name: weights[key] for key, name in names.items()}
     for kind, applies in NO_WEIGHTS.items():
         wrong = [key for key, value in state.items() if applies(value)]
         if wrong:
             raise IGTVError(f"weights that are {kind}: {len(wrong)} tensors, first {wrong[0]}", file=source)
     return state
+
+
+def _holds_tensors(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and any(isinstance(value, Tensor) for value in entry.values())
+
+
+def refuse_doubles(names: Mapping[Any, str], source: str | Path | None = None) -> None:
+    """Refuse two names of a file (the keys) that become one (the values): nothing says which counts."""
+    firsts: dict[str, Any] = {}
+    for key, name in names.items():
+        if name in firsts:
+            raise IGTVError(
+                f"two tensors of the file are one in the network, {name}: {firsts[name]} and {key}",
+                file=source,
+                remedy="take one of them out, or ask its authors for a file that holds the weights once",
+            )
+        firsts[name] = key
 
 
 def channels_in(checkpoint: Any, source: str | Path | None = None) -> tuple[Channel, ...] | None:

@@ -176,6 +176,30 @@ def test_unknown_and_broken_weights_are_refused():
         load_pretrained(nano(), state)
 
 
+@pytest.mark.parametrize("prefixes", [("", "module."), ("_orig_mod.", "module._orig_mod.")])
+def test_two_names_that_become_one_are_refused_by_both(prefixes):
+    state = nano().state_dict()
+    twice = {prefix + key: value * 0 for prefix in prefixes for key, value in state.items()}
+    key = next(iter(state))
+    with pytest.raises(IGTVError, match=rf"{prefixes[0]}{key} and {prefixes[1]}{key}".replace(".", r"\.")):
+        load_pretrained(nano(), twice)
+
+
+def test_two_namings_of_one_encoder_in_a_file_are_refused(tiny_vmamba):
+    both = tiny_vmamba | {key: value * 0 for key, value in old_names(tiny_vmamba).items()}
+    with pytest.raises(IGTVError, match=r"patch_embed\.0\.weight and patch_embed\.proj\.weight .*both\.pth"):
+        rename(both, "both.pth")
+
+
+@pytest.mark.parametrize("other", ["vmamba_tiny", {}, {"name": "tiny"}, None, 3])
+def test_an_entry_without_tensors_is_passed_over(other):
+    source = nano()
+    for entry in ("network_weights", "model"):
+        target = nano()
+        load_pretrained(target, {entry: other, "state_dict": source.state_dict()})
+        assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
+
+
 @pytest.fixture
 def noise_stack():
     return torch.randn(1, 2, 2, 33, 40, generator=torch.Generator().manual_seed(0))
