@@ -33,7 +33,8 @@ from nnunet_igtv.structures.structure_sets import read_structure_set, references
 from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
 from nnunet_igtv.studies.images import Volume, ct_volume
 from nnunet_igtv.studies.registration import find_registrations
-from nnunet_igtv.weights.trust import check_model, read_json
+from nnunet_igtv.weights.description import read_description
+from nnunet_igtv.weights.trust import check_model
 
 _CASE = "STUDY"
 DEFAULTS = ReadingOptions()
@@ -108,9 +109,9 @@ class Model:
                 remedy="name one of them, or train first",
                 settings=["dataset", "trainer", "plans", "configuration"],
             )
+        plans_json, description = read_description(found[0].parent)
         if not trust_model:
             _examine(found[0].parent, folds, checkpoint)
-        description = read_json(found[0])
         channels = channels_of(description, found[0])
         if mismatch(channels, CT_PET) or unknown(channels):
             raise IGTVError(
@@ -133,7 +134,7 @@ class Model:
             labels[0],
             description["file_ending"],
             trust_model,
-            _knows_no_pet(read_json(found[0].with_name("plans.json")), configuration),
+            _knows_no_pet(plans_json, configuration),
         )
 
 

@@ -9,8 +9,9 @@ from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.errors import IGTVError, blamed
 from nnunet_igtv.studies.grouping import index_file
 from nnunet_igtv.tables import read_lines, read_table
+from nnunet_igtv.weights.description import read_json
+from nnunet_igtv.weights.pickled import check_pickle
 from nnunet_igtv.weights.reading import load_checkpoint
-from nnunet_igtv.weights.trust import check_pickle, read_json
 
 DAMAGED = IGTVError("damaged", file="x", remedy="export it again")
 

@@ -217,6 +217,28 @@ def test_refusals_before_any_work(study, results, threshold_for_nnunet, tmp_path
     assert threshold_for_nnunet == []
 
 
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": 3}, "labels is a number instead of a dictionary"),
+        ({"channel_names": None}, "channel_names is null"),
+        ({"file_ending": 5}, "file_ending is a number instead of a text"),
+        ({"file_ending": "/../../x"}, "file_ending is no ending"),
+    ],
+)
+def test_a_field_of_another_type_is_named(results, change, message, trust):
+    description = json.loads((results / "dataset.json").read_text())
+    (results / "dataset.json").write_text(json.dumps(description | change))
+    with pytest.raises(IGTVError, match=rf"{message}.*dataset\.json"):
+        prediction.Model.find(902, TRAINER, trust_model=trust)
+    for field in change:
+        fields = {key: value for key, value in description.items() if key != field}
+        (results / "dataset.json").write_text(json.dumps(fields))
+        with pytest.raises(IGTVError, match=rf"{field} is missing.*dataset\.json"):
+            prediction.Model.find(902, TRAINER, trust_model=trust)
+
+
 @pytest.mark.parametrize("dataset", ["", "²", "1²", "-1", "+1", "*", "../..", "9" * 5000, "Dataset902_*"])
 def test_what_is_no_dataset_is_refused(dataset, results):
     with pytest.raises(IGTVError, match=r"no number or name of a dataset|no trained model"):

@@ -5,7 +5,6 @@ Here a checkpoint must be data alone, and what the plans name must be a class or
 PyTorch's layers or of this package (`named_code.py`).
 """
 
-import json
 import os
 import stat
 import zipfile
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.channels import channels_of
-from nnunet_igtv.errors import IGTVError, blamed
+from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.weights.description import read_description
 from nnunet_igtv.weights.named_code import (
     OF_CONFIGURATIONS,
     OF_DATASET,
@@ -105,7 +105,7 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
             not this package's, nnU-Net's or PyTorch's, or a file cannot be read.
     """
     folder = Path(folder)
-    plans, dataset = (read_json(folder / name) for name in ("plans.json", "dataset.json"))
+    plans, dataset = read_description(folder)
     networks = dict(_networks(plans, folder / "plans.json"))
     _refuse(strangers(dataset, OF_DATASET), folder / "dataset.json")
     if checkpoints is None:
@@ -117,9 +117,9 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
         raise IGTVError("no checkpoints", file=folder, remedy="give the folder that holds fold_0, fold_1, …")
     return ModelFacts(
         folder,
-        str(plans.get("dataset_name", "")),
+        plans.get("dataset_name") or "",
         tuple(map(str, channels_of(dataset, folder / "dataset.json"))),
-        tuple(map(str, dataset.get("labels", {}))),
+        tuple(dataset["labels"]),
         networks,
         tuple(_checkpoint(path, folder) for path in checkpoints),
     )
@@ -147,40 +147,25 @@ def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> 
             if sum(entry.file_size for entry in entries.infolist()) > free_bytes():
                 raise IGTVError("the archive unpacks to more than there is room for", file=archive)
             entries.extractall(folder)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+    except IGTVError:
+        raise
+    except Exception as error:  # whatever the damage leads to in the reader of one of zip's compressions
         if isinstance(error, OSError) and error.errno is not None:  # no room, or no right to read
             raise
-        raise IGTVError("not a zip file that can be unpacked", file=archive) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a model folder, which holds a dictionary. Raises IGTVError for any other."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise IGTVError("no such file in the model folder", file=path) from error
-    except (OSError, ValueError, RecursionError) as error:
-        damaged = IGTVError("the file is damaged", file=path, remedy="export the model again")
-        raise blamed(error, damaged) from error
-    if not isinstance(content, Mapping):
-        raise IGTVError("the file is damaged", file=path, remedy="export the model again")
-    return dict(content)
+        raise IGTVError(
+            "not a zip file that can be unpacked", file=archive, remedy="download or export it again"
+        ) from error
 
 
 def _networks(plans: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
     """Configuration -> class of its network."""
-    configurations = plans.get("configurations")
-    if not isinstance(configurations, Mapping):
-        raise IGTVError("the plans hold no configurations", file=path)
     _refuse(strangers(plans, OF_PLANS), path)
-    for name, configuration in configurations.items():
-        if not isinstance(configuration, Mapping):
-            continue
+    for name, configuration in plans["configurations"].items():
         _refuse(strangers(configuration, OF_CONFIGURATIONS), path)
-        architecture = configuration.get("architecture")
-        if not isinstance(architecture, Mapping):
+        if "architecture" not in configuration:
             continue  # it inherits from another one
-        network = architecture.get("network_class_name")
+        architecture = configuration["architecture"]
+        network = architecture["network_class_name"]
         arguments = architecture.get("arch_kwargs") or {}
         imported = [
             arguments.get(key)
@@ -188,7 +173,7 @@ def _networks(plans: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]
         ]
         _refuse([] if is_network(network) else [network], path)
         _refuse([text for text in imported if text is not None and not is_layer(text)], path)
-        yield name, str(network)
+        yield name, network
 
 
 def _refuse(names: Sequence[Any], path: Path) -> None:
@@ -200,10 +185,13 @@ def _checkpoint(path: Path, folder: Path) -> CheckpointFacts:
     content = load_checkpoint(path)
     if not isinstance(content, Mapping) or "network_weights" not in content:
         raise IGTVError("not a checkpoint of an nnU-Net trainer", file=path)
-    arguments = content.get("init_args")
-    return CheckpointFacts(
-        str(path.relative_to(folder)),
-        str(content.get("trainer_name", "")),
-        str(arguments.get("configuration", "")) if isinstance(arguments, Mapping) else "",
-        sha256(path.read_bytes()).hexdigest(),
-    )
+    trainer, arguments = content.get("trainer_name", ""), content.get("init_args", {})
+    configuration = arguments.get("configuration", "") if isinstance(arguments, Mapping) else None
+    if not isinstance(trainer, str) or not isinstance(configuration, str):
+        raise IGTVError(
+            "the fields trainer_name and init_args.configuration of the checkpoint are no texts",
+            file=path,
+            remedy="export the model again",
+        )
+    digest = sha256(path.read_bytes()).hexdigest()
+    return CheckpointFacts(str(path.relative_to(folder)), trainer, configuration, digest)

@@ -31,14 +31,19 @@ PLANS = {
     "configurations": {"2d": {"architecture": {"network_class_name": NETWORK, "arch_kwargs": {}}}},
 }
 
+DESCRIPTION = {
+    "channel_names": {"0": "CT", "1": "CT"},
+    "labels": {"background": 0, "IGTV": 1},
+    "file_ending": ".nii.gz",
+}
+
 
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
     (folder / "fold_0").mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(PLANS))
-    description = {"channel_names": {"0": "CT", "1": "CT"}, "labels": {"background": 0, "IGTV": 1}}
-    (folder / "dataset.json").write_text(json.dumps(description))
+    (folder / "dataset.json").write_text(json.dumps(DESCRIPTION))
     save(folder, logging={"dice": [np.float64(0.5)]})
     return folder
 
@@ -236,7 +241,6 @@ def test_what_a_layers_name_leads_to_counts(model, field, name):
         "dynamic_network_architectures.architectures.__path__.PlainConvUNet",
         "nnunet_igtv.architectures.igtv_net.torch.load",
         "torch.nn.Conv2d",
-        None,
     ],
 )
 def test_what_a_networks_name_leads_to_counts(model, name):
@@ -300,6 +304,98 @@ def test_damaged_files_are_named(model, name, content):
     (model / name).write_bytes(content)
     with pytest.raises(IGTVError, match=name):
         check_model(model)
+
+
+ARCHITECTURE = "configurations.2d.architecture"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"arch_kwargs": ["a"]}, f"{ARCHITECTURE}.arch_kwargs is a list instead of a dictionary"),
+        ({"_kw_requires_import": 5}, f"{ARCHITECTURE}._kw_requires_import is a number instead of a list"),
+        ({"_kw_requires_import": [["a"]]}, r"_kw_requires_import\[0\] is a list instead of a text"),
+        ({"network_class_name": None}, f"{ARCHITECTURE}.network_class_name is null instead of a text"),
+        ([], f"{ARCHITECTURE} is a list instead of a dictionary"),
+        (None, f"{ARCHITECTURE} is null instead of a dictionary"),
+    ],
+)
+def test_a_field_of_the_plans_of_another_type_is_named(model, value, message):
+    sound = PLANS["configurations"]["2d"]["architecture"]
+    architecture = sound | value if isinstance(value, dict) else value
+    (model / "plans.json").write_text(
+        json.dumps(PLANS | {"configurations": {"2d": {"architecture": architecture}}})
+    )
+    with pytest.raises(IGTVError, match=rf"{message}.*plans\.json"):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"configurations": None}, "configurations is null instead of a dictionary"),
+        ({"configurations": {"2d": 3}}, "configurations.2d is a number instead of a dictionary"),
+        ({"configurations": {"2d": {"inherits_from": True}}}, "inherits_from is true or false"),
+        ({"dataset_name": {}}, "dataset_name is a dictionary instead of a text"),
+    ],
+)
+def test_plans_of_another_type_are_named(model, change, message):
+    (model / "plans.json").write_text(json.dumps(PLANS | change))
+    with pytest.raises(IGTVError, match=rf"{message}.*plans\.json"):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("channel_names", value) for value in (5, None, "text", True)),
+        *(("labels", value) for value in (5, None, "text", True, [])),
+        *(("file_ending", value) for value in (5, None, "text", True, [], {})),
+    ],
+)
+def test_a_field_of_the_dataset_of_another_type_is_named(model, field, value):
+    (model / "dataset.json").write_text(json.dumps(DESCRIPTION | {field: value}))
+    with pytest.raises(IGTVError, match=rf"the field {field} is .*dataset\.json"):
+        check_model(model)
+
+
+@pytest.mark.parametrize("field", DESCRIPTION)
+def test_a_field_that_the_dataset_lacks_is_named(model, field):
+    fields = {key: value for key, value in DESCRIPTION.items() if key != field}
+    (model / "dataset.json").write_text(json.dumps(fields))
+    with pytest.raises(IGTVError, match=rf"the field {field} is missing .*dataset\.json"):
+        check_model(model)
+
+
+@pytest.mark.parametrize("ending", ["nii", ".", "/../../x.nii", ".nii/x", ".\0"])
+def test_an_ending_that_would_lead_elsewhere_is_refused(model, ending):
+    (model / "dataset.json").write_text(json.dumps(DESCRIPTION | {"file_ending": ending}))
+    with pytest.raises(IGTVError, match=r"file_ending is no ending of a file.*dataset\.json"):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
+    "more", [{"trainer_name": 3}, {"init_args": [1]}, {"init_args": {"configuration": 2}}]
+)
+def test_fields_of_a_checkpoint_of_another_type_are_named(model, more):
+    save(model, **more)
+    with pytest.raises(IGTVError, match=r"no texts.*checkpoint_final\.pth"):
+        check_model(model)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_named(tmp_path, capsys, method):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w", method) as archive:
+        archive.writestr("notes.txt", "".join(str(i * 7919) for i in range(4000)))
+    sound = (tmp_path / "m.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "m.zip") as archive:
+        size = archive.infolist()[0].compress_size
+    for at in range(39, 39 + size, size // 60):
+        damaged = bytearray(sound)
+        damaged[at] ^= 0xFF
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        assert main(["check-model", str(tmp_path / "damaged.zip")]) == 1
+        assert "damaged.zip" in capsys.readouterr().err
 
 
 def test_an_archive_stays_in_its_folder(model, tmp_path, capsys):
