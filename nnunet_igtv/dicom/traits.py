@@ -31,10 +31,19 @@ _PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words
 }
 
 
-def patients(series: Series) -> set[str]:
-    """The ids of patients that the images name, one in a sound series; names where no image has an id."""
-    ids = {text(header, "PatientID") for header in series.headers} - {""}
-    return ids or {text(header, "PatientName") for header in series.headers}
+def patient(series: Series) -> str:
+    """The patient's id, or the name where there is no id. Raises IGTVError where two images have two ids."""
+    first = ""
+    for header, file in zip(series.headers, series.files, strict=True):
+        own = text(header, "PatientID")
+        if first and own and own != first:
+            raise IGTVError(
+                f"the images of the {series.modality} series do not have one patient's ID (0010,0020)",
+                file=file,
+                remedy="take the images of one patient, or export the series again",
+            )
+        first = first or own
+    return first or text(series.headers[0], "PatientName")
 
 
 def description(series: Series) -> str:

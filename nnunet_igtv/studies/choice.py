@@ -245,7 +245,7 @@ def _is_to_be_registered(pet: Series, ct: Series, options: ReadingOptions) -> bo
 
 def refuse_several_patients(series: Sequence[Series]) -> None:
     """Raises IGTVError if some series, or some images of one, are of different patients."""
-    count = len({patient for s in series if s.modality in NAMES for patient in traits.patients(s)})
+    count = len({traits.patient(s) for s in series if s.modality in NAMES})
     if count > 1:
         raise IGTVError(
             f"the folder holds several patients ({count})", remedy="give the folder of one patient"
