@@ -9,6 +9,8 @@ from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.folds import FOLDS, SPLITS, Groups, leaking, splits_by_patient
 
+PARTS = ("train", "val")  # of a fold, in nnU-Net's words
+
 
 def require_fold(dataset: str, preprocessed: str, fold: int, known: Groups, writes: bool) -> None:
     """Folds of whole patients, where they are known and there is no file of folds yet.
@@ -22,11 +24,12 @@ def require_fold(dataset: str, preprocessed: str, fold: int, known: Groups, writ
 
     Raises:
         IGTVError: nnU-Net would have to make five folds of fewer cases, or a random fold in the place of one
-            that is not in the file.
+            that is not in the file; or the file is damaged.
     """
     file = Path(dataset) / SPLITS
     if file.is_file():
-        count = len(json.loads(file.read_text(encoding="utf-8"))) if known else 0
+        # else nnU-Net, in the first process, may be writing it
+        count = _count(file) if known or writes else 0
     else:
         cases = infer_dataset_class(preprocessed).get_identifiers(preprocessed)
         if known:
@@ -49,6 +52,25 @@ def require_fold(dataset: str, preprocessed: str, fold: int, known: Groups, writ
             file=file,
             remedy=f"train folds 0 to {count - 1}" if count > 1 else 'train fold 0, or fold "all"',
         )
+
+
+def _count(file: Path) -> int:
+    """How many folds a file has."""
+    try:
+        folds = json.loads(file.read_text(encoding="utf-8"))
+        if (
+            isinstance(folds, list)
+            and folds
+            and all(isinstance(fold[k], list) for fold in folds for k in PARTS)
+        ):
+            return len(folds)
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise IGTVError(
+        "this is no list of folds, each with the cases to train on and to validate on",
+        file=file,
+        remedy="take it away: the next training makes folds; or restore it",
+    )
 
 
 def require_apart(training: list[str], validation: list[str], known: Groups, file: Path) -> None:

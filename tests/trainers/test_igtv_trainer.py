@@ -478,6 +478,15 @@ def test_a_patient_is_never_trained_on_and_validated_on(make_trainer, nnunet_wor
     assert len(everything) == 6
 
 
+def test_damaged_folds_are_refused_by_name(make_trainer, nnunet_world):
+    nnunet_world.add_dataset("Dataset909_Damaged", cases=5, splits=None)
+    trainer = make_trainer(IGTVTrainerNano, dataset=909)
+    for text in ("", "[{", "{}", "[]", "[1]", '[{"train": ["a"]}]'):
+        (nnunet_world.preprocessed(909) / "splits_final.json").write_text(text)
+        with pytest.raises(IGTVError, match=r"no list of folds.*Dataset909_Damaged.splits_final\.json"):
+            trainer.do_split()
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_who_interrupts_a_training_reads_how_to_continue(make_trainer, capsys, epoch):
     trainer = make_trainer(IGTVTrainerNano, epochs=3)
