@@ -7,8 +7,10 @@ The converters write who is whose into dataset.json, where it matters; the train
 A patient is a number there, and no more. Datasets of other origin do not say it: each case is then by itself.
 """
 
+import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.channels import KEY
@@ -68,6 +70,17 @@ def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, lis
         validation = [n for n in names if own[n][0] in held_out]
         splits.append({"train": [n for n in names if n not in validation], "val": validation})
     return splits
+
+
+def read_splits(file: Path) -> list[dict[str, list[str]]] | None:
+    """The folds in a file; None where it is damaged or holds none. Raises OSError where it cannot be read."""
+    try:
+        folds = json.loads(file.read_text(encoding="utf-8"))
+        parts = [fold[part] for fold in folds for part in ("train", "val")]
+    except (ValueError, TypeError, KeyError):
+        return None
+    lists = all(isinstance(cases, list) and all(isinstance(case, str) for case in cases) for cases in parts)
+    return folds if isinstance(folds, list) and folds and lists else None
 
 
 def leaking(split: Split, known: Groups) -> list[str]:

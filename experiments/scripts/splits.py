@@ -47,10 +47,9 @@ if __name__ == "__main__":
     if a.train:
         splits = by_size(cases, a.train, a.validate)
     else:
-        known = groups_of(json.loads((a.raw / "dataset.json").read_text()))
         if target.exists():
             splits = json.loads(target.read_text())
-        elif known:
+        elif known := groups_of(json.loads((a.raw / "dataset.json").read_text())):
             splits = splits_by_patient(cases, known)
         else:
             splits = generate_crossval_split(cases, n_splits=a.folds)

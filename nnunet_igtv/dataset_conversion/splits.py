@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nnunet_igtv.atomic import write_text
-from nnunet_igtv.folds import SPLITS, Groups, leaking, splits_by_patient
+from nnunet_igtv.folds import SPLITS, Groups, leaking, read_splits, splits_by_patient
 
 
 def write_splits(known: Groups, dataset: Path) -> str | None:
@@ -37,9 +37,9 @@ def write_splits(known: Groups, dataset: Path) -> str | None:
 
 
 def _folds_over(splits: Path, cases: Iterable[str]) -> list[dict[str, list[str]]]:
-    """The folds in a file, if they are over just these cases; none of a file that is damaged."""
+    """The folds in a file, if they are over just these cases; none of a file that is damaged or absent."""
     try:
-        folds = json.loads(splits.read_text(encoding="utf-8"))
-        return folds if all({*fold["train"], *fold["val"]} == set(cases) for fold in folds) else []
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        folds = read_splits(splits) or []
+    except OSError:
         return []
+    return folds if all({*fold["train"], *fold["val"]} == set(cases) for fold in folds) else []

@@ -7,9 +7,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.folds import FOLDS, SPLITS, Groups, leaking, splits_by_patient
-
-PARTS = ("train", "val")  # of a fold, in nnU-Net's words
+from nnunet_igtv.folds import FOLDS, SPLITS, Groups, leaking, read_splits, splits_by_patient
 
 
 def require_fold(dataset: str, preprocessed: str, fold: int, known: Groups, writes: bool) -> None:
@@ -56,16 +54,8 @@ def require_fold(dataset: str, preprocessed: str, fold: int, known: Groups, writ
 
 def _count(file: Path) -> int:
     """How many folds a file has."""
-    try:
-        folds = json.loads(file.read_text(encoding="utf-8"))
-        if (
-            isinstance(folds, list)
-            and folds
-            and all(isinstance(fold[k], list) for fold in folds for k in PARTS)
-        ):
-            return len(folds)
-    except (ValueError, TypeError, KeyError):
-        pass
+    if folds := read_splits(file):
+        return len(folds)
     raise IGTVError(
         "this is no list of folds, each with the cases to train on and to validate on",
         file=file,
