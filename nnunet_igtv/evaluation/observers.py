@@ -58,12 +58,11 @@ def raters(
         **{o: [pair for pair in human if o in pair] for o in observers},
         **{model: [(model, o) for o in observers] for model in models},
     }
-    found = []
+    found, among = [], {metric: _in_pairs(scores, human, metric) for metric in PAIRED}
     for name, own in pairs.items():
         summaries = {metric: summarise(by_patient(scores, own, metric, patients)) for metric in PAIRED}
         minus = {
-            metric: compare(_in_pairs(scores, human, metric), _in_pairs(scores, own, metric), patients, "")
-            for metric in PAIRED
+            metric: compare(among[metric], _in_pairs(scores, own, metric), patients, "") for metric in PAIRED
         }
         found.append(
             Rater(
