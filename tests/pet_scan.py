@@ -69,6 +69,12 @@ class Scan:
             low, high = (half, high) if np.exp(-self.constant * half) > mean else (low, half)
         return low
 
+    @property
+    def decay_factors(self):
+        """What each slice was multiplied by, from the mean of its frame to `began`, by direct integration."""
+        t = np.linspace(0, self.frame_s, 100_001)
+        return [1 / np.exp(-self.constant * (bed + t)).mean() for bed in self.beds_s]
+
     def headers(self):
         return [self._header(bed) for bed in self.beds_s]
 

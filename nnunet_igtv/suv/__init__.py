@@ -5,7 +5,8 @@
 The reference time is the moment to which the scanner corrected the decay. One file per question:
 
     factors.py     the rule: which units and which decay correction give which factor
-    reference.py   to which moment was the decay corrected
+    reference.py   to which moment was the decay corrected: which source counts
+    sources.py     what the headers say of that moment
     injection.py   when was the activity injected
     activity.py    how much was injected, in which unit
     nuclides.py    which nuclide, which half-life, what is usual for it

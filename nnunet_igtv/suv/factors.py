@@ -13,7 +13,8 @@ from nnunet_igtv.suv.body import check_given, per_body_weight, weight_of
 from nnunet_igtv.suv.headers import PHILIPS, number, private_number, refuse, same_text, text
 from nnunet_igtv.suv.injection import injected
 from nnunet_igtv.suv.nuclides import MOST_HALF_LIVES, check_uptake, nuclide_of
-from nnunet_igtv.suv.reference import CONTRADICT, corrected_to_nothing, start_of_scan
+from nnunet_igtv.suv.reference import corrected_to_nothing, start_of_scan
+from nnunet_igtv.suv.sources import CONTRADICT
 
 PHILIPS_SUV, PHILIPS_ACTIVITY = "Philips SUV factor (7053,1000)", "Philips activity (7053,1009)"
 PHILIPS_FACTORS = {PHILIPS_SUV: 0x00, PHILIPS_ACTIVITY: 0x09}  # name -> element, in the order of use

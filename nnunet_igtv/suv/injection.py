@@ -23,7 +23,7 @@ from nnunet_igtv.suv.moments import (
     zone_difference,
 )
 from nnunet_igtv.suv.nuclides import MOST_HALF_LIVES, Nuclide
-from nnunet_igtv.suv.reference import CONTRADICT, change
+from nnunet_igtv.suv.sources import CONTRADICT, change
 
 BOTH = "injection time (0018,1072) and injection date and time (0018,1078)"
 WARNED_S = 60.0  # two injection times that differ by more are named

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunet_igtv.suv import activity, nuclides, reference
+from nnunet_igtv.suv import activity, nuclides, reference, sources
 
 TEXT = (Path(__file__).parents[2] / "docs" / "suv.md").read_text(encoding="utf-8")
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -28,8 +28,8 @@ def test_nuclides():
 
 def test_tolerances():
     for share, seconds, words in (
-        (reference.AGREE, 95, "at most 1 % (`AGREE`; F-18: 95 s)"),
-        (reference.CONTRADICT, 7.7 * 60, "over 5 % (`CONTRADICT`; F-18: 7.7 min, C-11: 86 s, Zr-89: 5.5 h)"),
+        (sources.AGREE, 95, "at most 1 % (`AGREE`; F-18: 95 s)"),
+        (sources.CONTRADICT, 7.7 * 60, "over 5 % (`CONTRADICT`; F-18: 7.7 min, C-11: 86 s, Zr-89: 5.5 h)"),
     ):
         assert words in TEXT
         limit = np.log1p(share) * nuclides.NUCLIDES[0].half_life_s / np.log(2)
@@ -44,9 +44,10 @@ def test_tolerances():
 
 def test_every_rule_that_the_code_can_give_is_in_the_table():
     folder = Path(reference.__file__).parent
-    code = "".join((folder / f"{name}.py").read_text() for name in ("factors", "reference"))
+    code = "".join((folder / f"{name}.py").read_text() for name in ("factors", "reference", "sources"))
     rules = [
         reference.FRAME_TIME,
+        reference.DECAY_FACTOR,
         "earliest acquisition time",
         "decay correction time (0018,9701)",
         "GE scan time (0009,100D)",

@@ -76,6 +76,8 @@ def test_earliest_acquisition_time_is_the_last_resort(headers):
     result = suv_factors(processed)
     assert result.rule == "units BQML, earliest acquisition time"
     assert result.factor == pytest.approx(factor(3000), rel=1e-9)
+    (warning,) = result.warnings
+    assert "10:50:00, which is right if no bed before it was left out" in warning
 
 
 def test_admin_is_not_corrected_twice(headers):

@@ -3,6 +3,7 @@
 One row each, in the words of a physicist. `says` is what a warning must say; None: no reason for one.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -302,9 +303,15 @@ ROWS = {
 }
 
 
+@pytest.mark.parametrize("factors", ["", "with decay factors"])
 @pytest.mark.parametrize("name", ROWS)
-def test_legitimate(name):
+def test_legitimate(name, factors):
+    """Decay factors, which every slice has by the standard, change nothing where all is right."""
     (scan, headers), says = ROWS[name]
+    if factors:
+        headers = deepcopy(headers)
+        for header, factor in zip(headers, scan.decay_factors, strict=True):
+            header.DecayFactor = f"{factor:.6g}"
     result = suv_factors(headers)
     right = np.full(len(headers), 0.0005) if headers[0].Units == "CNTS" else scan.factors
     assert result.factors == pytest.approx(right, rel=2e-4)
