@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -13,10 +14,14 @@ from nnunet_igtv.errors import OF_THE_PROCESS, IGTVError, blamed
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DICOMDIR = "1.2.840.10008.1.3.10"
+# what macOS puts beside files on other file systems and in archives: named after them, with other content
+OF_MACOS = ("._", "__MACOSX")
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".dcm.gz")
 
 
 def list_files(folder: str | Path) -> list[Path]:
-    """Every regular file under a folder (or the file itself), sorted; links to folders are not followed.
+    """Every regular file under a folder (or the file itself), sorted. Links to folders are followed, and
+    each folder is taken once; what macOS adds to files ("._CT.nii.gz") is left out.
 
     Raises IGTVError where a folder is missing or cannot be listed.
     """
@@ -35,7 +40,7 @@ def find_files(folder: str | Path) -> tuple[list[Path], list[IGTVError]]:
         raise IGTVError("no such file or folder", file=folder, remedy="check the path")
     files: list[Path] = []
     refused: list[OSError] = []
-    for root, _, names in os.walk(folder, onerror=refused.append):
+    for root, names in _folders(folder, refused.append):
         for path in (Path(root, name) for name in names):
             try:
                 if stat.S_ISREG(path.stat().st_mode):
@@ -53,6 +58,33 @@ def find_files(folder: str | Path) -> tuple[list[Path], list[IGTVError]]:
             remedy="give yourself the permission, or take it out of the folder",
         )
         for name, error in sorted(closed.items())
+    ]
+
+
+def _folders(folder: Path, refused: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below one and the names of its files; what is reached by a link comes last, and once."""
+    seen: set[str] = set()
+    tops = [str(folder)]
+    while tops:
+        links = []
+        for root, folders, names in os.walk(tops.pop(0), onerror=refused):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith(OF_MACOS)]
+            links += [path for name in folders if os.path.islink(path := os.path.join(root, name))]
+            yield root, [name for name in names if not name.startswith(OF_MACOS)]
+        tops += sorted(links)
+
+
+def packed(files: list[Path], folder: Path) -> list[IGTVError]:
+    """An error for each archive among the files found under `folder`: studies in it are not read."""
+    return [
+        IGTVError("a packed archive is not read", file=file, remedy="unpack it, or take it out of the folder")
+        for file in files
+        if file != folder and file.name.lower().endswith(ARCHIVES)
     ]
 
 

@@ -40,6 +40,11 @@ class Roi:
         """Its closed contours, each (points, 3) in mm."""
         return self.drawn.outlines
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is more of it than its name or points: then it counts, also if it cannot be used."""
+        return bool(self.contours or self.drawn.lines or self.drawn.fault)
+
 
 @dataclass(frozen=True)
 class StructureSet:
@@ -61,10 +66,11 @@ class StructureSet:
         return exact or [roi for roi in self.rois if matches(pattern, roi.name)]
 
     def select(self, pattern: str, union: bool = False) -> list[Roi]:
-        """The structure that a pattern means, or with `union` all of them; structures without contours are
-        passed over.
+        """The structure that a pattern means, or with `union` all of them; structures that are not
+        drawn are passed over.
 
-        Raises IGTVError, listing the names that exist, if none matches or several do.
+        Raises IGTVError, listing the names that exist, if none matches or several do; and where one that is
+        meant has no closed contours.
         """
         found = self.match(pattern)
         if not found:
@@ -73,19 +79,9 @@ class StructureSet:
                 file=self.file,
                 remedy="name one of them (its name, or a regular expression for the whole name)",
             )
-        drawn = [roi for roi in found if roi.contours]
+        drawn = [roi for roi in found if roi.is_drawn]
         if not drawn:
-            for roi in found:
-                if roi.drawn.fault:
-                    raise roi.drawn.fault
-            others = sorted({kind for roi in found for kind in roi.drawn.line_types})
-            notes = [note for roi in found for note in roi.drawn.notes]
-            notes += [f"contours of the geometric type {kind} are no outlines" for kind in others]
-            raise IGTVError(
-                f"structure {listed([roi.name for roi in found])} has no closed contours"
-                + (f" ({'; '.join(notes)})" if notes else ""),
-                file=self.file,
-            )
+            raise self.without_outlines(found)
         if len(drawn) > 1 and not union:
             raise IGTVError(
                 f"{len(drawn)} structures match {pattern!r}: {listed([roi.name for roi in drawn])}",
@@ -93,7 +89,24 @@ class StructureSet:
                 remedy="give a narrower pattern, or unite them",
                 settings=["structure", "union"],
             )
+        for roi in drawn:
+            if not roi.contours:
+                raise self.without_outlines([roi])
         return drawn
+
+    def without_outlines(self, rois: Sequence[Roi]) -> IGTVError:
+        """Why structures of this set cannot be used that have no closed contours."""
+        for roi in rois:
+            if roi.drawn.fault:
+                return roi.drawn.fault
+        others = sorted({kind for roi in rois for kind in roi.drawn.line_types})
+        notes = [note for roi in rois for note in roi.drawn.notes]
+        notes += [f"contours of the geometric type {kind} are no outlines" for kind in others]
+        return IGTVError(
+            f"structure {listed([roi.name for roi in rois])} has no closed contours"
+            + (f" ({'; '.join(notes)})" if notes else ""),
+            file=self.file,
+        )
 
 
 def normalised(name: str) -> str:

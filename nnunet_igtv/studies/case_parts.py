@@ -79,13 +79,13 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
     sets = study.structure_sets
     if not sets:
         raise IGTVError("no structure set (RTSTRUCT) in the study", remedy="add it, or leave the study out")
-    matching = [(s, [r for r in s.match(pattern) if r.contours]) for s in sets]
+    matching = [(s, [r for r in s.match(pattern) if r.is_drawn]) for s in sets]
     matching = [(s, found) for s, found in matching if found]
     if not matching:
         names = sorted({name for s in sets for name in s.names})
         first = next((s for s in sets if s.match(pattern)), None)
         if first:
-            first.select(pattern)  # matches, but holds no contours: says so
+            raise first.without_outlines(first.match(pattern))
         raise IGTVError(
             f"no structure matches {pattern!r}; there are: {listed(names)}",
             remedy="name one of them (its name, or a regular expression for the whole name)",
@@ -108,6 +108,9 @@ def structures_meant(study: Study, pattern: str, options: ReadingOptions, union:
             "one structure set only",
             settings=["structure", "union", "study", "ct"],
         )
+    for s, found in matching:
+        if unusable := [roi for roi in found if not roi.contours]:
+            raise s.without_outlines(unusable)
     return matching
 
 

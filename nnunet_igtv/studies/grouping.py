@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.dicom.copies import CONTOURS, one_of_each
 from nnunet_igtv.dicom.dates import Date, dates_of
 from nnunet_igtv.dicom.files import read_header
 from nnunet_igtv.dicom.identity import Secret, secrets_of
@@ -158,7 +159,7 @@ def group_studies(
     studies = [
         StudyFiles(
             key="|".join(sorted({e.study or e.links[0][-1] for e in part})),
-            patients=frozenset(e.patient for e in part),
+            patients=_patients(part),
             files=sorted(e.path for e in [*part, *more]),
             names=frozenset(e.name for e in part),
         )
@@ -177,6 +178,14 @@ def group_studies(
             if not near:
                 loose.append(entry.error)
     return sorted(studies, key=lambda s: sha256(s.key.encode()).digest()), loose
+
+
+def _patients(part: Sequence[Entry]) -> frozenset[str]:
+    """The ids of those whom a study's objects name; {""} without any. An object whose id is empty is of the
+    patient whose name it has, or who it may be where it has none."""
+    named = {entry.name for entry in part if entry.patient}
+    ids = {e.patient for e in part if e.patient or (e.name and e.name not in named)}
+    return frozenset(ids or {""})
 
 
 def _with_registered(parts: list[list[Entry]], register: bool) -> list[tuple[list[Entry], list[Entry]]]:
@@ -249,8 +258,5 @@ def _apart(entries: list[Entry]) -> list[list[Entry]]:
 def read_study(files: Sequence[Path]) -> Study:
     """The series and structure sets in some files. Raises IGTVError for a file that cannot be read."""
     headers = [(path, header) for path in files if (header := read_header(path)) is not None]
-    sets = [structure_set(path, h) for path, h in headers if text(h, "Modality") == "RTSTRUCT"]
-    unique = {
-        text(s.header, "SOPInstanceUID") or str(s.file): s for s in sets
-    }  # copies of one file count once
-    return Study(group_series(headers), list(unique.values()), find_registrations(headers))
+    sets = one_of_each([each for each in headers if text(each[1], "Modality") == "RTSTRUCT"], CONTOURS)
+    return Study(group_series(headers), [structure_set(*each) for each in sets], find_registrations(headers))

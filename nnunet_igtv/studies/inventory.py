@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.files import find_files, read_header
+from nnunet_igtv.dicom.copies import CONTOURS, one_of_each
+from nnunet_igtv.dicom.files import find_files, packed, read_header
 from nnunet_igtv.dicom.identity import Secret, secrets_of, without_secrets
 from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
@@ -43,6 +44,7 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
     """
     root = Path(path)
     files, closed = find_files(root)
+    closed += packed(files, root)
     unreadable = [{"file": _name(Path(str(e.file)), root), "reason": e.what} for e in closed]
     headers, others = [], 0
     for file in tqdm(files, desc="reading headers", unit="file"):
@@ -63,7 +65,12 @@ def inspect(path: str | Path, options: ReadingOptions = DEFAULTS) -> dict:
                 sets.append(structure_set(file, header))
             except IGTVError as error:
                 unreadable.append({"file": _name(file, root), "reason": error.what})
-    registrations = find_registrations(headers)
+    try:
+        registrations = find_registrations(headers)
+        one_of_each([(s.file, s.header) for s in sets], CONTOURS)
+    except IGTVError as error:  # what contradicts another file would be refused
+        registrations = []
+        unreadable.append({"file": _name(Path(str(error.file)), root), "reason": error.what})
     studies, frames = _Numbers(), _Numbers()
     ids = {id(s): number for number, s in enumerate(series, start=1)}
     groups = _studies(headers, series, sets, registrations, options.register)

@@ -17,6 +17,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import attribute, text, vector
+from nnunet_igtv.dicom.copies import TRANSFORMATIONS, one_of_each
 from nnunet_igtv.errors import IGTVError
 
 RIGID_CLASS = "1.2.840.10008.5.1.4.1.1.66.1"
@@ -129,17 +130,14 @@ def series_named(header: Dataset) -> frozenset[str]:
 def find_registrations(headers: Sequence[tuple[Path, Dataset]]) -> list[Registration]:
     """The registration objects among some headers; copies of one object count once.
 
-    The headers of images tell the frame of a source that is given by its images only.
+    The headers of images tell the frame of a source that is given by its images only. Raises IGTVError where
+    two files have one UID and other contents.
     """
-    found = {
-        text(header, "SOPInstanceUID") or str(path): (path, header)
-        for path, header in headers
-        if is_registration(header)
-    }
+    found = one_of_each([each for each in headers if is_registration(each[1])], TRANSFORMATIONS)
     if not found:
         return []
     frames = {text(h, "SOPInstanceUID"): text(h, "FrameOfReferenceUID") for _, h in headers}
-    return [_read(path, header, frames) for path, header in found.values()]
+    return [_read(path, header, frames) for path, header in found]
 
 
 def join(registrations: Iterable[Registration], source: str, target: str) -> Joined | None:

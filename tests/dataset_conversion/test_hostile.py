@@ -81,6 +81,26 @@ def other_files_among_them(folder, a, dicom):
 
 
 @mutation(on_disk=True)
+def series_in_a_linked_folder(folder, a, dicom):
+    (folder / "CT").rename(folder / "archive")
+    (folder / "CT").symlink_to("archive")
+
+
+@mutation(on_disk=True)
+def what_macos_adds(folder, a, dicom):
+    (folder / "CT" / "._000.dcm").write_bytes(b"")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "000.dcm").write_bytes(b"")
+
+
+@mutation(on_disk=True, error="has the SOP Instance UID (0008,0018) of 000.dcm")
+def corrected_structure_set_beside_the_one_before(folder, a, dicom):
+    (folder / "corrected").mkdir()
+    a.contours[0].ContourData[0] = "14.0000"
+    a.rt[0].save_as(folder / "corrected" / "set.dcm", enforce_file_format=True)
+
+
+@mutation(on_disk=True)
 def series_copied_twice(folder, a, dicom):
     shutil.copytree(folder / "CT", folder / "backup" / "CT")
     shutil.copytree(folder / "RT", folder / "backup" / "RT")
@@ -378,6 +398,21 @@ def second_structure_set(a, dicom):
 @mutation(error="objects of 2 patients")
 def study_shared_with_another_patient(a, dicom):
     each(a.pet, PatientID="SOMEBODY")
+
+
+@mutation()
+def rtstruct_without_the_patients_id(a, dicom):
+    a.rt[0].PatientID = ""
+
+
+@mutation()
+def image_without_the_patients_id_and_name(a, dicom):
+    a.pet[3].PatientID = a.pet[3].PatientName = ""
+
+
+@mutation(error="objects of 2 patients")
+def series_of_somebody_without_an_id(a, dicom):
+    each(a.pet, PatientID="", PatientName="Anders^Otto")
 
 
 @mutation()

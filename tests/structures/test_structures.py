@@ -109,6 +109,27 @@ def test_several_structures_need_a_union(study, dicom):
     assert sitk.GetArrayFromImage(both).sum() == 4 * 6 * 5 + 4
 
 
+def test_a_structure_of_lines_is_not_left_out_of_a_union(study, dicom):
+    made, folder = study
+    dicom.add_roi(made.rt[0], "IGTV_2", [dicom.contour(dicom.square(1, 1, 5, 5, 9)[:9], "OPEN_PLANAR")])
+    made.write(folder)
+    file, ct = folder / "RT" / "000.dcm", read_ct(folder)
+    with pytest.raises(IGTVError, match="2 structures match"):
+        read_structure(file, "IGTV.*", ct)
+    with pytest.raises(IGTVError, match=r"'IGTV_2' has no closed contours .*OPEN_PLANAR"):
+        read_structure(file, "IGTV.*", ct, union=True)
+
+
+def test_a_structure_without_contours_or_of_points_is_left_out_of_a_union(study, dicom):
+    made, folder = study
+    dicom.add_roi(made.rt[0], "IGTV_2", [])
+    dicom.add_roi(made.rt[0], "IGTV_3", [dicom.contour([1.0, 1.0, 9.0], "POINT")])
+    made.write(folder)
+    file, ct = folder / "RT" / "000.dcm", read_ct(folder)
+    for union in (True, False):
+        assert sitk.GetArrayFromImage(read_structure(file, "IGTV.*", ct, union=union)).sum() == 4 * 6 * 5
+
+
 def test_frames_of_reference_are_compared(study):
     made, folder = study
     ct = read_ct(folder)

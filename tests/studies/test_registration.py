@@ -1,5 +1,6 @@
 """Registration objects: which frames they join and how, what is refused, and what a study takes by them."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,16 @@ def test_a_deformable_registration_is_refused_by_name_where_no_other_joins_the_f
         join(objects(deformable), THERE, HERE)
     both = objects(deformable, registration(image, HERE, (THERE, "RIGID", rigid())))
     assert "deformable" in join(both, THERE, HERE).notes[0]
+
+
+def test_two_files_of_one_object_count_once_or_contradict(image):
+    """Like a registration that was corrected and kept its UID, and the file before it."""
+    first = registration(image, HERE, (THERE, "RIGID", rigid()))
+    second = registration(image, HERE, (THERE, "RIGID", rigid(6)))
+    second.SOPInstanceUID = first.SOPInstanceUID
+    assert len(objects(first, deepcopy(first))) == 1
+    with pytest.raises(IGTVError, match=r"has the SOP Instance UID \(0008,0018\)"):
+        objects(first, second)
 
 
 # ------------------------------------------------------------------------------------------------ the choice

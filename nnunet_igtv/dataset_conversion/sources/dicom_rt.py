@@ -15,7 +15,7 @@ from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.files import find_files
+from nnunet_igtv.dicom.files import find_files, packed
 from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid
@@ -63,6 +63,7 @@ def collect_studies(
         Entry(Path(str(error.file)), error=error) for error in closed if os.path.islink(str(error.file))
     ]
     closed = [error for error in closed if not os.path.islink(str(error.file))]
+    closed += packed(files, folder)
     entries = [*index(files, jobs), *absent]
     studies, loose = group_studies(entries, options.register)
     # by the id alone: studies without one are of as many patients here, whatever the name

@@ -17,7 +17,7 @@ from pathlib import Path
 from nnunet_igtv.dataset_conversion.case import Case
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
-from nnunet_igtv.dicom.files import find_files
+from nnunet_igtv.dicom.files import find_files, packed
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.studies.choice import ReadingOptions
@@ -51,6 +51,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             "take out those that are no studies",
             settings=["append"],
         )
+    closed += packed(files, root)
     yield from (error.but(file=relative(error.file or "", root)) for error in closed)
     for folder in sorted({f.parent for f in images}):
         name = str(folder.relative_to(root))
