@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from unicodedata import normalize
 
@@ -14,7 +15,16 @@ from nnunet_igtv.dicom.spellings import Spelling, spellings, tight
 
 Secret = str | Date
 
-NAMES, IDS = ("PatientName", "OtherPatientNames", "PatientBirthName"), ("PatientID", "OtherPatientIDs")
+NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName")
+IDS = (
+    "PatientID",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
+# what names are written in by programs that do not say so (Specific Character Set is absent or another's)
+ENCODINGS = ("utf-8", "cp1252", "cp1250", "cp1251", "gb18030", "euc-kr", "shift-jis")
 OTHER_IDS = "OtherPatientIDsSequence"  # its items have an id each
 
 
@@ -23,12 +33,21 @@ def secrets_of(header: Dataset) -> frozenset[Secret]:
 
     A name may be written in up to three scripts, with "=" between: each is a name of its own.
     """
-    known: set[Secret] = {
-        name for keyword in NAMES for value in values_of(header, keyword) for name in str(value).split("=")
-    }
+    values = [value for keyword in NAMES for value in values_of(header, keyword)]
+    known: set[Secret] = {name for value in values for text in _readings(value) for name in text.split("=")}
     for each in (header, *(attribute(header, OTHER_IDS) or ())):
         known |= {str(value) for keyword in IDS for value in values_of(each, keyword)}
     return frozenset(known - {""}) | dates_in(text_of(header, "PatientBirthDate"))
+
+
+def _readings(value: object) -> set[str]:
+    """A name as its file says that it is written, and as it may be written where bytes are beyond ASCII."""
+    raw = getattr(value, "original_string", b"")
+    found = {str(value)}
+    for encoding in ENCODINGS if isinstance(raw, bytes) and not raw.isascii() else ():
+        with suppress(UnicodeDecodeError):
+            found.add(raw.decode(encoding))
+    return found
 
 
 def redact(text: str, secrets: frozenset[Secret]) -> str:

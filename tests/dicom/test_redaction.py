@@ -44,6 +44,34 @@ def names(value):
     return secrets_of(header)
 
 
+@pytest.mark.parametrize("declared", [None, "ISO_IR 100", "ISO_IR 144"])
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("Müller^Jürgen", "utf-8"),
+        ("Müller^Jürgen", "cp1252"),
+        ("Łukasz^Kowal", "cp1250"),
+        ("Иванов^Пётр", "cp1251"),
+        ("김철수^", "euc-kr"),
+        ("王小明^", "gb18030"),
+    ],
+)
+def test_a_name_in_letters_that_its_file_does_not_declare(name, encoding, declared):
+    header = Dataset()
+    if declared:
+        header.SpecificCharacterSet = declared
+    raw = name.encode(encoding)
+    header[0x00100010] = RawDataElement(Tag(0x00100010), "PN", len(raw), raw, 0, False, True)
+    assert redact(f"[{name.strip('^').replace('^', '_')}/CT]", secrets_of(header)) == "[<patient>/CT]"
+
+
+@pytest.mark.parametrize("name", ["AccessionNumber", "ClinicalTrialSubjectID"])
+def test_numbers_of_examinations_and_trials_count_as_ids(name):
+    header = Dataset()
+    setattr(header, name, "ACC-20481516")
+    assert redact("IGTV acc20481516", secrets_of(header)) == "IGTV <patient>"
+
+
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 
 
