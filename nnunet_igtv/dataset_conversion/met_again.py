@@ -1,7 +1,9 @@
 """A study that a conversion has met before: whether it is the same, and whether its case is still whole."""
 
+import json
 import os
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.record import Row
@@ -25,6 +27,12 @@ def edited(row: Row, files: Sequence[Path]) -> list[Path]:
     except IGTVError:
         return []
     return changed
+
+
+def sizes_of(files: Sequence[Path]) -> str:
+    """A digest of the sizes of files, whatever their names and order; "" for none."""
+    sizes = sorted(os.stat(file).st_size for file in files if os.path.exists(file))
+    return sha256(json.dumps(sizes).encode()).hexdigest() if sizes else ""
 
 
 class Converted:
@@ -69,6 +77,11 @@ class Converted:
                 remedy="delete the case's files in the dataset, and the next run makes them anew",
             )
         return None
+
+    def has_other_input(self, item: Item) -> bool:
+        """Whether a case that is kept was made from other files, such as contours before a correction."""
+        row = self.by_key.get(item.key)
+        return row is not None and row.made_from not in ("", sizes_of(item.made_from))
 
     def case_in_the_other_split(self, item: Item, split: str) -> str | None:
         """A training case of a test case's patient, or a test case of a training case's."""

@@ -26,7 +26,7 @@ from nnunet_igtv.atomic import replace, written_whole
 from nnunet_igtv.channels import CT_PET, KEY, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
-from nnunet_igtv.dataset_conversion.met_again import Converted, edited
+from nnunet_igtv.dataset_conversion.met_again import Converted, edited, sizes_of
 from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
 from nnunet_igtv.dataset_conversion.motion_files import write_motion
 from nnunet_igtv.dataset_conversion.record import Record, Row
@@ -274,6 +274,11 @@ class RawDataset:
                 f"{row.case}: {file.parent.name}/{file.name} was changed after its conversion, and is kept"
                 for file in edited(row, files)
             ]
+            if converted.has_other_input(item):
+                self.warnings.append(
+                    f"{row.case}: the files of its study are not those that it was converted from, and it is "
+                    "kept; to make it anew, delete its files in the dataset and convert again"
+                )
             if other := converted.case_in_the_other_split(item, self.split):
                 self.warnings.append(
                     f"{row.case}: a patient of the same id has {other} in the other split; if it is one "
@@ -283,6 +288,7 @@ class RawDataset:
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
         row.identity, row.provenance, row.sizes = outcome.identity, outcome.provenance, outcome.sizes
+        row.made_from = sizes_of(outcome.item.made_from)
         row.status, row.message = "converted", ""
         if outcome.error:
             row.status, row.message = "failed", redact(str(outcome.error), outcome.item.unrecorded)

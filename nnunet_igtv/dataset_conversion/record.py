@@ -44,6 +44,7 @@ class Row:
         identity: the UIDs that it was made from.
         sizes: of its files, in bytes.
         files: those that the user named for the study beside its CT.
+        made_from: a digest of the sizes of what it was read from; "" where that is not known.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Row:
     identity: dict[str, str] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    made_from: str = ""
 
 
 class Record:

@@ -25,6 +25,7 @@ class Item:
         dates: of examinations, which must not appear in records: people may look for them in a message.
         fold: "train" or "val" where the source comes with a split.
         files: those that the user named for the study beside its CT.
+        made_from: those that the case is read from; whether they changed later is seen by their sizes.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Item:
     fold: str = ""
     dates: frozenset[Date] = frozenset()
     files: tuple[str, ...] = ()
+    made_from: tuple[Path, ...] = ()
 
     @property
     def unrecorded(self) -> frozenset[Secret]:

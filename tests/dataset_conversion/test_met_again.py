@@ -169,3 +169,33 @@ def test_dicom_and_nifti_in_one_folder_are_not_mixed(tmp_path, raw, patient, tri
     (tmp_path / "other" / "CT.nii.gz").rename(tmp_path / "in" / "b" / file)
     with pytest.raises(IGTVError, match=r"holds NIfTI files \(b/.*\) and DICOM files \(a/CT/000.dcm\)"):
         convert("lucid", tmp_path / "in", 501, jobs=1)
+
+
+def test_contours_corrected_since_are_warned_of_until_the_case_is_made_anew(tmp_path, raw, patient, dicom):
+    made = patient("a")
+    made.write(tmp_path / "in")
+    convert("lucid", tmp_path / "in", 502, jobs=1)
+    assert not convert("lucid", tmp_path / "in", 502, jobs=1).warnings
+    made.rt[0].SOPInstanceUID = generate_uid()
+    made.contours.append(dicom.contour(dicom.square(15, 13, 27, 23, 21)))
+    made.write(tmp_path / "in")
+    done = convert("lucid", tmp_path / "in", 502, jobs=1)
+    (warning,) = done.warnings
+    assert done.kept == 1
+    assert warning.startswith("LUCID_0001: the files of its study are not those that it was converted from")
+    for file in (raw / "Dataset502_LUCID").glob("*Tr/*.nii.gz"):
+        file.unlink()
+    assert len(convert("lucid", tmp_path / "in", 502, jobs=1).converted) == 1
+    assert not convert("lucid", tmp_path / "in", 502, jobs=1).warnings
+    label = sitk.ReadImage(str(raw / "Dataset502_LUCID" / "labelsTr" / "LUCID_0001.nii.gz"))
+    assert sitk.GetArrayFromImage(label).sum() == 5 * 6 * 5
+
+
+def test_a_label_changed_since_is_warned_of(tmp_path, raw, triple):
+    folder = triple(tmp_path / "in" / "case")
+    convert("lucid", tmp_path / "in", 503, jobs=1)
+    label = np.zeros((6, EDGE, EDGE), np.uint8)
+    label[1:5, 3:9, 2:11:2] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(label), str(folder / "IGTV.nii.gz"))
+    (warning,) = convert("lucid", tmp_path / "in", 503, jobs=1).warnings
+    assert warning.startswith("LUCID_0001: the files of its study are not")

@@ -16,6 +16,8 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.tables import read_table
 
+IMAGES = ("CTres", "SUV", "SEG")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -45,7 +47,8 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             continue
         load = partial(_load, study, root, may_be_empty=not options.lung_only)
         name = str(study.relative_to(root))
-        items.append(Item(f"autopet/{name}", patient, study, load, frozenset({patient})))
+        made_from = tuple(study / f"{image}.nii.gz" for image in IMAGES)
+        items.append(Item(f"autopet/{name}", patient, study, load, frozenset({patient}), made_from=made_from))
     if not items:
         raise IGTVError("the metadata table names no lung cancer patient of this folder", file=root)
     yield from items
@@ -53,7 +56,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
 
 
 def _load(study: Path, root: Path, may_be_empty: bool) -> Case:
-    ct, pet, label = (study / f"{name}.nii.gz" for name in ("CTres", "SUV", "SEG"))
+    ct, pet, label = (study / f"{name}.nii.gz" for name in IMAGES)
     return nifti.load_triple(ct, pet, label, nifti.Options(grid="pet"), root, may_be_empty)
 
 

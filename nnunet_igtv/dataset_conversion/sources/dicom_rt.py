@@ -83,7 +83,7 @@ def collect_studies(
         dates = frozenset().union(*(known[f].dates for f in study.files))
         path = Path(os.path.commonpath([f.parent for f in study.files]))
         load = partial(load_study, study, options, folder, make)
-        yield Item(study.key, _patient(study), path, load, secrets, dates=dates)
+        yield Item(study.key, _patient(study), path, load, secrets, dates=dates, made_from=tuple(study.files))
     for error in (*closed, *loose):
         yield error.but(file=relative(error.file or "", folder))
 

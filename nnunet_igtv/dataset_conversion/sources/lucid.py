@@ -64,7 +64,8 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             nifti.load_triple, ct, pet, label, nifti.Options(options.grid, no_pet=options.no_pet), root
         )
         patient = folder.relative_to(root).parts[0] if folder != root else name
-        yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
+        made_from = tuple(file for file in (ct, pet, label) if file)
+        yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}), made_from=made_from)
 
 
 def case_of(study: Study, options: Options) -> Case:
