@@ -7,6 +7,7 @@ leaves the old file or the new one.
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,20 +16,48 @@ from nnunet_igtv.errors import IGTVError
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
-    """A name next to `path` to write to; on success it takes the place of `path`, else it is removed.
+def written_whole(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty file next to `path` to write to; on success it takes the place of `path`, else it is removed.
 
-    The name is always the same: what a killed run left there is gone with the next.
+    Its name is always the same: what a killed run left there is gone with the next. Of two processes (or
+    threads) that write one file at the same time, the second waits for the first.
+
+    Args:
+        mode: its permissions, which the umask makes narrower.
     """
     path = Path(path)
     unfinished = _unfinished(path)
     with _named(path):
-        unfinished.unlink(missing_ok=True)
+        descriptor = _own(unfinished, mode)
         try:
             yield unfinished
             replace(unfinished, path)
-        finally:
+        except BaseException:
             unfinished.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def _own(unfinished: Path, mode: int) -> int:
+    """A new file of this name that nobody else writes; it is closed when it has been renamed or removed."""
+    while True:
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT, mode)
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            is_named = os.path.samestat(os.fstat(descriptor), unfinished.stat())
+        except FileNotFoundError:
+            is_named = False
+        if is_named and os.fstat(descriptor).st_size == 0 and _is_narrow(descriptor, mode):
+            return descriptor
+        if is_named:  # a killed run's
+            unfinished.unlink()
+        os.close(descriptor)
+
+
+def _is_narrow(descriptor: int, mode: int) -> bool:
+    return not stat.S_IMODE(os.fstat(descriptor).st_mode) & ~mode
 
 
 @contextmanager
@@ -207,10 +236,8 @@ def _traits(path: Path) -> list[int]:
 
 def write_text(path: str | Path, text: str, mode: int = 0o644) -> None:
     """A text file of `encoded(text)`; it never has wider permissions than `mode`."""
-    with written_whole(path) as unfinished:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as stream:
-            stream.write(encoded(text))
+    with written_whole(path, mode) as unfinished:
+        unfinished.write_bytes(encoded(text))
 
 
 def encoded(text: str) -> bytes:

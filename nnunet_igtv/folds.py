@@ -55,12 +55,12 @@ def groups_of(dataset_json: Mapping[str, Any]) -> Groups:
 def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, list[str]]]:
     """nnU-Net's list of folds over some cases.
 
-    A given split ("train", "val") is the only fold. Otherwise whole patients are dealt to five folds, or to
-    as many as there are patients.
+    A given split ("train", "val") is the only fold; "train" alone divides nothing. Otherwise whole patients
+    are dealt to five folds, or to as many as there are patients.
     """
     names = sorted(names)
     own = {name: known.get(name, (name, "")) for name in names}  # a case of which nothing is known
-    if any(fold for _, fold in own.values()):
+    if any(fold == "val" for _, fold in own.values()):
         return [{part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}]
     patients = sorted({patient for patient, _ in own.values()}, key=str)
     random.Random(12345).shuffle(patients)

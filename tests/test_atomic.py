@@ -1,5 +1,7 @@
 import os
 import stat
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -49,6 +51,45 @@ def test_what_a_killed_run_left_is_gone_with_the_next_also_where_its_permissions
     write_text(path, "räume\r\n", mode=0o600)
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ["räume\r\n".encode()]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_of_two_that_write_one_file_the_second_waits(tmp_path):
+    path, began, order = tmp_path / "checkpoint.pth", threading.Event(), []
+
+    def first():
+        with written_whole(path) as beside, open(beside, "w") as file:
+            file.write("first, ")
+            began.set()
+            time.sleep(0.3)
+            file.write("whole")
+            order.append("first")
+
+    def second():
+        began.wait()
+        with written_whole(path) as beside:
+            order.append("second")
+            beside.write_text("second, whole")
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(first), pool.submit(second)]:
+            done.result()
+    assert order == ["first", "second"]
+    assert [(entry, entry.read_text()) for entry in tmp_path.iterdir()] == [(path, "second, whole")]
+
+
+def test_many_that_write_one_file_at_once_leave_one_whole(tmp_path):
+    path, barrier = tmp_path / "splits_final.json", threading.Barrier(8)
+
+    def write(k):
+        barrier.wait()
+        for _ in range(20):
+            write_text(path, f"{k}" * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(write, k) for k in range(8)]:
+            done.result()
+    assert path.read_text() in {f"{k}" * 1000 for k in range(8)}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path):

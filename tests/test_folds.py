@@ -38,6 +38,13 @@ def test_a_split_of_the_source_is_the_only_fold():
     assert splits_by_patient(given, given) == [{"train": ["c1", "c3"], "val": ["c2"]}]
 
 
+def test_a_source_that_calls_all_cases_train_divides_nothing():
+    given = patients_of({f"c{k}": (f"p{k}", "train") for k in range(6)})
+    splits = splits_by_patient(given, given)
+    assert len(splits) == 5
+    assert all(split["train"] and split["val"] for split in splits)
+
+
 def test_cases_that_leak_are_named():
     cases = patients_of({"c1": ("p1", ""), "c2": ("p1", ""), "c3": ("p2", "")})
     assert leaking({"train": ["c1", "c3"], "val": ["c2"]}, cases) == ["c2"]

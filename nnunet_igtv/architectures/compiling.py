@@ -50,6 +50,9 @@ def compile_regions(network: nn.Module) -> str:
     keep = "autograd_cache_allow_custom_autograd_functions"
     if hasattr(torch._functorch.config, keep):
         setattr(torch._functorch.config, keep, True)
+    # With several GPUs PyTorch cuts graphs where its buckets of gradients end; older versions refuse to cut
+    # one with an autograd function. A block is smaller than a bucket: nothing is lost.
+    limits.optimize_ddp = False
     regions = [module for module in network.modules() if isinstance(module, REGIONS)]
     for module in regions:
         module.forward = _compiled_in_training(module)

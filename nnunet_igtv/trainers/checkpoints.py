@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nnunet_igtv.atomic import written_whole
-from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.errors import IGTVError, blamed
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
 
@@ -42,15 +42,16 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def readable(filename: str, device: torch.device, fall_back: bool) -> tuple[str, dict[str, Any]]:
-    """A checkpoint that can be read, and its content: `filename`, or where it is broken the best before it.
+def readable(filename: str, fall_back: bool) -> tuple[str, dict[str, Any]]:
+    """A checkpoint that can be read, and its content, with tensors on the CPU: `filename`, or where it is
+    broken the best before it.
 
     Args:
-        device: where its tensors go.
         fall_back: whether an older checkpoint will do: to continue a training yes, to validate no.
 
     Raises:
-        IGTVError: none can be read.
+        IGTVError: none can be read, or the system refuses to read one: that one may be whole.
+        OSError, RuntimeError, MemoryError: this process has no memory left, or too many files open.
     """
     wanted = Path(filename)
     older = ("checkpoint_latest.pth", "checkpoint_best.pth") if fall_back else ()
@@ -60,8 +61,11 @@ def readable(filename: str, device: torch.device, fall_back: bool) -> tuple[str,
         if candidate != wanted and not candidate.exists():
             continue
         try:
-            return str(candidate), torch.load(candidate, map_location=device, weights_only=True)
+            return str(candidate), torch.load(candidate, map_location="cpu", weights_only=True)
         except UNREADABLE as error:
+            damaged = IGTVError("the checkpoint is damaged", file=candidate)
+            if (found := blamed(error, damaged)) is not damaged:
+                raise found from error
             broken.append(f"{candidate.name} ({type(error).__name__})")
     raise IGTVError(
         f"the checkpoint cannot be read: {', '.join(broken)}",

@@ -30,10 +30,11 @@ from nnunet_igtv.trainers.losses import chosen_loss
 from nnunet_igtv.trainers.modality_dropout import OptionalPET, require_optional_pet
 from nnunet_igtv.trainers.optimisation import new_parameters
 from nnunet_igtv.trainers.pet_scale import PETScale, zero_suv
-from nnunet_igtv.trainers.split import require_apart, require_fold
+from nnunet_igtv.trainers.split import require_apart, require_both, require_fold
 from nnunet_igtv.trainers.starting_weights import (
     OPTION,
     LoadedTensors,
+    file_of_the_caller,
     file_on_command_line,
     require_same_data,
 )
@@ -199,7 +200,8 @@ class IGTVTrainer(StepTrainer):
         """
         if not self.loaded.names:
             return
-        file, content = self.pretrained_weights or file_on_command_line(sys.argv), None
+        content = None
+        file = self.pretrained_weights or file_on_command_line(sys.argv) or file_of_the_caller()
         if file is not None:
             try:
                 content = load_checkpoint(file)
@@ -236,8 +238,28 @@ class IGTVTrainer(StepTrainer):
         dataset, known = self.preprocessed_dataset_folder_base, groups_of(self.dataset_json)
         require_fold(dataset, self.preprocessed_dataset_folder, self.fold, known, self.local_rank == 0)
         training, validation = super().do_split()
+        require_both(training, validation, self.fold, Path(dataset) / SPLITS)
         require_apart(training, validation, known, Path(dataset) / SPLITS)
         return training, validation
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        """As nnU-Net; an epoch whose batches hold no tumour and get none has no Dice, and does not count in
+        the running mean, by which the best checkpoint is chosen."""
+        super().on_validation_epoch_end(val_outputs)
+        logged = self.logger.local_logger.my_fantastic_logging
+        mean, dice = logged["ema_fg_dice"], logged["mean_fg_dice"][-1]
+        if np.isnan(dice):
+            self.print_to_log_file("no tumour in this epoch's validation batches, nor in their segmentations")
+        if np.isnan(mean[-1]):
+            mean[-1] = mean[-2] if np.isnan(dice) and len(mean) > 1 else dice
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        self._forget_best_without_dice()
+
+    def _forget_best_without_dice(self) -> None:
+        if self._best_ema is not None and np.isnan(self._best_ema):
+            self._best_ema = None  # no later Dice would be greater
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -254,7 +276,7 @@ class IGTVTrainer(StepTrainer):
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Continues from a checkpoint; with --c, from the best one where the latest is broken."""
-        filename, content = readable(filename_or_checkpoint, self.device, fall_back=self.continuing)
+        filename, content = readable(filename_or_checkpoint, fall_back=self.continuing)
         if filename != filename_or_checkpoint:
             self.print_to_log_file(f"{filename_or_checkpoint} is broken; continuing from {filename}")
         self.resumed = self.has_checkpoint = True
@@ -262,6 +284,7 @@ class IGTVTrainer(StepTrainer):
             self.initialize()
         self.use_two_rates(new_parameters(content["optimizer_state"]))
         super().load_checkpoint(filename)
+        self._forget_best_without_dice()
 
 
 def _ct_and_pet(dataset_json: dict, plans: dict) -> tuple[Channel, ...]:

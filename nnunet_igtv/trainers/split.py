@@ -63,6 +63,17 @@ def _count(file: Path) -> int:
     )
 
 
+def require_both(training: list[str], validation: list[str], fold: int, file: Path) -> None:
+    """Raises IGTVError where a fold has no cases to train on, or none to validate on."""
+    for cases, purpose in ((training, "train"), (validation, "validate")):
+        if not cases:
+            raise IGTVError(
+                f"fold {fold} has no cases to {purpose} on",
+                file=file,
+                remedy='correct this file, or train fold "all", on all cases',
+            )
+
+
 def require_apart(training: list[str], validation: list[str], known: Groups, file: Path) -> None:
     """Raises IGTVError where a patient is on both sides."""
     if cases := leaking({"train": training, "val": validation}, known):

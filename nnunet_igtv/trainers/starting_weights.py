@@ -5,8 +5,11 @@ on the bare network, with the file's tensors, and with the network's own where i
 PyTorch shows a hook what is loaded: a tensor that is not the network's own memory came from a file.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,6 +51,17 @@ def file_on_command_line(words: Sequence[str]) -> str | None:
         option, _, value = word.partition("=")
         if option == OPTION:
             return value or following
+    return None
+
+
+def file_of_the_caller() -> str | None:
+    """The file that a program gave to nnU-Net's `run_training(…, pretrained_weights=…)`, among the functions
+    that are running; None where there is none. nnU-Net does not tell a trainer."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if Path(frame.f_code.co_filename).name == "run_training.py" and OPTION[1:] in frame.f_locals:
+            return frame.f_locals[OPTION[1:]]
+        frame = frame.f_back
     return None
 
 

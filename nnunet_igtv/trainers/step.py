@@ -19,6 +19,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.optimisation import TwoRateTrainer
 
 LARGEST_GRADIENT_NORM = 1.0
+SMALLEST_SCALE = 2.0**-10  # of the loss; below, its gradient is not finite at any scale: nothing is learned
 Target = torch.Tensor | list[torch.Tensor]  # a list, finest first, with deep supervision
 
 
@@ -51,7 +52,8 @@ class StepTrainer(TwoRateTrainer):
         return {"loss": loss}
 
     def _step_in_half_precision(self, data: torch.Tensor, target: Target) -> np.ndarray | None:
-        """The loss; None where it is not finite in a process: then weights and norms are as before."""
+        """The loss; None where it is not finite in a process, or its gradient has not been for long: then
+        weights and norms are as before."""
         statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
         before = [torch.empty_like(buffer) for buffer in statistics]
         torch._foreach_copy_(before, statistics)
@@ -67,8 +69,10 @@ class StepTrainer(TwoRateTrainer):
         value = loss.detach().cpu()  # here the step waits for the GPU
         if self.everywhere(torch.isfinite(value)):
             self.grad_scaler.update()
-            return np.asarray(value)
-        self.grad_scaler.update(self.grad_scaler.get_scale())  # another scale would not help
+            if self.grad_scaler.get_scale() >= SMALLEST_SCALE:
+                return np.asarray(value)
+        # another scale would not help; one of 0 would stay
+        self.grad_scaler.update(max(self.grad_scaler.get_scale(), SMALLEST_SCALE))
         torch._foreach_copy_(statistics, before)  # a NaN would stay in the running means
         return None
 

@@ -7,8 +7,6 @@ import torch
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.trainers.checkpoints import checkpoint_written, plain, readable
 
-CPU = torch.device("cpu")
-
 
 def test_plain_values_need_no_pickled_code(tmp_path):
     logged = {"dice": [np.float32(0.5), [np.float64(0.25)]], "epoch": np.int64(3), "none": None}
@@ -55,13 +53,44 @@ def test_a_truncated_checkpoint_falls_back_to_the_best(tmp_path, share):
     latest, best = tmp_path / "checkpoint_latest.pth", tmp_path / "checkpoint_best.pth"
     torch.save({"weights": torch.arange(10000.0)}, latest)
     torch.save({"weights": torch.zeros(2)}, best)
-    assert readable(str(latest), CPU, fall_back=True)[0] == str(latest)
+    assert readable(str(latest), fall_back=True)[0] == str(latest)
     truncate(latest, share)
-    name, content = readable(str(latest), CPU, fall_back=True)
+    name, content = readable(str(latest), fall_back=True)
     assert name == str(best)
     assert torch.equal(content["weights"], torch.zeros(2))
     with pytest.raises(IGTVError, match=r"checkpoint_latest\.pth"):
-        readable(str(latest), CPU, fall_back=False)
+        readable(str(latest), fall_back=False)
     truncate(best, 0.5)
     with pytest.raises(IGTVError, match=r"checkpoint_latest\.pth.*checkpoint_best\.pth"):
-        readable(str(latest), CPU, fall_back=True)
+        readable(str(latest), fall_back=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EACCES, "Permission denied"),
+        OSError(errno.ESTALE, "Stale file handle"),
+    ],
+    ids=range(6),
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypatch, error):
+    """Hundreds of epochs would be lost by going on from the best one, or by deleting a file that is whole."""
+    latest, best = tmp_path / "checkpoint_latest.pth", tmp_path / "checkpoint_best.pth"
+    for file in (latest, best):
+        torch.save({"weights": torch.zeros(2)}, file)
+    load = torch.load
+
+    def failing(file, **options):
+        if file == latest:
+            raise error
+        return load(file, **options)
+
+    monkeypatch.setattr(torch, "load", failing)
+    with pytest.raises((type(error), IGTVError)) as raised:
+        readable(str(latest), fall_back=True)
+    assert "delete" not in str(raised.value)
+    assert raised.value is error or raised.value.file == latest

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -177,6 +178,20 @@ def test_steps_in_half_precision_learn(make_trainer):
     in_half_precision(trainer)
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(4)]
     assert losses[-1] < losses[0]
+
+
+def test_gradients_that_are_never_finite_in_half_precision_end_the_run(make_trainer):
+    """The scaler leaves out such steps; without a limit a run of a thousand epochs would learn nothing."""
+    trainer = make_trainer(IGTVTrainerNano)
+    batch = started(trainer)
+    in_half_precision(trainer)
+    before = parameters(trainer)
+    next(iter(trainer.network.parameters())).register_hook(lambda gradient: gradient * float("inf"))
+    steps = [trainer.train_step] * 40
+    with pytest.raises(IGTVError, match="gradient is NaN"):
+        deque((step(batch) for step in steps), maxlen=0)
+    assert same(before, parameters(trainer))
+    assert trainer.grad_scaler.get_scale() > 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -485,6 +500,43 @@ def test_damaged_folds_are_refused_by_name(make_trainer, nnunet_world):
         (nnunet_world.preprocessed(909) / "splits_final.json").write_text(text)
         with pytest.raises(IGTVError, match=r"no list of folds.*Dataset909_Damaged.splits_final\.json"):
             trainer.do_split()
+
+
+def test_a_fold_with_an_empty_side_is_refused_by_name(make_trainer, nnunet_world):
+    nnunet_world.add_dataset("Dataset910_OneSided", cases=5, splits=None)
+    trainer = make_trainer(IGTVTrainerNano, dataset=910)
+    cases = [f.stem for f in sorted(Path(trainer.preprocessed_dataset_folder).glob("*.pkl"))]
+    for side, purpose in (("train", "train"), ("val", "validate")):
+        split = {"train": cases, "val": cases} | {side: []}
+        (nnunet_world.preprocessed(910) / "splits_final.json").write_text(json.dumps([split]))
+        with pytest.raises(IGTVError, match=rf"fold 0 has no cases to {purpose} on.*fold \"all\""):
+            trainer.do_split()
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_an_epoch_without_tumours_does_not_end_the_search_for_the_best_checkpoint(make_trainer, without):
+    trainer = make_trainer(IGTVTrainerNano, epochs=4)
+    step, save, best = trainer.validation_step, trainer.save_checkpoint, []
+
+    def counted(batch):
+        counts = step(batch)
+        values = (0, 0, 0) if trainer.current_epoch == without else (10 + trainer.current_epoch, 20, 20)
+        return counts | {
+            name: np.full_like(counts[name], value)
+            for name, value in zip(("tp_hard", "fp_hard", "fn_hard"), values, strict=True)
+        }
+
+    def saved(file):
+        best.append(trainer.current_epoch) if "best" in file else None
+        save(file)
+
+    trainer.validation_step, trainer.save_checkpoint = counted, saved
+    trainer.run_training()
+    assert best[-2:] == [2, 3]
+    assert np.isfinite(trainer._best_ema)
+    logged = trainer.logger.local_logger.my_fantastic_logging
+    assert np.isnan(logged["mean_fg_dice"]).tolist() == [k == without for k in range(4)]
+    assert np.isfinite(logged["ema_fg_dice"][1:]).all()
 
 
 @pytest.mark.parametrize("epoch", [0, 1])

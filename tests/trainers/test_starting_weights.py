@@ -1,10 +1,13 @@
 """How a trainer notices what was loaded into its network."""
 
+import inspect
+
 import pytest
 import torch
+from nnunetv2.run import run_training
 from torch import nn
 
-from nnunet_igtv.trainers.starting_weights import LoadedTensors, file_on_command_line
+from nnunet_igtv.trainers.starting_weights import LoadedTensors, file_of_the_caller, file_on_command_line
 
 
 def network():
@@ -52,3 +55,14 @@ def test_after_the_start_nothing_is_noticed():
 )
 def test_the_file_is_read_from_the_command_line(words, file):
     assert file_on_command_line(words) == file
+
+
+@pytest.mark.parametrize("name", ["run_training", "run_ddp"])
+def test_the_file_that_a_program_gives_to_nnunets_own_function(name):
+    """Its parameter has this name in both; nothing else tells a trainer."""
+    assert "pretrained_weights" in inspect.signature(getattr(run_training, name)).parameters
+    scope = {}
+    exec(compile("def run(pretrained_weights, go): return go()", run_training.__file__, "exec"), scope)
+    assert scope["run"]("gtv.pth", lambda: file_of_the_caller()) == "gtv.pth"
+    assert scope["run"](None, lambda: file_of_the_caller()) is None
+    assert file_of_the_caller() is None
