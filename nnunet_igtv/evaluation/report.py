@@ -23,6 +23,7 @@ from nnunet_igtv.evaluation.results import Results
 from nnunet_igtv.evaluation.statistics import Interval
 from nnunet_igtv.evaluation.texts import (
     INTERVALS,
+    disagreement,
     not_shown,
     pairs_of,
     raters_of,
@@ -50,6 +51,18 @@ BEST = (
     "A value is marked as best only where the interval of the paired difference to every other model is on "
     "its side of 0."
 )
+
+
+TOLD_APART = (
+    "Two models are told apart where the 95 % interval of their difference does not hold 0; where it does, "
+    "that is no proof that they are equally good. p is a second opinion: the intervals are of means and not "
+    "adjusted for the number of comparisons, the test ranks the differences."
+)
+# where interval and p disagree: told apart by the interval or not -> mark, what it means
+MARKS = {
+    False: ("†", "not told apart by the interval, though the test finds a difference"),
+    True: ("‡", "told apart by the interval, which the test does not bear out"),
+}
 
 
 def report(results: Results, cases: list[Case], title: str) -> str:
@@ -88,6 +101,8 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             detection={model: _detection(results, model) for model in results.models},
             compared=COMPARED,
             comparisons=_comparisons(results),
+            told_apart=TOLD_APART,
+            disagreements=_disagreements(results),
             tests=len(results.comparisons),
             not_shown=" ".join(not_shown(results)),
             raters=[_rater(rater) for rater in raters_of(results)],
@@ -197,12 +212,20 @@ def _comparisons(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+def _disagreements(results: Results) -> dict[str, str]:
+    """Mark -> what it means, of those in the table of comparisons."""
+    rows = [rows[metric] for rows in results.shown_comparisons.values() for metric in COMPARED]
+    found = {row.apart: disagreement(row) for row in rows if row.disagrees}
+    return {MARKS[apart][0]: f"{text}: {MARKS[apart][1]}" for apart, text in found.items()}
+
+
 def _difference(row: Difference, metric: str) -> dict[str, Any]:
     return {
         "mean": shown(row.mean, metric, sign=True),
         "interval": shown_interval(row.interval, metric, sign=True),
         "p": shown_p(row.p_holm),
-        "apart": row.interval is not None and row.interval.low * row.interval.high > 0,
+        "apart": row.apart,
+        "mark": MARKS[row.apart][0] if row.disagrees else "",
     }
 
 
@@ -264,6 +287,7 @@ def _definitions(results: Results) -> list[tuple[str, str]]:
         *([("Ignored voxels", IGNORED)] if results.ignore_label is not None else []),
         ("Intervals", INTERVALS + ". Values of several cases of a patient are averaged first."),
         ("p", "Wilcoxon's signed-rank test on patients, adjusted by Holm over the comparisons of a metric."),
+        ("Told apart", TOLD_APART),
         ("Best", BEST),
         (
             "Limits of agreement",

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from nnunet_igtv.evaluation.comparison import Summary, summarise
+from nnunet_igtv.evaluation.comparison import SMALL, Difference, Summary, summarise
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PAIRED, by_patient, raters
 from nnunet_igtv.evaluation.statistics import FEWEST, RESAMPLES, Interval
@@ -42,6 +42,15 @@ def shown_p(p: float | None) -> str:
     if p is None:
         return "n/a"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def disagreement(row: Difference) -> str:
+    """What is said where the interval and the adjusted p of a difference disagree; else ""."""
+    if not row.disagrees:
+        return ""
+    if row.apart:
+        return f"the interval does not hold 0, but p is not below {SMALL}"
+    return f"the interval holds 0, but p is below {SMALL}"
 
 
 def table(results: "Results") -> str:
@@ -84,10 +93,11 @@ def _differences(results: "Results") -> list[str]:
     for (first, second), rows in results.shown_comparisons.items():
         row = rows["dice"]
         interval = shown_interval(row.interval, "dice", sign=True)
+        otherwise = disagreement(row)
         said = f"95 % {interval}" if interval else f"no interval of fewer than {FEWEST} patients"
         lines.append(
             f"{second} minus {first}: Dice {shown(row.mean, 'dice', sign=True)} ({said}; Wilcoxon p "
-            f"{shown_p(row.p_holm)}{_holm(results)})"
+            f"{shown_p(row.p_holm)}{_holm(results)})" + (f": {otherwise}" if otherwise else "")
         )
     return [*lines, *not_shown(results)]
 
