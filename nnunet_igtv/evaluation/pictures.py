@@ -38,7 +38,7 @@ def picture(content: Content) -> str:
         target = np.logical_or.reduce([mask for _, mask in masks])
     turned = Turned(truth.grid, _box(target, truth.spacing))
     volumes, target = [turned(image) for image in images], turned(target)
-    masks = [(colour, turned(mask)) for colour, mask in masks]
+    masks = [(line, turned(mask)) for line, mask in masks]
     window, shown = _window(target, turned.spacing), _slices(target)[::-1]
     inside = images[-1][truth.structure]
     pet_top = max(5.0, float(np.percentile(inside, 99))) if inside.size else 7.0
@@ -85,7 +85,7 @@ def _slices(mask: np.ndarray) -> list[int]:
 
 
 def _drawn(rows: list[list[Any]], titles: list[str], aspect: float) -> str:
-    """Rows of (plane, (colours, limits), contours) in one figure."""
+    """Rows of (plane, (colours, limits), contours) in one figure; contours are lines and masks."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,10 +101,16 @@ def _drawn(rows: list[list[Any]], titles: list[str], aspect: float) -> str:
                 plane, cmap=look, vmin=limits[0], vmax=limits[1], interpolation="bilinear", aspect=aspect
             )
             height, width = plane.shape
-            for colour, mask in contours:
+            extent = (-1.5, width + 0.5, -1.5, height + 0.5)
+            for line, mask in contours:
                 if mask.any():  # padded, so that contours are closed; samples are at centres of pixels
-                    extent = (-1.5, width + 0.5, -1.5, height + 0.5)
-                    axes.contour(np.pad(mask, 1), [0.5], colors=[colour], linewidths=1.4, extent=extent)
+                    drawn = axes.contour(
+                        np.pad(mask, 1), [0.5], colors=[line.colour], linewidths=line.width, extent=extent
+                    )
+                    beneath = withStroke(linewidth=line.width + 1.2, foreground=(0, 0, 0, 0.55))
+                    drawn.set_path_effects([beneath])  # dark, to be seen on any ground
+                    if line.dash:
+                        drawn.set_linestyle([(0.0, tuple(length / line.width for length in line.dash))])
             axes.set_xlim(-0.5, width - 0.5)
             axes.set_ylim(height - 0.5, -0.5)
             if i == 0:

@@ -76,11 +76,12 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         pictured.append(
             {"name": case.name, "said": said, "still": picture(content), "volume": volume(content)}
         )
-    models = [{"name": m, "colour": colours.of_model(i)} for i, m in enumerate(results.models)]
+    models = [{"name": m, "line": colours.of_model(i)} for i, m in enumerate(results.models)]
     observers = [
-        {"name": o, "colour": colours.of_observer(i)}
+        {"name": o, "line": colours.of_observer(i)}
         for i, o in enumerate(cases[0].truths if len(cases[0].truths) > 1 else [])
     ]
+    lines = {entry["name"]: entry["line"] for entry in [*models, *observers]} | {"truth": colours.TRUTH}
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -93,7 +94,8 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             groups=list(dict.fromkeys(m.group for m in METRICS.values())),
             models=models,
             observers=observers,
-            truth_colour=colours.TRUTH,
+            truth_line=colours.TRUTH,
+            lines=lines,
             short=SHORT,
             by_case=BY_CASE,
             open={entry["name"]: i for i, entry in enumerate(pictured)},
@@ -123,8 +125,7 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             viewer={
                 "ct_levels": [round(float(level), 1) for level in CT_LEVELS],
                 "inferno": [[round(255 * c) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
-                "colours": {entry["name"]: entry["colour"] for entry in [*models, *observers]}
-                | {"truth": colours.TRUTH},
+                "lines": {name: line._asdict() for name, line in lines.items()},
                 "observers": [entry["name"] for entry in observers],
             },
             definitions=_definitions(results),
