@@ -26,6 +26,7 @@ from nnunet_igtv.evaluation.texts import (
     disagreement,
     not_shown,
     pairs_of,
+    part_of_masks,
     raters_of,
     shown,
     shown_interval,
@@ -76,8 +77,10 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         pictured.append(
             {"name": case.name, "said": said, "still": picture(content), "volume": volume(content)}
         )
-    models = [{"name": m, "line": colours.of_model(i)} for i, m in enumerate(results.models)]
-    observers = [
+    models: list[dict[str, Any]] = [
+        {"name": m, "line": colours.of_model(i)} for i, m in enumerate(results.models)
+    ]
+    observers: list[dict[str, Any]] = [
         {"name": o, "line": colours.of_observer(i)}
         for i, o in enumerate(cases[0].truths if len(cases[0].truths) > 1 else [])
     ]
@@ -161,14 +164,24 @@ def _notes(results: Results) -> list[str]:
         notes.append("Which cases are of one patient is not known: each counts as a patient of its own.")
     for model, runs in results.runs.items():
         if len(runs) > 1:
-            spread = results.spread_of_runs(model, "dice")
-            kind = "folds"
-            if spread is not None:
-                kind = (
-                    f"runs on all cases; the standard deviation of their mean Dice is {shown(spread, 'dice')}"
-                )
-            notes.append(f"{model} is {len(runs)} {kind}. Pictures show the first.")
+            notes.append(f"{model} is {_kind_of_runs(results, model)}. Pictures show the first.")
     return notes
+
+
+def _kind_of_runs(results: Results, model: str) -> str:
+    """Seeds, folds, or seeds of folds, as the runs' cases tell."""
+    runs, seeds = results.runs[model], len(results.seeds(model))
+    if seeds == 1:
+        return f"{len(runs)} folds"
+    folds = len({frozenset(run) for run in runs})
+    if folds == 1:
+        kind, of_what = f"{seeds} runs on all cases", "their mean Dice"
+    elif folds * seeds == len(runs):
+        kind, of_what = f"{seeds} seeds of {folds} folds each", "the seeds' mean Dice"
+    else:
+        kind, of_what = f"{len(runs)} runs, {seeds} of each case", f"the mean Dice of the {seeds}"
+    spread = shown(results.spread_of_runs(model, "dice"), "dice")
+    return f"{kind}; the standard deviation of {of_what} is {spread}"
 
 
 def _summary(results: Results, model: str) -> dict[str, dict[str, Any]]:
@@ -179,7 +192,7 @@ def _summary(results: Results, model: str) -> dict[str, dict[str, Any]]:
             "median": shown(s.median, metric),
             "median_interval": shown_interval(s.median_interval, metric),
             "patients": s.patients,
-            "some": s.patients < len(set(results.patients.values())),
+            "masks": part_of_masks(results, model, metric),
             "best": model in results.best(metric),
         }
         for metric, s in results.summaries[model].items()

@@ -1,17 +1,13 @@
 """What the report and the terminal say of numbers: no more than the numbers do."""
 
 import re
-from html import unescape
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nnunet_igtv.evaluation.calibration import Reliability
-from nnunet_igtv.evaluation.cases import Case
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PAIRED
-from nnunet_igtv.evaluation.report import report
 from nnunet_igtv.evaluation.results import Results
 
 # 11 patients a little better and one far worse: the test says so, and the mean's interval holds 0
@@ -32,16 +28,10 @@ def two_models(differences):
     return Results({"a": [a], "b": [b]}, profiles, {case: i for i, case in enumerate(cases)})
 
 
-def page_of(results, observers=("truth",)):
-    truths = {name: Path() for name in observers}
-    cases = [Case(name, truths, {}, ()) for name in results.cases]
-    return " ".join(unescape(re.sub(r"<small>|</small>", " ", report(results, cases, "T"))).split())
-
-
 @pytest.mark.parametrize(
     ("differences", "said", "mark"), [(SKEWED, HOLDS_0, "†"), (FEW, NOT_0, "‡"), (CLEAR, None, None)]
 )
-def test_where_interval_and_p_disagree_both_are_said(differences, said, mark):
+def test_where_interval_and_p_disagree_both_are_said(page_of, differences, said, mark):
     results = two_models(differences)
     row = results.comparisons["a", "b"]["dice"]
     holds_0, below = row.interval.low <= 0 <= row.interval.high, row.p_holm < 0.05
@@ -54,13 +44,13 @@ def test_where_interval_and_p_disagree_both_are_said(differences, said, mark):
     assert (p[2] or "").strip() == (mark or "")
 
 
-def test_one_criterion_is_named():
+def test_one_criterion_is_named(page_of):
     page = page_of(two_models(CLEAR))
     assert "told apart where the 95 % interval of their difference does not hold 0" in page
     assert "no proof that they are equally good" in page
 
 
-def test_a_model_that_is_not_told_apart_from_observers_is_not_called_as_good():
+def test_a_model_that_is_not_told_apart_from_observers_is_not_called_as_good(page_of):
     rng = np.random.default_rng(0)
     scores = {
         pair: {f"Q{i}": dict.fromkeys(PAIRED, rng.uniform(0.6, 0.9)) for i in range(12)}
@@ -73,7 +63,7 @@ def test_a_model_that_is_not_told_apart_from_observers_is_not_called_as_good():
     assert "human spread" not in page
 
 
-def test_the_side_of_the_line_says_which_way_probabilities_are_wrong():
+def test_the_side_of_the_line_says_which_way_probabilities_are_wrong(page_of):
     """A network that is too sure everywhere is above the line on the left, below it on the right."""
     results, found = two_models(CLEAR), Reliability()
     found.add(np.array([0.1, 0.1, 0.9, 0.9]), np.array([True, False, True, False]))
