@@ -5,7 +5,8 @@ farthest corners included, to `TOLERANCE` of a voxel. NIfTI keeps origins and di
 which moves a corner by far less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsFloat
@@ -194,13 +195,41 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
             several channels, axes that are not at right angles, or voxels that are not finite.
     """
     path, shown = Path(path), str(path) if name is None else name
+    reader = _reader(path, shown)
+    with _said(shown):
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            return _grid(reader).image(nifti_voxels(path, shown))
+        check = {".mha": check_metaimage, ".nrrd": check_nrrd}.get(path.suffix.lower())
+        if check:
+            bytes_each = sitk.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent()
+            check(path, shown, int(np.prod(reader.GetSize(), dtype=object)) * bytes_each)
+        image = reader.Execute()
+    refuse_not_finite(sitk.GetArrayViewFromImage(image), shown)
+    return image
+
+
+def read_grid(path: str | Path) -> Grid:
+    """The grid of an image file, from its header: the voxels are not read, and may be damaged.
+
+    Raises:
+        IGTVError: as `read_image`, of what a header shows.
+    """
+    return _grid(_reader(Path(path), str(path)))
+
+
+def _grid(reader: sitk.ImageFileReader) -> Grid:
+    return Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+
+
+def _reader(path: Path, shown: str) -> sitk.ImageFileReader:
+    """A reader that has read the header of a 3D image of one channel."""
     if not path.is_file():
         raise IGTVError("no such file", file=shown)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     if path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".nhdr"):
         check_data_file(path, shown)
-    try:
+    with _said(shown):
         reader.ReadImageInformation()
         if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
             raise IGTVError(f"not a 3D image of one channel (size {reader.GetSize()})", file=shown)
@@ -210,14 +239,14 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
                 file=shown,
                 remedy="save the image as one file (.nii.gz)",
             )
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            grid = Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
-            return grid.image(nifti_voxels(path, shown))
-        check = {".mha": check_metaimage, ".nrrd": check_nrrd}.get(path.suffix.lower())
-        if check:
-            bytes_each = sitk.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent()
-            check(path, shown, int(np.prod(reader.GetSize(), dtype=object)) * bytes_each)
-        image = reader.Execute()
+    return reader
+
+
+@contextmanager
+def _said(shown: str) -> Iterator[None]:
+    """What ITK refuses, as an IGTVError."""
+    try:
+        yield
     except RuntimeError as error:
         if "orthonormal" in str(error):  # ITK takes no sheared grid
             raise IGTVError(
@@ -228,8 +257,6 @@ def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
         raise IGTVError(
             "the image cannot be read", file=shown, remedy="check that it is a complete NIfTI image"
         ) from error
-    refuse_not_finite(sitk.GetArrayViewFromImage(image), shown)
-    return image
 
 
 def read_mask(path: str | Path, name: str | None = None) -> sitk.Image:

@@ -12,7 +12,8 @@ from nnunet_igtv import __version__
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
-    f"evaluation/{name}" for name in ("report.css", "report.js", "report.html.jinja", "plots.html.jinja")
+    f"evaluation/{name}"
+    for name in ("report.css", "report.js", "contours.js", "report.html.jinja", "plots.html.jinja")
 }
 DATA = {"__init__.pyi", "py.typed"} | REPORT
 

@@ -1,6 +1,7 @@
 """The manifest: which study became which case, as a table for people. It identifies patients.
 
-It repeats the record, and is never read: a changed manifest changes nothing.
+It repeats the record, and a conversion never reads it. An evaluation does: it takes from it which cases are
+of one patient, unless it is given another table.
 """
 
 import csv

@@ -1,7 +1,9 @@
 """Dice by the position of a slice within the target: in its middle, or where motion makes it fade.
 
-Positions run along the first array axis from 0 (the truth's first slice) to 1 (its last); slices outside
-of the truth have no position.
+Positions run along the first array axis, from 0 to 1 over each stretch of consecutive slices that hold truth:
+of one tumour from its first slice to its last. Two tumours apart along that axis have each a middle and ends
+of their own; two side by side have them together. Slices without truth, above, below or between tumours, have
+no position: what is predicted there counts as `beyond_ml`.
 """
 
 import numpy as np
@@ -16,16 +18,15 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def positions(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The slices from the truth's first to its last, and the position of each one's centre, in (0, 1)."""
-    filled = np.flatnonzero(truth.any((1, 2)))
-    if not len(filled):
-        return filled, np.zeros(0)
-    slices = np.arange(filled[0], filled[-1] + 1)
-    return slices, (np.arange(len(slices)) + 0.5) / len(slices)
+    """The slices that hold truth, and the position of each one's centre in its stretch, in (0, 1)."""
+    slices = np.flatnonzero(truth.any((1, 2)))
+    stretches = np.split(slices, np.flatnonzero(np.diff(slices) > 1) + 1)
+    return slices, np.concatenate([(np.arange(len(own)) + 0.5) / max(len(own), 1) for own in stretches])
 
 
 def central_and_peripheral_dice(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
-    """Dice over the slices of the central third, and over those of the two outer thirds together.
+    """Dice over the slices of the central third of each stretch of truth, and over those of the two outer
+    thirds together.
 
     NaN where no slice has its centre there (a truth of one slice has no periphery, one of two no centre).
     """
@@ -36,7 +37,7 @@ def central_and_peripheral_dice(truth: np.ndarray, prediction: np.ndarray) -> tu
 
 
 def profile(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Dice in each of `BINS` equal parts of the truth's extent; NaN where no slice has its centre."""
+    """Dice in each of `BINS` equal parts of the stretches of truth; NaN where no slice has its centre."""
     slices, position = positions(truth)
     part = np.minimum((position * BINS).astype(int), BINS - 1)
     return np.array([dice(truth[slices[part == b]], prediction[slices[part == b]]) for b in range(BINS)])

@@ -9,15 +9,14 @@ import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.consensus import consensus
+from nnunet_igtv.evaluation.headers import refuse_another_grid, refuse_other_grids
 from nnunet_igtv.evaluation.ignore_label import ignore_label
 from nnunet_igtv.grids import (
     IMAGE_ENDINGS,
     Grid,
-    difference,
     read_image,
     read_mask,
     rearranged,
-    same_voxels,
 )
 
 
@@ -80,8 +79,8 @@ def find_cases(
         images: folder of CT and PET.
 
     Raises:
-        IGTVError: no cases; a truth, a prediction or a CT is missing, or there twice, before anything is
-            computed.
+        IGTVError: no cases; a truth, a prediction or a CT is missing, or there twice, or a file has other
+            voxels than its truth, before anything is computed.
     """
     folders = [folder for runs in predictions.values() for folder in runs]
     for folder in (*truths.values(), *folders, *([images] if images else [])):
@@ -112,6 +111,7 @@ def find_cases(
                 ignore,
             )
         )
+    refuse_other_grids(cases)
     return cases
 
 
@@ -235,13 +235,7 @@ def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.
 def _on_grid(image: sitk.Image, path: Path, case: Case, grid: sitk.Image) -> np.ndarray:
     """The voxels (S, H, W) in the order of a grid that has the same ones."""
     own, wanted = Grid.of(image), Grid.of(grid)
-    if not same_voxels(own, wanted):
-        raise IGTVError(
-            f"another grid than the truth's: {difference(own, wanted)}",
-            case=case.name,
-            file=path,
-            remedy="score predictions on the grid of the truth",
-        )
+    refuse_another_grid(own, wanted, path, case.name)
     return rearranged(sitk.GetArrayViewFromImage(image), own, wanted, "truth")
 
 

@@ -57,7 +57,7 @@ def along_target(results: Results) -> dict[str, Any]:
     for i, model in enumerate(results.models):
         profile = enumerate(results.mean_profile(model))
         points = [(x(b), y(value)) for b, value in profile if math.isfinite(value)]
-        lines.append({"colour": colours.of_model(i), "points": points, "model": model})
+        lines.append({"line": colours.of_model(i), "points": points, "model": model})
     thirds = ("outer third", "central third", "outer third")
     return {
         **_frame(1080, 280, x, y, "", "Dice"),
@@ -92,7 +92,7 @@ def boxes(results: Results, metric: str = "dice") -> dict[str, Any]:
             box = [x(v) for v in (inside.min(), low, median, high, inside.max())]
         rows.append(
             {
-                **{"model": model, "colour": colours.of_model(i), "y": middle, "points": points},
+                **{"model": model, "line": colours.of_model(i), "y": middle, "points": points},
                 "box": box if len(values) else None,
             }
         )
@@ -103,7 +103,7 @@ def boxes(results: Results, metric: str = "dice") -> dict[str, Any]:
 def volumes(results: Results) -> dict[str, Any]:
     """Predicted against true volumes, with the line on which they are the same."""
     pairs = [
-        ({"case": case, "model": model, "colour": colours.of_model(i)}, s["truth_ml"], s["prediction_ml"])
+        ({"case": case, "model": model, "line": colours.of_model(i)}, s["truth_ml"], s["prediction_ml"])
         for i, model in enumerate(results.models)
         for case, s in results.scores[model].items()
     ]
@@ -145,7 +145,7 @@ def bland_altman(results: Results, model: str) -> dict[str, Any]:
     return {
         **_frame(530, 410, x, y, "mean of truth and prediction, ml", "prediction minus truth, ml"),
         "model": model,
-        "colour": colours.of_model(index),
+        "line": colours.of_model(index),
         "zero": y(0),
         "lines": [
             line("upper limit", found.upper, found.upper_interval),
@@ -159,7 +159,7 @@ def bland_altman(results: Results, model: str) -> dict[str, Any]:
                 "x": x(m),
                 "y": y(d),
                 "text": f"{shown(d, 'difference_ml')} ml",
-                "colour": colours.of_model(index),
+                "line": colours.of_model(index),
             }
             for c, m, d in pairs
         ],
@@ -178,7 +178,7 @@ def reliability(results: Results) -> dict[str, Any]:
     x, y = Axis(0, 1, 56, 514), Axis(0, 1, 356, 12)
     lines = [
         {
-            "colour": colours.of_model(results.models.index(model)),
+            "line": colours.of_model(results.models.index(model)),
             "points": [
                 (x(p), y(t))
                 for p, t in zip(found.mean_probability, found.part_in_truth, strict=True)

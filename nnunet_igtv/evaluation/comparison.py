@@ -17,6 +17,7 @@ from nnunet_igtv.evaluation.statistics import (
 )
 
 NAN = float("nan")
+SMALL = 0.05  # p
 Values = Mapping[str, Sequence[float]]  # case -> a metric's value in each run
 
 
@@ -41,6 +42,17 @@ class Difference(NamedTuple):
     interval: Interval | None
     p: float | None
     p_holm: float | None = None
+
+    @property
+    def apart(self) -> bool:
+        """Whether the two models are told apart, by the one criterion that there is: the interval does not
+        hold 0. That it holds 0 is no proof that they are equally good."""
+        return self.interval is not None and self.interval.low * self.interval.high > 0
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the adjusted p, at `SMALL`, says otherwise than the interval."""
+        return self.interval is not None and self.p_holm is not None and self.apart != (self.p_holm < SMALL)
 
     def reversed(self) -> "Difference":
         """The first minus the second."""

@@ -32,11 +32,12 @@ METRICS: dict[str, Metric] = {
     ),
     "dice_central": Metric(
         *("Dice central", "", 3, "high", "Overlap"),
-        "Dice over the slices in the central third of the truth's extent along the slice axis.",
+        "Dice over the slices in the central third of the truth's extent along the slice axis; of tumours "
+        "apart along it, in the central third of each.",
     ),
     "dice_peripheral": Metric(
         *("Dice peripheral", "", 3, "high", "Overlap"),
-        "Dice over the slices in the two outer thirds of that extent; undefined for a truth of one slice.",
+        "Dice over the slices in the two outer thirds; undefined for a truth of one slice.",
     ),
     "coverage": Metric(
         *("Covered", "", 3, "high", "Overlap"),
@@ -70,7 +71,8 @@ METRICS: dict[str, Metric] = {
         *("Difference", "ml", 1, "zero", "Volume"), "Prediction minus truth; negative: predicted too small."
     ),
     "beyond_ml": Metric(
-        *("Beyond", "ml", 1, "low", "Volume"), "Predicted volume in slices above or below the truth's extent."
+        *("Beyond", "ml", 1, "low", "Volume"),
+        "Predicted volume in slices without truth: above, below, or between tumours.",
     ),
     "lesions": Metric(
         *("Lesions", "", 1, "", "Lesions"),
@@ -103,10 +105,7 @@ def score(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float
     truth, prediction = truth[box], prediction[box]
     ml = float(np.prod(spacing)) / 1000
     central, peripheral = central_and_peripheral_dice(truth, prediction)
-    extent = np.flatnonzero(truth.any((1, 2)))
-    beyond = prediction.copy()
-    if len(extent):
-        beyond[extent[0] : extent[-1] + 1] = False
+    beyond = prediction[~truth.any((1, 2))]
     truth_ml, prediction_ml = float(truth.sum()) * ml, float(prediction.sum()) * ml
     values = {
         "dice": dice(truth, prediction),

@@ -31,8 +31,9 @@ def agreement_of(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, floa
 class Rater(NamedTuple):
     """An observer against the other observers, or a model against all of them: the mean of each case's pairs.
 
-    `minus_observers` is the rater's value minus that of the pairs of observers in the same patients: near 0,
-    a model agrees with observers as they do with each other.
+    `minus_observers` is the rater's value minus that of the pairs of observers in the same patients. Where
+    its interval holds 0, the model is not told apart from the observers; that is no proof that it agrees
+    with them as well as they do with each other.
     """
 
     name: str

@@ -8,32 +8,39 @@ import io
 from typing import Any
 
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 from nnunet_igtv.evaluation import colours
 from nnunet_igtv.evaluation.boxes import box_of, voxels
 from nnunet_igtv.evaluation.by_position import positions
 from nnunet_igtv.evaluation.cases import Content
+from nnunet_igtv.evaluation.turning import Turned
 
 _CT_WINDOW = (-1000.0, 300.0)  # HU, lung and soft tissue at once
 _MARGIN = 35.0  # mm shown around the target
 _PIXELS = 260  # of one picture's side
+_SIDES = {"R": (0.04, 0.5), "L": (0.96, 0.5), "A": (0.5, 0.955), "P": (0.5, 0.045)}  # of the patient
+_LETTERS: dict[str, Any] = {
+    **{"color": "white", "fontsize": 8, "weight": "bold", "ha": "center", "va": "center"},
+    "path_effects": [withStroke(linewidth=2, foreground="black")],
+}
 
 
 def picture(content: Content) -> str:
-    """One JPEG as a data URI, the slices nearest to the head on the left."""
-    truth, volumes = content.truth, content.images
+    """One JPEG as a data URI, the slices nearest to the head on the left; axial slices, however the image is
+    stored, seen from the feet as radiologists do.
+    """
+    truth, images = content.truth, content.images
     masks = [(colours.TRUTH, truth.structure)]
     masks += [(colours.of_model(i), mask) for i, mask in enumerate(content.predictions.values())]
-    union = np.logical_or.reduce([mask for _, mask in masks])
-    target = truth.structure if truth.structure.any() else union
-    window = _window(target, truth.spacing)
-    shown = _slices(target)
-    numbers = {k: k + 1 for k in shown}  # counted from the feet, as in the viewer
-    if truth.grid.GetDirection()[8] >= 0:  # the last slice is the one nearest to the head
-        shown = shown[::-1]
-    else:
-        numbers = {k: len(union) - k for k in shown}
-    inside = volumes[-1][truth.structure]
+    target = truth.structure
+    if not target.any():
+        target = np.logical_or.reduce([mask for _, mask in masks])
+    turned = Turned(truth.grid, _box(target, truth.spacing))
+    volumes, target = [turned(image) for image in images], turned(target)
+    masks = [(line, turned(mask)) for line, mask in masks]
+    window, shown = _window(target, turned.spacing), _slices(target)[::-1]
+    inside = images[-1][truth.structure]
     pet_top = max(5.0, float(np.percentile(inside, 99))) if inside.size else 7.0
     rows = [("gray", _CT_WINDOW), ("inferno", (0.0, pet_top))][: len(volumes)]
     return _drawn(
@@ -41,9 +48,19 @@ def picture(content: Content) -> str:
             [(volume[k][window], look, [(c, m[k][window]) for c, m in masks]) for k in shown]
             for volume, look in zip(volumes, rows, strict=True)
         ],
-        [f"slice {numbers[k]} of {len(union)}" for k in shown],
-        truth.spacing[1] / truth.spacing[2],
+        [f"slice {turned.first[0] + k + 1} of {turned.whole[0]}" for k in shown],  # as in the viewer
+        turned.spacing[1] / turned.spacing[2],
     )
+
+
+def _box(target: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, ...]:
+    """All that a picture may show, along whatever axes the image is stored; all of it without a target."""
+    if not target.any():
+        return tuple(slice(0, n) for n in target.shape)
+    sides = [
+        (part.stop - part.start) * step for part, step in zip(box_of(target, (0,) * 3), spacing, strict=True)
+    ]
+    return box_of(target, voxels(max(sides) / 2 + _MARGIN, spacing))
 
 
 def _window(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, slice]:
@@ -68,7 +85,7 @@ def _slices(mask: np.ndarray) -> list[int]:
 
 
 def _drawn(rows: list[list[Any]], titles: list[str], aspect: float) -> str:
-    """Rows of (plane, (colours, limits), contours) in one figure."""
+    """Rows of (plane, (colours, limits), contours) in one figure; contours are lines and masks."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -84,14 +101,22 @@ def _drawn(rows: list[list[Any]], titles: list[str], aspect: float) -> str:
                 plane, cmap=look, vmin=limits[0], vmax=limits[1], interpolation="bilinear", aspect=aspect
             )
             height, width = plane.shape
-            for colour, mask in contours:
+            extent = (-1.5, width + 0.5, -1.5, height + 0.5)
+            for line, mask in contours:
                 if mask.any():  # padded, so that contours are closed; samples are at centres of pixels
-                    extent = (-1.5, width + 0.5, -1.5, height + 0.5)
-                    axes.contour(np.pad(mask, 1), [0.5], colors=[colour], linewidths=1.4, extent=extent)
+                    drawn = axes.contour(
+                        np.pad(mask, 1), [0.5], colors=[line.colour], linewidths=line.width, extent=extent
+                    )
+                    beneath = withStroke(linewidth=line.width + 1.2, foreground=(0, 0, 0, 0.55))
+                    drawn.set_path_effects([beneath])  # dark, to be seen on any ground
+                    if line.dash:
+                        drawn.set_linestyle([(0.0, tuple(length / line.width for length in line.dash))])
             axes.set_xlim(-0.5, width - 0.5)
             axes.set_ylim(height - 0.5, -0.5)
             if i == 0:
                 axes.text(0.03, 0.93, titles[j], color="white", fontsize=8, transform=axes.transAxes)
+            for letter, (x, y) in _SIDES.items():
+                axes.text(x, y, letter, transform=axes.transAxes, **_LETTERS)
     file = io.BytesIO()
     canvas.print_jpg(file)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -118,31 +118,6 @@ function picture(plane) {
   return canvas;
 }
 
-/* A mask's contour in pixels of its plane, by marching squares between the centres of pixels. */
-function outline(plane, layer) {
-  const at = (i, j) => i >= 0 && j >= 0 && i < plane.h && j < plane.w && inMask(layer, plane.voxel(i, j)) ? 1 : 0;
-  const path = new Path2D();
-  for (let i = -1; i < plane.h; i++) {
-    for (let j = -1; j < plane.w; j++) {
-      const [a, b, c, d] = [at(i, j), at(i, j + 1), at(i + 1, j + 1), at(i + 1, j)]; // clockwise
-      const sum = a + b + c + d;
-      if (sum === 0 || sum === 4) continue;
-      const x = j + 0.5, y = i + 0.5; // centre of the first pixel
-      const crossed = [];
-      if (a !== b) crossed.push([x + 0.5, y]);
-      if (b !== c) crossed.push([x + 1, y + 0.5]);
-      if (c !== d) crossed.push([x + 0.5, y + 1]);
-      if (d !== a) crossed.push([x, y + 0.5]);
-      if (crossed.length === 4 && a) crossed.push(crossed.shift()); // two corners: keep them apart
-      for (let k = 0; k < crossed.length; k += 2) {
-        path.moveTo(...crossed[k]);
-        path.lineTo(...crossed[k + 1]);
-      }
-    }
-  }
-  return path;
-}
-
 function draw(name) {
   const canvas = $(name), context = canvas.getContext("2d"), plane = geometry(name), place = placement(canvas, plane);
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -151,14 +126,20 @@ function draw(name) {
   context.imageSmoothingQuality = "high";
   context.drawImage(picture(plane), place.x, place.y, place.width, place.height);
   const [stepX, stepY] = [place.width / plane.w, place.height / plane.h];
-  volume.layers.forEach((layer, k) => {
-    if (hidden.has(layer)) return;
+  const contours = volume.layers.flatMap((layer, k) => {
+    if (hidden.has(layer)) return [];
     const scaled = new Path2D();
-    scaled.addPath(outline(plane, k), new DOMMatrix([stepX, 0, 0, stepY, place.x, place.y]));
-    context.strokeStyle = settings.colours[layer];
-    context.lineWidth = settings.observers.includes(layer) ? 2 : 3.5;
-    context.stroke(scaled);
+    const contour = outline(plane, (voxel) => inMask(k, voxel));
+    scaled.addPath(contour, new DOMMatrix([stepX, 0, 0, stepY, place.x, place.y]));
+    return [[settings.lines[layer], scaled]];
   });
+  for (const beneath of [true, false]) {
+    for (const [line, path] of contours) {
+      pen(context, line, beneath);
+      context.stroke(path);
+    }
+  }
+  context.setLineDash([]);
   drawCross(context, plane, place, stepX, stepY);
   drawMarks(context, canvas, name, place);
   canvas.dataset.slice = numberOf(PLANES[name].axis, position[PLANES[name].axis]);
@@ -258,7 +239,8 @@ function drawCurve() {
   for (let k = 0; k < slices; k += every) context.fillText(numberOf(0, k), x(k), 280);
   for (const [model, values] of Object.entries(volume.dice)) {
     if (hidden.has(model)) continue;
-    context.strokeStyle = context.fillStyle = settings.colours[model];
+    pen(context, settings.lines[model]);
+    context.fillStyle = settings.lines[model].colour;
     context.lineWidth = 5;
     context.beginPath();
     let drawing = false;
@@ -311,12 +293,12 @@ function layerSwitches() {
   const bar = $("layers");
   bar.replaceChildren();
   for (const layer of volume.layers) {
-    const label = document.createElement("label"), box = document.createElement("input"), mark = document.createElement("i");
+    const label = document.createElement("label"), box = document.createElement("input");
     Object.assign(box, {type: "checkbox", checked: !hidden.has(layer), value: layer});
     box.addEventListener("change", () => { hidden[box.checked ? "delete" : "add"](layer); redraw(); });
     label.className = "key";
-    mark.style.background = settings.colours[layer];
-    label.append(box, mark, layer);
+    const swatch = [...document.querySelectorAll("template.swatch")].find((found) => found.dataset.of === layer);
+    label.append(box, swatch.content.cloneNode(true), layer);
     bar.append(label);
   }
 }

@@ -23,8 +23,10 @@ from nnunet_igtv.evaluation.results import Results
 from nnunet_igtv.evaluation.statistics import Interval
 from nnunet_igtv.evaluation.texts import (
     INTERVALS,
+    disagreement,
     not_shown,
     pairs_of,
+    part_of_masks,
     raters_of,
     shown,
     shown_interval,
@@ -52,6 +54,18 @@ BEST = (
 )
 
 
+TOLD_APART = (
+    "Two models are told apart where the 95 % interval of their difference does not hold 0; where it does, "
+    "that is no proof that they are equally good. p is a second opinion: the intervals are of means and not "
+    "adjusted for the number of comparisons, the test ranks the differences."
+)
+# where interval and p disagree: told apart by the interval or not -> mark, what it means
+MARKS = {
+    False: ("†", "not told apart by the interval, though the test finds a difference"),
+    True: ("‡", "told apart by the interval, which the test does not bear out"),
+}
+
+
 def report(results: Results, cases: list[Case], title: str) -> str:
     """The page. Images are read again here; raises IGTVError as `evaluate`."""
     ranked = _worst_first(results, cases)
@@ -63,11 +77,14 @@ def report(results: Results, cases: list[Case], title: str) -> str:
         pictured.append(
             {"name": case.name, "said": said, "still": picture(content), "volume": volume(content)}
         )
-    models = [{"name": m, "colour": colours.of_model(i)} for i, m in enumerate(results.models)]
-    observers = [
-        {"name": o, "colour": colours.of_observer(i)}
+    models: list[dict[str, Any]] = [
+        {"name": m, "line": colours.of_model(i)} for i, m in enumerate(results.models)
+    ]
+    observers: list[dict[str, Any]] = [
+        {"name": o, "line": colours.of_observer(i)}
         for i, o in enumerate(cases[0].truths if len(cases[0].truths) > 1 else [])
     ]
+    lines = {entry["name"]: entry["line"] for entry in [*models, *observers]} | {"truth": colours.TRUTH}
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -80,7 +97,8 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             groups=list(dict.fromkeys(m.group for m in METRICS.values())),
             models=models,
             observers=observers,
-            truth_colour=colours.TRUTH,
+            truth_line=colours.TRUTH,
+            lines=lines,
             short=SHORT,
             by_case=BY_CASE,
             open={entry["name"]: i for i, entry in enumerate(pictured)},
@@ -88,6 +106,8 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             detection={model: _detection(results, model) for model in results.models},
             compared=COMPARED,
             comparisons=_comparisons(results),
+            told_apart=TOLD_APART,
+            disagreements=_disagreements(results),
             tests=len(results.comparisons),
             not_shown=" ".join(not_shown(results)),
             raters=[_rater(rater) for rater in raters_of(results)],
@@ -108,8 +128,7 @@ def report(results: Results, cases: list[Case], title: str) -> str:
             viewer={
                 "ct_levels": [round(float(level), 1) for level in CT_LEVELS],
                 "inferno": [[round(255 * c) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
-                "colours": {entry["name"]: entry["colour"] for entry in [*models, *observers]}
-                | {"truth": colours.TRUTH},
+                "lines": {name: line._asdict() for name, line in lines.items()},
                 "observers": [entry["name"] for entry in observers],
             },
             definitions=_definitions(results),
@@ -145,14 +164,24 @@ def _notes(results: Results) -> list[str]:
         notes.append("Which cases are of one patient is not known: each counts as a patient of its own.")
     for model, runs in results.runs.items():
         if len(runs) > 1:
-            spread = results.spread_of_runs(model, "dice")
-            kind = "folds"
-            if spread is not None:
-                kind = (
-                    f"runs on all cases; the standard deviation of their mean Dice is {shown(spread, 'dice')}"
-                )
-            notes.append(f"{model} is {len(runs)} {kind}. Pictures show the first.")
+            notes.append(f"{model} is {_kind_of_runs(results, model)}. Pictures show the first.")
     return notes
+
+
+def _kind_of_runs(results: Results, model: str) -> str:
+    """Seeds, folds, or seeds of folds, as the runs' cases tell."""
+    runs, seeds = results.runs[model], len(results.seeds(model))
+    if seeds == 1:
+        return f"{len(runs)} folds"
+    folds = len({frozenset(run) for run in runs})
+    if folds == 1:
+        kind, of_what = f"{seeds} runs on all cases", "their mean Dice"
+    elif folds * seeds == len(runs):
+        kind, of_what = f"{seeds} seeds of {folds} folds each", "the seeds' mean Dice"
+    else:
+        kind, of_what = f"{len(runs)} runs, {seeds} of each case", f"the mean Dice of the {seeds}"
+    spread = shown(results.spread_of_runs(model, "dice"), "dice")
+    return f"{kind}; the standard deviation of {of_what} is {spread}"
 
 
 def _summary(results: Results, model: str) -> dict[str, dict[str, Any]]:
@@ -163,7 +192,7 @@ def _summary(results: Results, model: str) -> dict[str, dict[str, Any]]:
             "median": shown(s.median, metric),
             "median_interval": shown_interval(s.median_interval, metric),
             "patients": s.patients,
-            "some": s.patients < len(set(results.patients.values())),
+            "masks": part_of_masks(results, model, metric),
             "best": model in results.best(metric),
         }
         for metric, s in results.summaries[model].items()
@@ -197,12 +226,20 @@ def _comparisons(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+def _disagreements(results: Results) -> dict[str, str]:
+    """Mark -> what it means, of those in the table of comparisons."""
+    rows = [rows[metric] for rows in results.shown_comparisons.values() for metric in COMPARED]
+    found = {row.apart: disagreement(row) for row in rows if row.disagrees}
+    return {MARKS[apart][0]: f"{text}: {MARKS[apart][1]}" for apart, text in found.items()}
+
+
 def _difference(row: Difference, metric: str) -> dict[str, Any]:
     return {
         "mean": shown(row.mean, metric, sign=True),
         "interval": shown_interval(row.interval, metric, sign=True),
         "p": shown_p(row.p_holm),
-        "apart": row.interval is not None and row.interval.low * row.interval.high > 0,
+        "apart": row.apart,
+        "mark": MARKS[row.apart][0] if row.disagrees else "",
     }
 
 
@@ -264,6 +301,7 @@ def _definitions(results: Results) -> list[tuple[str, str]]:
         *([("Ignored voxels", IGNORED)] if results.ignore_label is not None else []),
         ("Intervals", INTERVALS + ". Values of several cases of a patient are averaged first."),
         ("p", "Wilcoxon's signed-rank test on patients, adjusted by Holm over the comparisons of a metric."),
+        ("Told apart", TOLD_APART),
         ("Best", BEST),
         (
             "Limits of agreement",

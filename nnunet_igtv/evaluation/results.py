@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nnunet_igtv.evaluation.by_position import BINS
 from nnunet_igtv.evaluation.calibration import Reliability
 from nnunet_igtv.evaluation.comparison import (
     Detection,
@@ -106,24 +107,46 @@ class Results:
         """Mean per model and metric."""
         return {model: self.mean(model) for model in self.models}
 
+    def masks(self, model: str, metric: str) -> tuple[int, int]:
+        """How many masks of the model, over all runs and cases, define the metric, and how many there are."""
+        values = [case[metric] for run in self.runs[model] for case in run.values()]
+        return sum(map(math.isfinite, values)), len(values)
+
     def run_means(self, model: str) -> list[dict[str, float]]:
-        """Mean over the cases of each run."""
+        """Mean over the patients of each run."""
         return [
-            {metric: mean_of_defined(case[metric] for case in run.values()) for metric in METRICS}
-            for run in self.runs[model]
+            {metric: self._mean_over_patients(run, metric) for metric in METRICS} for run in self.runs[model]
         ]
 
+    def seeds(self, model: str) -> list[CaseScores]:
+        """The first run of each case, the second of each, and so on, in the order of the runs: of seeds the
+        runs themselves, of folds all of them together, of seeds with folds each seed's folds."""
+        runs = {case: [run[case] for run in self.runs[model] if case in run] for case in self.cases}
+        return [dict(zip(runs, scores, strict=True)) for scores in zip(*runs.values(), strict=False)]
+
     def spread_of_runs(self, model: str, metric: str) -> float | None:
-        """Standard deviation of the means of runs that all predicted all cases; None of folds or one run, NaN
-        where fewer than two of the runs define the metric."""
-        if len(self.runs[model]) < 2 or any(len(run) < len(self.cases) for run in self.runs[model]):
+        """Standard deviation of the means of the seeds; None of one, NaN where fewer than two of them define
+        the metric."""
+        seeds = self.seeds(model)
+        if len(seeds) < 2:
             return None
-        means = [mean[metric] for mean in self.run_means(model) if math.isfinite(mean[metric])]
+        means = [self._mean_over_patients(seed, metric) for seed in seeds]
+        means = [mean for mean in means if math.isfinite(mean)]
         return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
+    def _mean_over_patients(self, run: CaseScores, metric: str) -> float:
+        values = ((case, scores[metric]) for case, scores in run.items())
+        return mean_of_defined(mean_by_patient(values, self.patients).values())
+
     def mean_profile(self, model: str) -> list[float]:
-        """Mean Dice along the target, from its first slice to its last."""
-        return [mean_of_defined(column) for column in np.array(list(self.profiles[model].values())).T]
+        """Mean Dice over patients along the target, from its first slice to its last."""
+        profiles = self.profiles[model]
+        return [
+            mean_of_defined(
+                mean_by_patient(((case, own[b]) for case, own in profiles.items()), self.patients).values()
+            )
+            for b in range(BINS if profiles else 0)
+        ]
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str], dict[str, Difference]]:

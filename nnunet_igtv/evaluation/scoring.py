@@ -52,9 +52,9 @@ def evaluate(
         overwrite: replace an evaluation of other masks that the output folder holds.
 
     Raises:
-        IGTVError: no cases, a contour or prediction is missing, an image is no mask, a mask has other voxels
-            than the truth, the table of patients lacks a case, or the output folder holds another evaluation.
-            Nothing is written then.
+        IGTVError: no cases, a contour or prediction is missing, an image is no mask, a mask or image has
+            other voxels than the truth, the table of patients lacks a case, or the output folder holds
+            another evaluation. Nothing is written then.
         OSError: the output cannot be written. Files of an earlier evaluation stay as they were.
 
     Examples:

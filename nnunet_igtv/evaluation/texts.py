@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from nnunet_igtv.evaluation.comparison import Summary, summarise
+from nnunet_igtv.evaluation.comparison import SMALL, Difference, Summary, summarise
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.observers import PAIRED, by_patient, raters
 from nnunet_igtv.evaluation.statistics import FEWEST, RESAMPLES, Interval
@@ -44,6 +44,15 @@ def shown_p(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def disagreement(row: Difference) -> str:
+    """What is said where the interval and the adjusted p of a difference disagree; else ""."""
+    if not row.disagrees:
+        return ""
+    if row.apart:
+        return f"the interval does not hold 0, but p is not below {SMALL}"
+    return f"the interval holds 0, but p is below {SMALL}"
+
+
 def table(results: "Results") -> str:
     """Means per model, and the paired differences of Dice."""
     head = [
@@ -54,7 +63,7 @@ def table(results: "Results") -> str:
     rows = [
         [
             model,
-            *(shown(summary[metric].mean, metric) for metric in _IN_TABLE),
+            *(_with_masks(results, model, metric, summary[metric].mean) for metric in _IN_TABLE),
             shown_interval(summary["dice"].mean_interval, "dice") or "n/a",
         ]
         for model, summary in results.summaries.items()
@@ -68,8 +77,31 @@ def table(results: "Results") -> str:
         for row in [head, *rows]
     ]
     return "\n".join(
-        [lines[0], "-" * len(lines[0]), *lines[1:], counted(results), *_differences(results), *results.notes]
+        [
+            *(lines[0], "-" * len(lines[0]), *lines[1:], counted(results), *_without_value(results)),
+            *(*_differences(results), *results.notes),
+        ]
     )
+
+
+def part_of_masks(results: "Results", model: str, metric: str) -> str:
+    """ "37 of 48", the masks that define a metric, where others do not; else ""."""
+    some, everything = results.masks(model, metric)
+    return f"{some} of {everything}" if some < everything else ""
+
+
+def _with_masks(results: "Results", model: str, metric: str, mean: float) -> str:
+    part = part_of_masks(results, model, metric)
+    return shown(mean, metric) + (f" ({part})" if part else "")
+
+
+def _without_value(results: "Results") -> list[str]:
+    """What the numbers of masks in the table are, where there are some."""
+    parts = [part_of_masks(results, model, metric) for metric in _IN_TABLE for model in results.models]
+    example = next(filter(None, parts), None)
+    if example is None:
+        return []
+    return [f"({example}): masks that have a value; where truth or prediction is empty, there is no HD95"]
 
 
 def counted(results: "Results") -> str:
@@ -84,10 +116,11 @@ def _differences(results: "Results") -> list[str]:
     for (first, second), rows in results.shown_comparisons.items():
         row = rows["dice"]
         interval = shown_interval(row.interval, "dice", sign=True)
+        otherwise = disagreement(row)
         said = f"95 % {interval}" if interval else f"no interval of fewer than {FEWEST} patients"
         lines.append(
             f"{second} minus {first}: Dice {shown(row.mean, 'dice', sign=True)} ({said}; Wilcoxon p "
-            f"{shown_p(row.p_holm)}{_holm(results)})"
+            f"{shown_p(row.p_holm)}{_holm(results)})" + (f": {otherwise}" if otherwise else "")
         )
     return [*lines, *not_shown(results)]
 
@@ -166,6 +199,8 @@ def _model(results: "Results", model: str) -> dict[str, Any]:
     reliability = results.calibration.get(model)
     return {
         "mean": _plain(results.mean(model)),
+        "masks": sum(map(len, results.runs[model])),
+        "masks_with_value": {metric: results.masks(model, metric)[0] for metric in METRICS},
         "cases_with_value": {metric: len(results.values(model, metric)) for metric in METRICS},
         "summary": _plain(summaries),
         "volume_agreement": _plain(results.agreement(model)),

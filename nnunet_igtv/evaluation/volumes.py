@@ -1,9 +1,9 @@
 """What the report's viewer shows of a case: voxels around the target and masks, small enough for a web page.
 
-Images are cut to the box of all contours and a margin, turned so that their axes run to the patient's left,
-back and head, and kept as one byte per voxel: an index into a table of levels that are dense where people
-look (HU of soft tissue, low SUV). Bytes are stored as differences along a row and compressed by zlib; masks
-are bits. `report.js` is the reader.
+Images are cut to the box of all contours and a margin, turned to the patient's axes (turning.py), and kept as
+one byte per voxel: an index into a table of levels that are dense where people look (HU of soft tissue, low
+SUV). Bytes are stored as differences along a row and compressed by zlib; masks are bits. `report.js` is the
+reader.
 """
 
 import base64
@@ -12,11 +12,10 @@ import zlib
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from nnunet_igtv.evaluation.boxes import box_of, voxels
 from nnunet_igtv.evaluation.cases import Content
-from nnunet_igtv.grids import Grid
+from nnunet_igtv.evaluation.turning import Turned
 
 MARGIN = 30.0  # mm around all contours; around the truth, where all of them are too far apart
 MOST_VOXELS = 2_000_000  # of a case; larger ones are shown with fewer pixels
@@ -45,13 +44,13 @@ def volume(content: Content) -> dict[str, Any]:
     truth, models = content.truth, content.predictions
     layers = {"truth": truth.structure, **models, **truth.observers}
     box = _box(layers, truth.spacing)
-    turned = _Turned(truth.grid, box)
+    turned = Turned(truth.grid, box)
     every = max(1, math.ceil(math.sqrt(_size(box) / MOST_VOXELS)))
     voxel_ml = math.prod(truth.spacing) / 1000
     outside = {name: float(mask.sum() - mask[box].sum()) * voxel_ml for name, mask in layers.items()}
     thin = np.s_[:, ::every, ::every]
     images = [turned(image)[thin] for image in content.images]
-    masks = {name: turned(mask.astype(np.uint8))[thin] != 0 for name, mask in layers.items()}
+    masks = {name: turned(mask)[thin] for name, mask in layers.items()}
     spacing = (turned.spacing[0], turned.spacing[1] * every, turned.spacing[2] * every)
     pet = images[1] if len(images) > 1 else None
     top = _pet_top(pet, masks["truth"])
@@ -74,50 +73,6 @@ def volume(content: Content) -> dict[str, Any]:
         "dice": {model: turned.dice_by_slice(truth.structure, mask) for model, mask in models.items()},
         "outside": {name: round(ml, 1) for name, ml in outside.items() if ml},
     }
-
-
-class _Turned:
-    """Cuts arrays on a grid to a box, and turns them to axes towards head, back and left.
-
-    Attributes:
-        spacing: mm along the turned axes.
-        first: number of the first slice, row and column of the box in the whole image when that is turned.
-        whole: shape of the whole image when it is turned.
-    """
-
-    def __init__(self, image: sitk.Image, box: tuple[slice, ...]) -> None:
-        self._grid, self._box = Grid.of(image), box
-        self._filter = sitk.DICOMOrientImageFilter()
-        self._filter.SetDesiredCoordinateOrientation("LPS")
-        cut = self._turn(np.zeros([part.stop - part.start for part in box], np.uint8))
-        x, y, z = cut.GetSpacing()
-        self.spacing = (z, y, x)
-        before = [part.start for part in box[::-1]]
-        after = [size - part.stop for size, part in zip(self._grid.size, box[::-1], strict=True)]
-        axes = list(zip(self._filter.GetPermuteOrder(), self._filter.GetFlipAxes(), strict=True))[::-1]
-        self.first = [(after if flipped else before)[axis] for axis, flipped in axes]
-        self.whole = [self._grid.size[axis] for axis, _ in axes]
-        self._slice_axis, self._from_head = axes[0]
-        self._slices = cut.GetSize()[2]
-
-    def __call__(self, array: np.ndarray) -> np.ndarray:
-        return sitk.GetArrayFromImage(self._turn(np.ascontiguousarray(array[self._box])))
-
-    def dice_by_slice(self, truth: np.ndarray, prediction: np.ndarray) -> list[float | None]:
-        """Dice in each axial slice of the box, of the whole slices and not only of what is in the box."""
-        others = tuple(axis for axis in range(3) if axis != 2 - self._slice_axis)
-        both = (truth & prediction).sum(others)
-        total = truth.sum(others) + prediction.sum(others)
-        values = [
-            round(2 * b / t, 3) if t else None for b, t in zip(both.tolist(), total.tolist(), strict=True)
-        ]
-        return values[:: -1 if self._from_head else 1][self.first[0] : self.first[0] + self._slices]
-
-    def _turn(self, array: np.ndarray) -> sitk.Image:
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing(self._grid.spacing)
-        image.SetDirection(self._grid.direction)
-        return self._filter.Execute(image)
 
 
 def _box(layers: dict[str, np.ndarray], spacing: tuple[float, ...]) -> tuple[slice, ...]:

@@ -1,8 +1,15 @@
 """Small cohorts of masks and images on disk."""
 
+import re
+from html import unescape
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+from nnunet_igtv.evaluation.cases import Case
+from nnunet_igtv.evaluation.report import report
 
 
 @pytest.fixture
@@ -47,3 +54,15 @@ def cohort(tmp_path, write_image, ball):
         write_image(tmp_path / "images" / f"{name}_0000.nii.gz", ct)
         write_image(tmp_path / "images" / f"{name}_0001.nii.gz", pet)
     return tmp_path
+
+
+@pytest.fixture
+def page_of():
+    """page_of(results, observers): the report without pictures, as one line of text and tags."""
+
+    def make(results, observers=("truth",)):
+        truths = {name: Path() for name in observers}
+        cases = [Case(name, truths, {}, ()) for name in results.cases]
+        return " ".join(unescape(re.sub(r"<small>|</small>", " ", report(results, cases, "T"))).split())
+
+    return make

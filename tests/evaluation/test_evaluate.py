@@ -18,6 +18,7 @@ from kills import completes_after_every_kill
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation import evaluate
+from nnunet_igtv.evaluation.by_position import dice
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.report import COMPARED, SHORT
 
@@ -141,8 +142,8 @@ def test_seeds_are_one_row_and_their_mean(eight):
 
 
 def test_what_a_seed_does_not_define_is_left_out_of_every_mean_of_it(tmp_path, write_image, ball):
-    """Between the two parts of a target there is no Dice of the seeds that draw nothing there; the last seed
-    draws nothing anywhere and has no HD95."""
+    """The last seed draws nothing anywhere and has no HD95; its Dice is 0, in the middle of the parts too,
+    and counts. Between the two parts of a target there is no Dice of any seed."""
     for i in range(2):
         apart = ball((4, 16, 16), 3.0) | ball((16, 16, 16), 3.0)
         write_image(tmp_path / "truth" / f"CASE_{i}.nii.gz", apart)
@@ -151,7 +152,9 @@ def test_what_a_seed_does_not_define_is_left_out_of_every_mean_of_it(tmp_path, w
         write_image(tmp_path / "seed2" / f"CASE_{i}.nii.gz", np.zeros(apart.shape, bool))
     runs = {"m": [tmp_path / f"seed{seed}" for seed in range(3)]}
     results = evaluate(tmp_path / "truth", runs, None, tmp_path / "out")
-    assert results.mean_profile("m")[4] == 0  # of the second seed alone
+    truth, second = ball((4, 16, 16), 3.0) | ball((16, 16, 16), 3.0), ball(radius=8.0)
+    middle = dice(truth[[4, 16]], second[[4, 16]])
+    assert results.mean_profile("m")[4] == pytest.approx((1 + middle + 0) / 3)
     means = [run["hd95_mm"] for run in results.run_means("m")]
     assert math.isnan(means[2])
     assert results.spread_of_runs("m", "hd95_mm") == pytest.approx(np.std(means[:2], ddof=1))

@@ -169,3 +169,61 @@ def test_position_of_thin_targets():
     assert math.isnan(central)
     assert peripheral == 1
     assert np.isnan(profile(np.zeros_like(one), one)).all()
+
+
+def two_tumours():
+    """Seven slices of one tumour, and after a gap nine of another, elsewhere in the body."""
+    return box((2, 9), (4, 10), (4, 10), shape=(60, 32, 32)) | box(
+        (40, 49), (20, 28), (20, 28), shape=(60, 32, 32)
+    )
+
+
+def test_what_is_false_between_two_tumours_has_no_position():
+    """A perfect mask and a false voxel in the gap: its slice is no middle of a tumour."""
+    truth = two_tumours()
+    gap = box((25, 26), (2, 3), (2, 4), shape=truth.shape)
+    values = score(truth, truth | gap, SPACING)
+    assert (values["dice_central"], values["dice_peripheral"]) == (1.0, 1.0)
+    assert np.array_equal(profile(truth, truth | gap), np.ones(9))
+    assert values["beyond_ml"] == pytest.approx(2 * 0.012)
+    assert values["dice"] < 1
+    assert score(truth, truth, SPACING)["beyond_ml"] == 0
+
+
+def test_each_of_two_tumours_apart_has_its_own_middle_and_ends():
+    truth = two_tumours()
+    middles = box((5, 6), shape=truth.shape) | box((43, 46), shape=truth.shape)
+    middles |= box((4, 5), shape=truth.shape) | box(
+        (6, 7), shape=truth.shape
+    )  # centres at 2.5, 3.5, 4.5 of 7
+    assert central_and_peripheral_dice(truth, truth & middles) == (1.0, 0.0)
+    assert central_and_peripheral_dice(truth, truth & ~middles) == (0.0, 1.0)
+
+
+def test_tumours_side_by_side_have_one_middle():
+    truth = box((2, 8), (4, 10), (4, 10)) | box((6, 11), (20, 28), (20, 28))
+    one = box((2, 11), (4, 10), (4, 10))
+    for mask in (truth, one):
+        assert central_and_peripheral_dice(mask, mask & box((5, 8))) == (1.0, 0.0)
+
+
+def test_positions_of_one_tumour_are_what_they_were():
+    """Against the rule as it stood when the first results were made."""
+    rng = np.random.default_rng(0)
+    for length in range(1, 16):
+        truth, found = np.zeros((2, 20, 32, 32), bool)
+        truth[3 : 3 + length, 8:20, 8:20] = rng.random((length, 12, 12)) < 0.8
+        truth[3 : 3 + length, 8, 8] = True  # connected along the slices
+        found[:, 6:22, 6:22] = rng.random((20, 16, 16)) < 0.5
+        slices, at = np.arange(3, 3 + length), (np.arange(length) + 0.5) / length
+        inner = slices[(at > 1 / 3) & (at < 2 / 3)]
+        both, total = (truth & found)[inner].sum(), truth[inner].sum() + found[inner].sum()
+        central, _ = central_and_peripheral_dice(truth, found)
+        assert central == pytest.approx(2 * both / total if total else math.nan, nan_ok=True)
+        part = np.minimum((at * 9).astype(int), 8)
+        for b, value in enumerate(profile(truth, found)):
+            own = slices[part == b]
+            total = truth[own].sum() + found[own].sum()
+            assert value == pytest.approx(
+                2 * (truth & found)[own].sum() / total if total else math.nan, nan_ok=True
+            )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_igtv.evaluation import evaluate
+from nnunet_igtv.evaluation import colours, evaluate
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
@@ -54,7 +54,7 @@ const clickAt = (id, x, y) => {
   const [clientX, clientY] = [frame.left + x * frame.width, frame.top + y * frame.height];
   $(id).dispatchEvent(new MouseEvent("click", {bubbles: true, clientX, clientY}));
 };
-const GREEN = [47, 214, 123], ORANGE = [255, 159, 28];
+const [TRUTH, MODEL] = COLOURS;
 
 await opened(0);
 seen.first = $("case").selectedOptions[0].textContent;
@@ -73,14 +73,15 @@ choose("#pet-top", "12");
 seen.petGreyDarker = centre("axial");
 choose("input[value=ct]");
 
-seen.green = near("axial", GREEN);
-seen.orange = near("coronal", ORANGE);
+seen.swatches = document.querySelectorAll("#layers label svg.swatch line[stroke]").length;
+seen.truth = near("axial", TRUTH);
+seen.model = near("coronal", MODEL);
 choose("#layers input[value=truth]");
-seen.greenOff = near("axial", GREEN);
+seen.truthOff = near("axial", TRUTH);
 choose("#layers input[value='a model']");
-seen.orangeOff = near("coronal", ORANGE);
+seen.modelOff = near("coronal", MODEL);
 choose("#layers input[value=truth]");
-seen.greenAgain = near("axial", GREEN);
+seen.truthAgain = near("axial", TRUTH);
 
 $("axial").dispatchEvent(new WheelEvent("wheel", {deltaY: -100, cancelable: true}));
 seen.wheel = slices();
@@ -94,7 +95,7 @@ clickAt("coronal", 0.5, 0.3);
 seen.click = slices();
 clickAt("by-slice", 0.97, 0.5);
 seen.curve = slices();
-seen.above = near("axial", GREEN);
+seen.above = near("axial", TRUTH);
 
 document.querySelector(".point[data-case='2']").dispatchEvent(new MouseEvent("click", {bubbles: true}));
 await opened(2);
@@ -140,7 +141,10 @@ def seen(tmp_path_factory):
             sitk.WriteImage(image, str(path))
     evaluate(folder / "truth", {"a model": folder / "model"}, folder / "images", folder / "out")
     page = (folder / "out" / "report.html").read_text()
-    (folder / "read.html").write_text(page.replace("</body>", READER + "</body>"))
+    used = [line.colour for line in (colours.TRUTH, colours.of_model(0))]
+    rgb = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in used]
+    reader = READER.replace("COLOURS", json.dumps(rgb))
+    (folder / "read.html").write_text(page.replace("</body>", reader + "</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1250,1400"]
     running = ["--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}"]  # until we end it
     page = (folder / "read.html").as_uri()
@@ -190,10 +194,11 @@ def test_a_case_without_a_pet_shows_its_ct(seen):
 
 
 def test_contours_are_switched(seen):
-    assert seen["green"] > 300
-    assert seen["orange"] > 300
-    assert seen["greenOff"] == seen["orangeOff"] == 0
-    assert seen["greenAgain"] >= seen["green"]  # no longer covered by the model's
+    assert seen["swatches"] == 2
+    assert seen["truth"] > 300
+    assert seen["model"] > 300
+    assert seen["truthOff"] == seen["modelOff"] == 0
+    assert seen["truthAgain"] >= seen["truth"]  # no longer covered by the model's
 
 
 def test_planes_scroll_in_step(seen):
