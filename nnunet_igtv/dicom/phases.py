@@ -28,7 +28,7 @@ ALWAYS, BY_NUMBERS, BY_OTHERS = "always", "by numbers", "by others"
 
 _DIRECTION = r"(?:in(?:sp?|h|spir\w*|hal\w*)?|ex(?:p|h|pir\w*|hal\w*|sp|spir\w*)?|espir\w*)"
 # what a number is of, if this follows it: seconds, thickness, energy, volume of a contrast medium
-_UNIT = r"(?![\s_-]*(?:(?:s|se[ckg]\w*|min\w*|mm|cm|ml|kvp?|kev|mas?|hu)(?![a-z])|['\"\u2032\u2033]))"
+_UNIT = r"(?![\s_-]*(?:(?:s|se[ckg]\w*|min\w*|mm|cm|ml|kvp?|kev|mas?|hu)(?![a-z\d])|['\"\u2032\u2033]))"
 _PHASE = re.compile(
     rf"(?:(?<![a-z])(?P<before>{_DIRECTION})[\s_-]*)?(?P<percent>\d{{1,3}}(?:\.\d+)?)\s*%"
     rf"(?:\s*(?P<after>{_DIRECTION})(?![a-z]))?"

@@ -91,6 +91,7 @@ def test_numbers_of_other_things(text):
         ("T=40% In", Moment("In", 40)),
         ("phase 3 of 10", Moment("", 3, NUMBER)),
         ("4D Phase 40 B30f", Moment("", 40)),
+        ("4D Phase 40 S2", Moment("", 40)),
         ("4D Phase 5 B30f", Moment("", 5)),
         ("4D KM Phase 40", Moment("", 40)),
         ("4D-CT mit KM 40 %", Moment("", 40)),
