@@ -10,7 +10,8 @@ Scanners and archives say it in different ways. They are tried in this order:
     Acquisition Number (0020,0012)
 
 The last three number images for other reasons too. They count only where they divide the images into volumes
-at the same places, which `dicom.series` and `studies.phases` check.
+at the same places, which `dicom.series` and `studies.phases` check. Whether moments that were told are those
+of a breath is asked in `studies.breath_evidence`; words that tell it are in `breath_words`.
 """
 
 import re
@@ -20,23 +21,24 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.dicom.breath_words import tells_breath, tells_contrast, tells_heart, without_other_numbers
 
 PERCENT, NUMBER, MILLISECONDS = "%", "number", "ms"
+ALWAYS, BY_NUMBERS, BY_OTHERS = "always", "by numbers", "by others"
 
-_DIRECTION = r"(?:in(?:sp?|h|spir\w*|hal\w*)?|ex(?:p|h|pir\w*|hal\w*)?)"
+_DIRECTION = r"(?:in(?:sp?|h|spir\w*|hal\w*)?|ex(?:p|h|pir\w*|hal\w*|sp|spir\w*)?|espir\w*)"
+# what a number is of, if this follows it: seconds, thickness, energy, volume of a contrast medium
+_UNIT = r"(?![\s_-]*(?:(?:s|se[ckg]\w*|min\w*|mm|cm|ml|kvp?|kev|mas?|hu)(?![a-z\d])|['\"\u2032\u2033]))"
 _PHASE = re.compile(
     rf"(?:(?<![a-z])(?P<before>{_DIRECTION})[\s_-]*)?(?P<percent>\d{{1,3}}(?:\.\d+)?)\s*%"
     rf"(?:\s*(?P<after>{_DIRECTION})(?![a-z]))?"
-    r"|(?<![a-z])phase[\s_-]*(?:(?P<number>\d{1,2})\s*(?:of|/)\s*\d{1,2}(?![\d.])|(?P<phase>\d{1,3}(?:\.\d+)?))"
-    r"|(?<![a-z\d])T\s*=?\s*(?P<tenth>\d0)(?!\d)"
-    rf"|(?<![\d.])(?P<bare>\d{{1,3}})\s*(?P<bare_after>in|ex)(?![a-z])",
+    r"|(?<![a-z])phase[\s_-]*(?:(?P<number>\d{1,2})\s*(?:of|/)\s*\d{1,2}(?![\d.])"
+    rf"|(?P<phase>\d{{1,3}}(?:\.\d+)?)(?!\d|\.\d|\s*%){_UNIT}(?P<kernel>[\s_-]*[a-z]{{1,2}}\d\d[a-z]?\b)?)"
+    rf"|(?<![a-z\d])T\s*=?\s*(?P<tenth>\d0)(?!\d|\.\d|\s*%){_UNIT}"
+    rf"|(?<![\d.])(?P<bare>\d{{1,3}})(?:(?P<bare_after>in|ex)|\s+(?P<apart>in|ex)(?!\s+[a-z]{{3}}))(?![a-z])",
     re.IGNORECASE,
 )
-# percentages that are no phases: strengths of iterative reconstruction, and ranges of phases
-_OTHER = re.compile(
-    r"(?:asi?r|idose|safire|admire|dlir|veo)[\w\s-]{0,6}?\d{1,3}\s*%|\d{1,3}\s*%?\s*(?:-|to)\s*\d{1,3}\s*%",
-    re.IGNORECASE,
-)
+THICKEST = 10  # mm of a slice: what is less may be a thickness
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,20 @@ Moments = list[Moment | None]  # of some headers; None where a header says nothi
 
 @dataclass(frozen=True)
 class Teller:
-    """One way in which headers tell the moment. `is_percent`: it means the breath, and nothing else."""
+    """One way in which headers tell the moment.
+
+    Attributes:
+        name: the attribute.
+        read: the moments that headers tell.
+        is_percent: images are told apart by it wherever all of them have it.
+        believed: `ALWAYS`: it is made for the breath; `BY_NUMBERS`: if its numbers are those of a breath, or
+            anything else speaks of breathing; `BY_OTHERS`: in that case only.
+    """
 
     name: str
     read: Callable[[Sequence[Dataset]], Moments]
     is_percent: bool = True
+    believed: str = BY_NUMBERS
 
 
 def _number(name: str, unit: str, *others: str) -> Callable[[Sequence[Dataset]], Moments]:
@@ -110,26 +121,48 @@ def moments_in(texts: Sequence[str]) -> Moments:
 
 
 def _moments(words: str) -> list[Moment]:
+    if tells_heart(words):
+        return []
     moments = []
-    for match in _PHASE.finditer(_OTHER.sub(" ", words)):
+    has_contrast, breathes = tells_contrast(words), tells_breath(words)
+    for match in _PHASE.finditer(without_other_numbers(words)):
         groups = match.groupdict()
+        if (groups["number"] or groups["phase"]) and has_contrast:
+            continue
         if groups["number"]:  # "phase 3 of 10"
             moments.append(Moment("", float(groups["number"]), NUMBER))
             continue
+        if groups["phase"] and _is_thickness(groups["phase"], bool(groups["kernel"]) and not breathes):
+            continue
         number = next(groups[name] for name in ("percent", "phase", "tenth", "bare") if groups[name])
-        way = next((groups[name] for name in ("before", "after", "bare_after") if groups[name]), "")
+        ways = (groups[name] for name in ("before", "after", "bare_after", "apart"))
         if float(number) <= 100:
-            moments.append(Moment(way[:2].capitalize(), float(number)))
+            moments.append(Moment(_direction(next(filter(None, ways), "")), float(number)))
     return moments
+
+
+def _is_thickness(number: str, before_a_kernel: bool) -> bool:
+    """Whether the number in "ven. Phase 1.5 Br40" is the thickness of the slices: 0.0 and 12.5 are none."""
+    return ("." in number or before_a_kernel) and 0 < float(number) < THICKEST
+
+
+def _direction(word: str) -> str:
+    return "" if not word else "In" if word[0] in "iI" else "Ex"
 
 
 TELLERS = (
     Teller(
-        "Nominal Percentage of Respiratory Phase", _number("NominalPercentageOfRespiratoryPhase", PERCENT)
+        "Nominal Percentage of Respiratory Phase",
+        _number("NominalPercentageOfRespiratoryPhase", PERCENT),
+        believed=ALWAYS,
     ),
     Teller("Series Description", _words("SeriesDescription")),
     Teller("Image Comments", _words("ImageComments")),
-    Teller("Nominal Percentage of Cardiac Phase", _number("NominalPercentageOfCardiacPhase", PERCENT)),
+    Teller(
+        "Nominal Percentage of Cardiac Phase",
+        _number("NominalPercentageOfCardiacPhase", PERCENT),
+        believed=BY_OTHERS,
+    ),
     Teller(
         "Temporal Position",
         _number("TemporalPositionIdentifier", NUMBER, "TemporalPositionIndex"),

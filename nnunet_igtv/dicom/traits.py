@@ -59,6 +59,11 @@ def taken(series: Series) -> str:
     return next(filter(None, _moments(series)), "")
 
 
+def acquired(series: Series) -> str:
+    """When the series was acquired, as `taken`, by the attributes of its acquisition alone."""
+    return _moments(series)[0]
+
+
 def _moments(series: Series) -> tuple[str, str, str]:
     """When the series was acquired, by the attributes of its acquisition, its series and its study."""
     header = series.headers[0]
@@ -155,7 +160,7 @@ def one_visit(a: Series, b: Series) -> bool:
     """Whether two series come from one examination: of one study and not known to be acquired on different
     days (pseudonymised studies of a patient may share one UID), or of one day."""
     if a.study_uid == b.study_uid:
-        return _is_one_day(_moments(a)[0], _moments(b)[0]) is not False
+        return _is_one_day(acquired(a), acquired(b)) is not False
     return bool(same_day(a, b))
 
 

@@ -1,10 +1,10 @@
 """The 4D-CT of a study: the CT series that are phases of one breath, and the projections made from them.
 
-How a header tells its phase is in `dicom.phases`; here it is asked which of the series belong together, in
-which order, and what is missing.
+How a header tells its phase is in `dicom.phases`, whether that is a breath's in `breath_evidence`; here it is
+asked which of the series belong together, in which order, and what is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,15 @@ from nnunet_igtv.dicom.phases import NUMBER, PERCENT, TELLERS, Moment, Teller
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid, difference, same_grid
+from nnunet_igtv.studies.breath_evidence import (
+    FEWEST,
+    STEP_TOLERANCE,
+    Told,
+    cycle,
+    is_around_the_cycle,
+    is_breath,
+)
 from nnunet_igtv.studies.candidates import table
-
-STEP_TOLERANCE = 1.0  # per cent: 6 phases are 0, 17, 33, 50, 67, 83
-FEWEST = 2  # phases that make a 4D-CT: end-inhale and end-exhale
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,16 @@ def lacking(count: int, problems: Sequence[str], needed: int | None) -> list[str
 
 def find_4d(series: Sequence[Series]) -> list[FourD]:
     """The 4D-CTs among some series, at most one for each study."""
+    return [found for cts in _by_study(series) if (found := _of_study(cts)) is not None]
+
+
+def _by_study(series: Sequence[Series]) -> list[list[Series]]:
+    """The CT volumes of each study."""
     studies: dict[str, list[Series]] = {}
     for s in series:
         if s.modality == "CT" and traits.is_volume(s):
             studies.setdefault(s.study_uid, []).append(s)
-    return [found for cts in studies.values() if (found := _of_study(cts)) is not None]
+    return list(studies.values())
 
 
 def the_4d(series: Sequence[Series]) -> FourD:
@@ -124,10 +134,11 @@ def the_4d(series: Sequence[Series]) -> FourD:
         faults = [s.fault for s in cts if s.fault]
         raise IGTVError(
             "no 4D-CT in the study: no phases of the breath can be recognised"
-            + (f" ({faults[0].what})" if faults else ""),
+            + (f" ({faults[0].what})" if faults else _not_believed(cts)),
             file=faults[0].file if faults else None,
-            remedy="export the 4D-CT with the phase in Nominal Percentage of Respiratory Phase or in Series "
-            "Description; a CT that is none belongs to the source dicom-rt",
+            remedy="export the 4D-CT with the phase in Nominal Percentage of Respiratory Phase (0020,9245), "
+            'or in Series Description with a word such as "4D" or "gated"; a CT that is none belongs to the '
+            "source dicom-rt",
             table=table(cts) if cts else "",
         )
     if len(found) > 1:
@@ -149,47 +160,56 @@ def the_4d(series: Sequence[Series]) -> FourD:
 def _of_study(cts: Sequence[Series]) -> FourD | None:
     projections = {id(s): traits.projection(s) for s in cts}
     plain = [s for s in cts if not projections[id(s)]]
-    split = [s for s in plain if s.moment is not None]
-    if split:
-        told, told_by = [(s.moment, s) for s in split if s.moment], split[0].told_by
-    else:
-        teller, moments = _told(plain)
-        if teller is None:
-            return None
-        told, told_by = moments, teller.name
+    breaths = ((told, teller) for told, teller in _tellings(plain) if is_breath(told, teller))
+    told, teller = next(breaths, ((), None))
+    if teller is None:
+        return None
     shown: dict[Moment, list[Series]] = {}
     for moment, s in told:
         shown.setdefault(moment, []).append(s)
-    if len(shown) < FEWEST:
-        return None
     order = sorted(shown, key=lambda moment: moment.key)
     single = {moment: shown[moment][0] for moment in order if len(shown[moment]) == 1}
     return FourD(
         phases=tuple(Phase(moment, s) for moment, s in single.items() if not s.fault),
-        told_by=told_by,
+        told_by=teller.name,
         twice={moment: shown[moment] for moment in order if len(shown[moment]) > 1},
         faulty={moment: s for moment, s in single.items() if s.fault},
-        missing=_missing(order, told_by, told[0][1]),
+        missing=_missing(order, teller.name, told[0][1]),
         averages=tuple(s for s in cts if projections[id(s)] == "average"),
         maxima=tuple(s for s in cts if projections[id(s)] == "maximum"),
     )
 
 
-def _told(series: Sequence[Series]) -> tuple[Teller | None, list[tuple[Moment, Series]]]:
-    """What tells the moments of series, and the moment of each that has one.
+def _tellings(series: Sequence[Series]) -> Iterator[tuple[Told, Teller]]:
+    """What tells moments of series, and those of each that has one; of a breath or not.
 
-    A number counts only among series that differ in nothing else: their description, frame and grid.
+    First come series that hold volumes of several moments. A number counts only among series that differ in
+    nothing else: their description, frame and grid.
     """
+    for teller in TELLERS:
+        split: dict[str, list[tuple[Moment, Series]]] = {}
+        for s in series:
+            if s.moment is not None and s.told_by == teller.name:
+                split.setdefault(s.uid, []).append((s.moment, s))
+        if told := [each for found in split.values() if is_breath(found, teller) for each in found]:
+            yield told, teller
     headers = [s.headers[0] for s in series]
     for teller in TELLERS:
         told = [
             (moment, s) for moment, s in zip(teller.read(headers), series, strict=True) if moment is not None
         ]
-        if not teller.is_percent:
-            told = _largest_alike(told)
-        if len({moment for moment, _ in told}) >= FEWEST:
-            return teller, told
-    return None, []
+        yield told if teller.is_percent else _largest_alike(told), teller
+
+
+def _not_believed(series: Sequence[Series]) -> str:
+    """The moments that were told and are not known to be of a breath, in words."""
+    for cts in _by_study(series):
+        for told, teller in _tellings([s for s in cts if not traits.projection(s)]):
+            moments = sorted({moment for moment, _ in told}, key=lambda moment: moment.key)
+            if len(moments) >= FEWEST:
+                said = ", ".join(map(str, moments))
+                return f" ({teller.name} tells {said}, and nothing says that these are moments of a breath)"
+    return ""
 
 
 def _largest_alike(told: Sequence[tuple[Moment, Series]]) -> list[tuple[Moment, Series]]:
@@ -221,10 +241,9 @@ def _missing(order: Sequence[Moment], told_by: str, series: Series) -> tuple[Mom
     values, unit = np.array([moment.value for moment in order]), order[0].unit
     wanted: np.ndarray
     if unit == PERCENT and not any(moment.direction for moment in order) and values.max() < 100:
-        count = round(100 / float(np.diff(values).min()))
-        wanted, tolerance = np.arange(count) * 100 / count, STEP_TOLERANCE
-        if (np.abs(values[:, None] - wanted).min(1) > tolerance).any() or 2 * len(values) < count:
+        if not is_around_the_cycle(values):
             return ()
+        wanted, tolerance = cycle(values), STEP_TOLERANCE
     elif unit == NUMBER and told_by == "Temporal Position":
         first = min(1, int(values.min()))
         try:

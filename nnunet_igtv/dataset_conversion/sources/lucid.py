@@ -70,9 +70,15 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
 
 def case_of(study: Study, options: Options) -> Case:
     """The case of a DICOM study."""
-    if _is_of_phases(study, options):
-        return four_d_ct.case_of(study, four_d_ct.Options(**asdict(options)))
-    return dicom_rt.case_of(study, options)
+    if not _is_of_phases(study, options):
+        return dicom_rt.case_of(study, options)
+    case = four_d_ct.case_of(study, four_d_ct.Options(**asdict(options)))
+    said = (
+        f"the CT channel is the {case.provenance['ct_channel']}, not the CT that the structure was drawn on"
+    )
+    warnings = case.provenance["warnings"]
+    case.provenance["warnings"] = [said, *(warnings if isinstance(warnings, list) else [])]
+    return case
 
 
 def _is_of_phases(study: Study, options: Options) -> bool:
