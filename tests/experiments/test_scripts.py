@@ -1,30 +1,20 @@
 """The scripts of the comparison do what they say."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from workflow_run import ROOT, script
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.metrics import METRICS
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "experiments" / "scripts"
 RESULTS = ROOT / "experiments" / "results"
-
-
-def script(name):
-    """A script of the workflow as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def image(array, spacing=(2.0, 2.0, 3.0)):
