@@ -33,6 +33,25 @@ def test_training_sets_by_size_hold_no_case_of_the_validation():
         script("splits").by_size(cases, [2, 8], 3)
 
 
+def test_a_fold_stays_what_a_network_was_trained_by(tmp_path):
+    require_kept = script("splits").require_kept
+    cases = [f"case{i}" for i in range(10)]
+    first, front, behind = (script("splits").by_size(cases, sizes, 3) for sizes in ([6], [2, 6], [6, 2]))
+    file = tmp_path / "Dataset912_P" / "splits_final.json"
+    network = (
+        tmp_path / "models" / "own-seed0" / "Dataset912_P" / "T__P__2d" / "fold_0" / "checkpoint_best.pth"
+    )
+    for path in (file, network):
+        path.parent.mkdir(parents=True)
+    require_kept(file, front, tmp_path / "models")  # there are none yet
+    file.write_text(json.dumps(first))
+    require_kept(file, front, tmp_path / "models")  # no network
+    network.touch()
+    require_kept(file, behind, tmp_path / "models")
+    with pytest.raises(IGTVError, match=r"by fold 0, of 6 .* one of 2 and 3 .*Remedy: put new sets behind"):
+        require_kept(file, front, tmp_path / "models")
+
+
 def test_edited_plans_differ_in_what_the_configuration_says():
     plans = json.loads((ROOT / "tests" / "data" / "nnUNetPlans.json").read_text())
     edited = script("edit_plans").edited

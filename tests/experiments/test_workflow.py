@@ -36,6 +36,8 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
         "convert": 3,
         "shuffled_labels": 1,
         "plan": 3,
+        "preprocess": 1,
+        "planner": 1,
         "edit_plans": 6,
         "split": 1,
         "pretrain": len(CONFIG["pretrainings"]) * seeds,
