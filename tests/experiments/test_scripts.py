@@ -63,6 +63,15 @@ def test_edited_plans_differ_in_what_the_configuration_says():
         edited(plans, "Mine", {"2d": {"patchsize": [96, 96]}})
 
 
+def test_plans_of_a_planner_that_is_not_named_are_refused(tmp_path):
+    words = [tmp_path, json.dumps({"Mine": {"of": "OtherPlans", "set": {}}})]
+    command = [sys.executable, SCRIPTS / "edit_plans.py", *words]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode
+    assert "plans Mine: there are none to copy" in found.stderr
+    assert "Remedy: say which `planner` makes them" in found.stderr
+
+
 def test_no_case_keeps_its_label_and_every_label_is_used(tmp_path):
     source, module = tmp_path / "A", script("shuffled_labels")
     for part in ("imagesTr", "labelsTr"):

@@ -147,6 +147,10 @@ def test_a_misspelt_configuration_is_named(change, named):
             "scratch: cohort 'gvt' is none of gtv, igtv,",
         ),
         ({"floors": {"rule": {"from": "gtv-144"}}}, "rule: from 'gtv-144' is none of gtv,"),
+        (
+            {"plans": CONFIG["plans"] | {"Other": {"of": "nnUNetPlans", "planner": "Nobody", "set": {}}}},
+            "Other: planner 'Nobody' is none of ExperimentPlanner, ",
+        ),
         ({"reference": "nnunet"}, "reference 'nnunet' is none of scratch,"),
         ({"extends": "longre.yaml"}, "extends: there is no "),
     ],
