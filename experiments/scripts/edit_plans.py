@@ -40,5 +40,10 @@ if __name__ == "__main__":
     parser.add_argument("plans", type=json.loads)
     a = parser.parse_args()
     for name, entry in a.plans.items():
-        source = json.loads((a.folder / f"{entry['of']}.json").read_text())
+        file = a.folder / f"{entry['of']}.json"
+        if not file.is_file():
+            raise IGTVError(
+                f"plans {name}: there are none to copy", file=file, remedy="say which `planner` makes them"
+            )
+        source = json.loads(file.read_text())
         write_text(a.folder / f"{name}.json", json.dumps(edited(source, name, entry["set"]), indent=4) + "\n")

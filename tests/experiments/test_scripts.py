@@ -1,30 +1,20 @@
 """The scripts of the comparison do what they say."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from workflow_run import ROOT, script
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.metrics import METRICS
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "experiments" / "scripts"
 RESULTS = ROOT / "experiments" / "results"
-
-
-def script(name):
-    """A script of the workflow as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def image(array, spacing=(2.0, 2.0, 3.0)):
@@ -43,6 +33,25 @@ def test_training_sets_by_size_hold_no_case_of_the_validation():
         script("splits").by_size(cases, [2, 8], 3)
 
 
+def test_a_fold_stays_what_a_network_was_trained_by(tmp_path):
+    require_kept = script("splits").require_kept
+    cases = [f"case{i}" for i in range(10)]
+    first, front, behind = (script("splits").by_size(cases, sizes, 3) for sizes in ([6], [2, 6], [6, 2]))
+    file = tmp_path / "Dataset912_P" / "splits_final.json"
+    network = (
+        tmp_path / "models" / "own-seed0" / "Dataset912_P" / "T__P__2d" / "fold_0" / "checkpoint_best.pth"
+    )
+    for path in (file, network):
+        path.parent.mkdir(parents=True)
+    require_kept(file, front, tmp_path / "models")  # there are none yet
+    file.write_text(json.dumps(first))
+    require_kept(file, front, tmp_path / "models")  # no network
+    network.touch()
+    require_kept(file, behind, tmp_path / "models")
+    with pytest.raises(IGTVError, match=r"by fold 0, of 6 .* one of 2 and 3 .*Remedy: put new sets behind"):
+        require_kept(file, front, tmp_path / "models")
+
+
 def test_edited_plans_differ_in_what_the_configuration_says():
     plans = json.loads((ROOT / "tests" / "data" / "nnUNetPlans.json").read_text())
     edited = script("edit_plans").edited
@@ -52,6 +61,15 @@ def test_edited_plans_differ_in_what_the_configuration_says():
     assert changed["configurations"]["2d"] == planned | {"patch_size": [96, 96], "igtv": {"slices": 1}}
     with pytest.raises(IGTVError, match="2d has no patchsize"):
         edited(plans, "Mine", {"2d": {"patchsize": [96, 96]}})
+
+
+def test_plans_of_a_planner_that_is_not_named_are_refused(tmp_path):
+    words = [tmp_path, json.dumps({"Mine": {"of": "OtherPlans", "set": {}}})]
+    command = [sys.executable, SCRIPTS / "edit_plans.py", *words]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode
+    assert "plans Mine: there are none to copy" in found.stderr
+    assert "Remedy: say which `planner` makes them" in found.stderr
 
 
 def test_no_case_keeps_its_label_and_every_label_is_used(tmp_path):

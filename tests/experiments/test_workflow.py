@@ -4,41 +4,17 @@ import csv
 import os
 import re
 import subprocess
-import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from workflow_run import EXPERIMENTS, configuration, cross_validation, rules, snakemake
 
-ROOT = Path(__file__).parents[2]
-EXPERIMENTS = ROOT / "experiments"
 CONFIGURATIONS = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "schema" not in path.stem)
 
 
-def configuration(name):
-    """A configuration of this repository, with what it takes from the one that it extends."""
-    own = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
-    return (configuration(Path(own.pop("extends")).stem) if "extends" in own else {}) | own
-
-
 CONFIG = configuration("config")
-
-
-def snakemake(folder, config, *options):
-    """Runs the workflow with a configuration, in a folder."""
-    pytest.importorskip("snakemake")
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "-s", EXPERIMENTS / "Snakefile", "--configfile", path]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    return subprocess.run(
-        [*command, "--cores", "2", *options], cwd=folder, env=environment, capture_output=True, text=True
-    )
 
 
 def require_jobs_of_the_record(text):
@@ -52,14 +28,16 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     found = snakemake(tmp_path, CONFIG, "-n", "-p")
     assert found.returncode == 0, found.stdout + found.stderr
     text = found.stdout + found.stderr
-    rules = Counter(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE))
+    jobs = rules(text)
     methods, sets, seeds = (len(CONFIG[key]) for key in ("methods", "sets", "seeds"))
     floors = CONFIG["floors"].values()
-    assert rules == {
+    assert jobs == {
         "phantom": 3,
         "convert": 3,
         "shuffled_labels": 1,
         "plan": 3,
+        "preprocess": 1,
+        "planner": 1,
         "edit_plans": 6,
         "split": 1,
         "pretrain": len(CONFIG["pretrainings"]) * seeds,
@@ -72,7 +50,7 @@ def test_a_dry_run_lists_every_job_of_the_comparison(tmp_path):
     }
     require_jobs_of_the_record(text)
     trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
-    assert len(trainings) == rules["train"] + rules["pretrain"]
+    assert len(trainings) == jobs["train"] + jobs["pretrain"]
     assert all(line.endswith("--c") for line in trainings)
     assert len(set(map(trained, trainings))) == len(trainings)  # each has a folder of its own
     results = {line.split("nnUNet_results=")[1].split()[0] for line in trainings}
@@ -127,8 +105,7 @@ def test_a_configuration_extends_one_that_extends_another(tmp_path):
 
 
 def test_the_same_workflow_is_a_cross_validation_of_folders_of_ones_own(tmp_path):
-    text = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
-    found = snakemake(tmp_path, yaml.safe_load(text), "-n", "-p", "--config", "seeds=[7]")
+    found = snakemake(tmp_path, cross_validation(), "-n", "-p", "--config", "seeds=[7]")
     assert found.returncode == 0, found.stdout + found.stderr
     text = found.stdout + found.stderr
     trainings = [line for line in text.splitlines() if " nnUNetv2_train " in line]
@@ -170,6 +147,10 @@ def test_a_misspelt_configuration_is_named(change, named):
             "scratch: cohort 'gvt' is none of gtv, igtv,",
         ),
         ({"floors": {"rule": {"from": "gtv-144"}}}, "rule: from 'gtv-144' is none of gtv,"),
+        (
+            {"plans": CONFIG["plans"] | {"Other": {"of": "nnUNetPlans", "planner": "Nobody", "set": {}}}},
+            "Other: planner 'Nobody' is none of ExperimentPlanner, ",
+        ),
         ({"reference": "nnunet"}, "reference 'nnunet' is none of scratch,"),
         ({"extends": "longre.yaml"}, "extends: there is no "),
     ],
