@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.label_values import check_value
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
 from nnunet_igtv.dicom.files import find_files
@@ -31,13 +32,18 @@ WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
 @dataclass(frozen=True, kw_only=True)
 class Options(dicom_rt.Options):
     structure: str = setting("IGTV", dicom_rt.STRUCTURE)
+    label_value: int | None = setting(
+        None, "of NIfTI files: label value to segment (default: the only value but 0)"
+    )
 
 
 def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The DICOM studies under a folder, or else its NIfTI triples."""
     files, closed = find_files(root)
     images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz"))]
+    check_value(options.label_value)
     if not images:
+        _refuse_a_label_value(options, root)
         yield from dicom_rt.collect_studies(root, (files, closed), options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
@@ -59,9 +65,8 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         except IGTVError as error:
             yield error
             continue
-        load = partial(
-            nifti.load_triple, ct, pet, label, nifti.Options(options.grid, no_pet=options.no_pet), root
-        )
+        own = nifti.Options(options.grid, options.label_value, options.no_pet)
+        load = partial(nifti.load_triple, ct, pet, label, own, root, one_value=True)
         patient = folder.relative_to(root).parts[0] if folder != root else name
         yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
 
@@ -69,7 +74,9 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
 def case_of(study: Study, options: Options) -> Case:
     """The case of a DICOM study."""
     if _is_of_phases(study, options):
-        return four_d_ct.case_of(study, four_d_ct.Options(**asdict(options)))
+        known = {field.name for field in fields(four_d_ct.Options)}
+        given = {name: value for name, value in asdict(options).items() if name in known}
+        return four_d_ct.case_of(study, four_d_ct.Options(**given))
     return dicom_rt.case_of(study, options)
 
 
@@ -85,6 +92,16 @@ def _is_of_phases(study: Study, options: Options) -> bool:
     ]
     sets = [s for s in study.structure_sets if s.match(options.structure)]
     return bool(sets) and not any(s.series_uids & {ct.uid for ct in elsewhere} for s in sets)
+
+
+def _refuse_a_label_value(options: Options, root: Path) -> None:
+    if options.label_value is not None:
+        raise IGTVError(
+            "a label value was given, and the folder holds no NIfTI files: structures of DICOM have names",
+            file=root,
+            remedy="leave the value out",
+            settings=["label_value"],
+        )
 
 
 def _refuse_options_of_dicom(options: Options, root: Path) -> None:

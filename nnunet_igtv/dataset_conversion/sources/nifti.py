@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.label_values import check_value, structure_in
 from nnunet_igtv.dataset_conversion.nifti_position import check_positions
 from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
 from nnunet_igtv.dataset_conversion.resampling import covered, onto
@@ -47,12 +48,7 @@ def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGT
     """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
     if not table.is_file():
         raise IGTVError("no such file", file=table)
-    if options.label_value == 0:
-        raise IGTVError(
-            "the label value 0 is the background",
-            remedy="give the value of the tumour, or none for every other value",
-            settings=["label_value"],
-        )
+    check_value(options.label_value)
     columns, rows = read_table(table, "the CSV manifest")
     needed = {"ct", "label"} if options.no_pet else {"ct", "pet", "label"}
     missing = needed - {name.strip().lower() for name in columns if rows}
@@ -101,9 +97,11 @@ def load_triple(
     options: Options,
     root: Path,
     may_be_empty: bool = False,
+    one_value: bool = False,
 ) -> Case:
     """One triple -> one case. The voxels of the label are those of the CT or of the PET, all or some of them,
-    in any order of the axes. Without a PET, its channel is that of an absent one.
+    in any order of the axes. Without a PET, its channel is that of an absent one. `may_be_empty` and
+    `one_value` are said of the label (`structure_in`).
 
     Raises IGTVError (files named relative to `root`) for files that cannot be read, values that are no SUV,
     a label on a third grid or without the value asked for, and images that do not overlap.
@@ -114,12 +112,13 @@ def load_triple(
     images = {"CT": (ct_file, ct), "label": (label_file, label)}
     images |= {"PET": (pet_file, pet.image)} if pet_file and pet.image else {}
     positions = check_positions({name: (file, Grid.of(i)) for name, (file, i) in images.items()}, root)
-    voxels = sitk.GetArrayViewFromImage(label)
-    chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
-    if not chosen.any() and not may_be_empty:
-        value = options.label_value
-        what = "the label is empty" if value is None else f"the label has no voxel of the value {value}"
-        raise IGTVError(what, file=_name(label_file, root), remedy="leave this case out")
+    chosen, united = structure_in(
+        sitk.GetArrayViewFromImage(label),
+        options.label_value,
+        _name(label_file, root),
+        may_be_empty,
+        one_value,
+    )
     mask = Grid.of(label).image(chosen.astype(np.uint8))
     mask, warnings = _on_its_image(mask, ct, pet.image, _name(label_file, root))
     share = pet.check_overlap(ct, mask)
@@ -136,6 +135,7 @@ def load_triple(
             "grid": options.grid,
             "warnings": [
                 *positions,
+                *united,
                 *warnings,
                 *remarks_on_ct(sitk.GetArrayViewFromImage(ct)),
                 *pet.warnings,
