@@ -25,6 +25,8 @@ class Item:
         dates: of examinations, which must not appear in records: people may look for them in a message.
         fold: "train" or "val" where the source comes with a split.
         files: those that the user named for the study beside its CT.
+        person: name and date of birth, in one spelling; "" where not both are known.
+        is_guessed: whether the patient was told by a folder that need not be a patient's.
     """
 
     key: str
@@ -35,6 +37,8 @@ class Item:
     fold: str = ""
     dates: frozenset[Date] = frozenset()
     files: tuple[str, ...] = ()
+    person: str = ""
+    is_guessed: bool = False
 
     @property
     def unrecorded(self) -> frozenset[Secret]:

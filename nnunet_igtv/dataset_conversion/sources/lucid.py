@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.folder_patients import are_guessed, patients_of
 from nnunet_igtv.dataset_conversion.label_values import check_value
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
@@ -58,8 +59,10 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             settings=["append"],
         )
     yield from (error.but(file=relative(error.file or "", root)) for error in closed)
-    for folder in sorted({f.parent for f in images}):
-        name = str(folder.relative_to(root))
+    folders = sorted({f.parent for f in images})
+    names = [str(folder.relative_to(root)) for folder in folders]
+    is_guessed = are_guessed(names)
+    for folder, name, patient in zip(folders, names, patients_of(names), strict=True):
         try:
             ct, pet, label = _triple([f for f in images if f.parent == folder], name, options.no_pet)
         except IGTVError as error:
@@ -67,8 +70,8 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             continue
         own = nifti.Options(options.grid, options.label_value, options.no_pet)
         load = partial(nifti.load_triple, ct, pet, label, own, root, one_value=True)
-        patient = folder.relative_to(root).parts[0] if folder != root else name
-        yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}))
+        secrets = frozenset({patient} - {"."})
+        yield Item(f"lucid/{name}", patient, folder, load, secrets, is_guessed=is_guessed)
 
 
 def case_of(study: Study, options: Options) -> Case:
