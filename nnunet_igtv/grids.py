@@ -2,7 +2,7 @@
 
 Two grids are the same where their voxels have the same number along each axis and coincide in space, the
 farthest corners included, to `TOLERANCE` of a voxel. NIfTI keeps origins and directions in single precision,
-which moves a corner by far less.
+which moves a corner by far less. What a NIfTI header says of the place is in `nifti_header`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,11 @@ from nnunet_igtv.image_files import (
     nifti_voxels,
     refuse_not_finite,
 )
+from nnunet_igtv.nifti_header import NiftiHeader, in_mm, is_nifti, read_header
 
 TOLERANCE = 0.02  # voxels, at the corner that differs most
+SMALLEST, LARGEST = 0.05, 50.0  # mm: the edge of a voxel of a scan
+SQUARE = 1e-3  # the cosine of the angle between two axes, at most
 # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
 MOST_LABELS = 200
 MOST_VOXELS = 2**32  # a whole-body CT of 1024 x 1024 x 4000
@@ -47,6 +50,17 @@ class Grid:
     def of(cls, image: sitk.Image) -> "Grid":
         """The grid of a 3D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def at(cls, size: Sequence[int], matrix: np.ndarray) -> "Grid":
+        """The grid with this `matrix`, whose axes are made to stand at right angles to the last digit."""
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
+        x, y, z = map(int, size)
+        a, b, c = spacing.tolist()
+        return cls(
+            (x, y, z), (a, b, c), tuple(matrix[:3, 3].tolist()), tuple((left @ right).ravel().tolist())
+        )
 
     def image(self, voxels: np.ndarray) -> sitk.Image:
         """`voxels` (slices, rows, columns) as a SimpleITK image on this grid."""
@@ -186,19 +200,23 @@ def difference(a: Grid, b: Grid) -> str:
 def read_image(path: str | Path, name: str | None = None) -> sitk.Image:
     """A 3D image of one channel from a NIfTI, NRRD or MHA file.
 
+    A NIfTI image is where its sform says; without one, where its qform says.
+
     Args:
         path: the file.
         name: what it is called in errors; None for the path.
 
     Raises:
         IGTVError: no such file, one that is not whole or cannot be read, an image of other dimensions or of
-            several channels, axes that are not at right angles, or voxels that are not finite.
+            several channels, axes that are not at right angles, voxels of a size that no scan has, or of two
+            sizes, or voxels that are not finite.
     """
     path, shown = Path(path), str(path) if name is None else name
     reader = _reader(path, shown)
     with _said(shown):
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            return _grid(reader).image(nifti_voxels(path, shown))
+        grid = _grid(reader, path, shown)
+        if is_nifti(path):
+            return grid.image(nifti_voxels(path, shown))
         check = {".mha": check_metaimage, ".nrrd": check_nrrd}.get(path.suffix.lower())
         if check:
             bytes_each = sitk.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent()
@@ -214,11 +232,16 @@ def read_grid(path: str | Path) -> Grid:
     Raises:
         IGTVError: as `read_image`, of what a header shows.
     """
-    return _grid(_reader(Path(path), str(path)))
+    path, shown = Path(path), str(path)
+    return _grid(_reader(path, shown), path, shown)
 
 
-def _grid(reader: sitk.ImageFileReader) -> Grid:
-    return Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+def _grid(reader: sitk.ImageFileReader, path: Path, shown: str) -> Grid:
+    grid = Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    if is_nifti(path):
+        return _as_its_header_says(grid, read_header(path), shown)
+    _refuse_sizes(np.array(grid.spacing), shown)
+    return grid
 
 
 def _reader(path: Path, shown: str) -> sitk.ImageFileReader:
@@ -249,14 +272,46 @@ def _said(shown: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if "orthonormal" in str(error):  # ITK takes no sheared grid
-            raise IGTVError(
-                "the axes of the image are not at right angles to each other",
-                file=shown,
-                remedy="correct the affine in its header (sform, qform), or resample it to an upright grid",
-            ) from error
+            raise _not_square(shown) from error
         raise IGTVError(
             "the image cannot be read", file=shown, remedy="check that it is a complete NIfTI image"
         ) from error
+
+
+def _as_its_header_says(grid: Grid, header: NiftiHeader, shown: str) -> Grid:
+    """The grid of a NIfTI file, from that which ITK makes of its header (see `nifti_header`).
+
+    Raises IGTVError if the sform has other voxel sizes or no right angles, or if no scan has such voxels.
+    """
+    header.check_sizes(shown)
+    _refuse_sizes(header.spacing, shown, header.unit)
+    if header.sform is None:
+        return grid
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ header.sform  # LPS
+    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SQUARE:
+        raise _not_square(shown)
+    own = Grid.at(grid.size, matrix)
+    return grid if same_grid(grid, own) else own
+
+
+def _refuse_sizes(sizes: np.ndarray, shown: str, unit: str = "") -> None:
+    """Raises IGTVError for voxels that no scan has; `unit`: that of the file, where it is another than mm."""
+    if not ((sizes >= SMALLEST) & (sizes <= LARGEST)).all():
+        why = f" (the unit of the header, xyzt_units, is {unit})" if unit else ""
+        raise IGTVError(
+            f"voxels of {in_mm(sizes)}, which no CT or PET has{why}",
+            file=shown,
+            remedy=f"correct the voxel size {'or the unit ' if unit else ''}in its header",
+        )
+
+
+def _not_square(shown: str) -> IGTVError:
+    return IGTVError(
+        "the axes of the image are not at right angles to each other",
+        file=shown,
+        remedy="correct the affine in its header (sform, qform), or resample it to an upright grid",
+    )
 
 
 def read_mask(path: str | Path, name: str | None = None) -> sitk.Image:

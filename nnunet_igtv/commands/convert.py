@@ -77,6 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
         say(done.to_do, error=True)
     verb = "would be converted" if arguments.dry_run else "converted"
     say(f"{len(done.converted)} {verb}, {done.kept} already there, {len(done.failures)} failed")
+    if done.cases:
+        cases, patients = (
+            f"{count} {what}{'s' if count > 1 else ''}"
+            for count, what in ((done.cases, "case"), (done.patients, "patient"))
+        )
+        say(f"{'training' if arguments.split == 'train' else 'test'}: {cases} of {patients}")
     if arguments.dry_run:
         say("dry run: nothing was written")
     else:

@@ -30,6 +30,8 @@ class Conversion:
         warnings: what may be wrong with the cases converted now or before, "CASE: what"; no patient is named.
         summaries: case -> where its study was found and what the case was made from, with dates; no patient
             is named.
+        cases, patients: how many cases the split has now (after a dry run: would have), and of how many
+            patients they are.
     """
 
     dataset: Path
@@ -40,6 +42,8 @@ class Conversion:
     to_do: str | None = None
     warnings: tuple[str, ...] = ()
     summaries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    cases: int = 0
+    patients: int = 0
 
 
 def convert(
@@ -112,6 +116,8 @@ def convert(
         summaries={
             o.case: (redact(place[o.case], o.item.secrets), *o.summary) for o in outcomes if not o.error
         },
+        cases=len(dataset.owners),
+        patients=len(set(dataset.owners.values())),
     )
 
 

@@ -29,6 +29,7 @@ from nnunet_igtv.dataset_conversion.manifest import manifest_text
 from nnunet_igtv.dataset_conversion.met_again import Converted, edited, sizes_of
 from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
 from nnunet_igtv.dataset_conversion.motion_files import write_motion
+from nnunet_igtv.dataset_conversion.patient_remarks import remarks_on_patients
 from nnunet_igtv.dataset_conversion.record import Record, Row
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
@@ -109,6 +110,7 @@ class RawDataset:
         self.append, self.dry_run, self.input = append, dry_run, os.path.realpath(source_input)
         self.to_do: str | None = None  # what the user still has to do after a conversion
         self.warnings: list[str] = []  # "CASE: what" may be wrong with cases that were there before
+        self.owners: dict[str, str] = {}  # the cases of the split after a conversion, and their patients
         self.root = nnunet_folder("nnUNet_raw")
         self.folder = self.root / spec.folder_name
         self.manifest = self.root / f"{spec.folder_name}_manifest.csv"
@@ -204,6 +206,7 @@ class RawDataset:
         label = f"converting to {self.spec.folder_name}"
         if self.dry_run:
             make_cases(todo, _check, jobs, label, outcomes.append)
+            self._see_to_patients(rows, outcomes)
             return outcomes
 
         def note(outcome: Outcome) -> None:
@@ -219,6 +222,7 @@ class RawDataset:
                 self._finish()
             finally:
                 shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
+        self._see_to_patients(rows, outcomes)
         return outcomes
 
     def _rows(
@@ -284,6 +288,14 @@ class RawDataset:
                     f"{row.case}: a patient of the same id has {other} in the other split; if it is one "
                     "patient, scores on the test cases are not those of new patients"
                 )
+
+    def _see_to_patients(self, rows: Sequence[tuple[Row, Item]], outcomes: Sequence[Outcome]) -> None:
+        failed = {outcome.case for outcome in outcomes if outcome.error}
+        named = [(row.case, item) for row, item in rows if row.case not in failed]
+        self.owners = {row.case: row.patient for row in self._all_done() if row.split == self.split}
+        self.owners |= {case: item.patient for case, item in named}
+        if self.split == "train":
+            self.warnings += remarks_on_patients(named, self.owners)
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]

@@ -26,6 +26,8 @@ class Item:
         fold: "train" or "val" where the source comes with a split.
         files: those that the user named for the study beside its CT.
         made_from: those that the case is read from; whether they changed later is seen by their sizes.
+        person: name and date of birth, in one spelling; "" where not both are known.
+        is_guessed: whether the patient was told by a folder that need not be a patient's.
     """
 
     key: str
@@ -37,6 +39,8 @@ class Item:
     dates: frozenset[Date] = frozenset()
     files: tuple[str, ...] = ()
     made_from: tuple[Path, ...] = ()
+    person: str = ""
+    is_guessed: bool = False
 
     @property
     def unrecorded(self) -> frozenset[Secret]:

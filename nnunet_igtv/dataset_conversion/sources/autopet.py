@@ -16,7 +16,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.tables import read_table
 
-IMAGES = ("CTres", "SUV", "SEG")
+FILES = ("CTres.nii.gz", "SUV.nii.gz", "SEG.nii.gz")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,15 @@ class Options:
 
 
 def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
-    """One item per study folder that holds an SUV.nii.gz; patients are the folders above."""
+    """One item per folder that holds a file of a study; patients are the folders above.
+
+    A study that lacks one of its files is refused by name when it is read.
+    """
     files, closed = find_files(root)
-    studies = [file.parent for file in files if file.name == "SUV.nii.gz"]
+    studies = sorted({file.parent for file in files if file.name in FILES})
     if not studies:
         raise IGTVError(
-            "no SUV.nii.gz in the folder", file=root, remedy="give the folder of the PETCT_… folders"
+            f"no {', '.join(FILES)} in the folder", file=root, remedy="give the folder of the PETCT_… folders"
         )
     lung = _lung_patients(_table(root, options.metadata)) if options.lung_only else None
     items = []
@@ -47,7 +50,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
             continue
         load = partial(_load, study, root, may_be_empty=not options.lung_only)
         name = str(study.relative_to(root))
-        made_from = tuple(study / f"{image}.nii.gz" for image in IMAGES)
+        made_from = tuple(study / name for name in FILES)
         items.append(Item(f"autopet/{name}", patient, study, load, frozenset({patient}), made_from=made_from))
     if not items:
         raise IGTVError("the metadata table names no lung cancer patient of this folder", file=root)
@@ -56,7 +59,7 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
 
 
 def _load(study: Path, root: Path, may_be_empty: bool) -> Case:
-    ct, pet, label = (study / f"{name}.nii.gz" for name in IMAGES)
+    ct, pet, label = (study / name for name in FILES)
     return nifti.load_triple(ct, pet, label, nifti.Options(grid="pet"), root, may_be_empty)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.people import Person, number_of_people
 from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dicom.attributes import text
@@ -66,24 +67,36 @@ def collect_studies(
     closed += packed(files, folder)
     entries = [*index(files, jobs), *absent]
     studies, loose = group_studies(entries, options.register)
-    # by the id alone: studies without one are of as many patients here, whatever the name
-    patients = {min(study.patients) or study.key for study in studies}
-    if options.weight_kg is not None and len(patients) > 1:
+    known = {e.path: e for e in entries}
+    # studies without an id are of as many patients here, whatever the name
+    people = [
+        Person.of((known[file] for file in study.files), min(study.patients) or study.key)
+        for study in studies
+    ]
+    if options.weight_kg is not None and (number := number_of_people(people)) > 1:
         raise IGTVError(
-            f"one body weight was given for {len(patients)} patients",
+            f"one body weight was given for {number} patients",
             file=folder,
             remedy="give it with the folder of the one patient whose PET has none, and append that case",
             settings=["weight_kg", "append"],
         )
     if not studies and not loose and not closed:
         raise IGTVError("no DICOM files", file=folder, remedy="give the folder that holds the studies")
-    known = {e.path: e for e in entries}
-    for study in studies:
+    for study, person in zip(studies, people, strict=True):
         secrets = frozenset().union(*(known[f].secrets for f in study.files))
         dates = frozenset().union(*(known[f].dates for f in study.files))
         path = Path(os.path.commonpath([f.parent for f in study.files]))
-        load = partial(load_study, study, options, folder, make)
-        yield Item(study.key, _patient(study), path, load, secrets, dates=dates, made_from=tuple(study.files))
+        load = partial(load_study, study, options, folder, make, len(studies))
+        yield Item(
+            study.key,
+            _patient(study),
+            path,
+            load,
+            secrets,
+            dates=dates,
+            made_from=tuple(study.files),
+            person=person.spelled,
+        )
     for error in (*closed, *loose):
         yield error.but(file=relative(error.file or "", folder))
 
@@ -110,8 +123,10 @@ def index(files: Sequence[Path], jobs: int) -> list[Entry]:
     return found
 
 
-def load_study(files: StudyFiles, options: Options, root: Path, make: Callable[[Study, Any], Case]) -> Case:
-    """One study -> one case; file names in errors are relative to `root`."""
+def load_study(
+    files: StudyFiles, options: Options, root: Path, make: Callable[[Study, Any], Case], together: int = 1
+) -> Case:
+    """One study, of so many found `together` -> one case; file names in errors are relative to `root`."""
     try:
         if files.unreadable:
             raise files.unreadable[0]
@@ -120,9 +135,17 @@ def load_study(files: StudyFiles, options: Options, root: Path, make: Callable[[
                 f"objects of {len(files.patients)} patients share a study or a series",
                 remedy="give each patient's objects UIDs of their own",
             )
-        return make(read_study(files.files), options)
+        case = make(read_study(files.files), options)
     except IGTVError as error:
         raise error.but(file=None if error.file is None else relative(error.file, root)) from error
+    if options.weight_kg is not None and together > 1 and case.provenance.get("pet") != "absent":
+        said = case.provenance.get("warnings")
+        case.provenance["warnings"] = [
+            *(said if isinstance(said, list) else []),
+            f"the body weight of {options.weight_kg:g} kg was given for all {together} studies, since they "
+            "have one patient id: if they are of several patients, or of days far apart, give each its own",
+        ]
+    return case
 
 
 def case_of(study: Study, options: Options) -> Case:

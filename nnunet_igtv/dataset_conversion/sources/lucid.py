@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.folder_patients import are_guessed, patients_of
+from nnunet_igtv.dataset_conversion.label_values import check_value
 from nnunet_igtv.dataset_conversion.source import Item, Source, relative
 from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
 from nnunet_igtv.dicom.files import find_files, packed
@@ -31,13 +33,18 @@ WORDS = {"CT": {"ct"}, "PET": {"pet", "pt", "suv"}, "IGTV": {"igtv"}}
 @dataclass(frozen=True, kw_only=True)
 class Options(dicom_rt.Options):
     structure: str = setting("IGTV", dicom_rt.STRUCTURE)
+    label_value: int | None = setting(
+        None, "of NIfTI files: label value to segment (default: the only value but 0)"
+    )
 
 
 def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """The DICOM studies under a folder, or else its NIfTI triples."""
     files, closed = find_files(root)
     images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz"))]
+    check_value(options.label_value)
     if not images:
+        _refuse_a_label_value(options, root)
         yield from dicom_rt.collect_studies(root, (files, closed), options, jobs, case_of)
         return
     _refuse_options_of_dicom(options, root)
@@ -53,26 +60,31 @@ def collect(root: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTV
         )
     closed += packed(files, root)
     yield from (error.but(file=relative(error.file or "", root)) for error in closed)
-    for folder in sorted({f.parent for f in images}):
-        name = str(folder.relative_to(root))
+    folders = sorted({f.parent for f in images})
+    names = [str(folder.relative_to(root)) for folder in folders]
+    is_guessed = are_guessed(names)
+    for folder, name, patient in zip(folders, names, patients_of(names), strict=True):
         try:
             ct, pet, label = _triple([f for f in images if f.parent == folder], name, options.no_pet)
         except IGTVError as error:
             yield error
             continue
-        load = partial(
-            nifti.load_triple, ct, pet, label, nifti.Options(options.grid, no_pet=options.no_pet), root
-        )
-        patient = folder.relative_to(root).parts[0] if folder != root else name
+        own = nifti.Options(options.grid, options.label_value, options.no_pet)
+        load = partial(nifti.load_triple, ct, pet, label, own, root, one_value=True)
+        secrets = frozenset({patient} - {"."})
         made_from = tuple(file for file in (ct, pet, label) if file)
-        yield Item(f"lucid/{name}", patient, folder, load, frozenset({patient} - {"."}), made_from=made_from)
+        yield Item(
+            f"lucid/{name}", patient, folder, load, secrets, made_from=made_from, is_guessed=is_guessed
+        )
 
 
 def case_of(study: Study, options: Options) -> Case:
     """The case of a DICOM study."""
     if not _is_of_phases(study, options):
         return dicom_rt.case_of(study, options)
-    case = four_d_ct.case_of(study, four_d_ct.Options(**asdict(options)))
+    known = {field.name for field in fields(four_d_ct.Options)}
+    given = {name: value for name, value in asdict(options).items() if name in known}
+    case = four_d_ct.case_of(study, four_d_ct.Options(**given))
     said = (
         f"the CT channel is the {case.provenance['ct_channel']}, not the CT that the structure was drawn on"
     )
@@ -93,6 +105,16 @@ def _is_of_phases(study: Study, options: Options) -> bool:
     ]
     sets = [s for s in study.structure_sets if s.match(options.structure)]
     return bool(sets) and not any(s.series_uids & {ct.uid for ct in elsewhere} for s in sets)
+
+
+def _refuse_a_label_value(options: Options, root: Path) -> None:
+    if options.label_value is not None:
+        raise IGTVError(
+            "a label value was given, and the folder holds no NIfTI files: structures of DICOM have names",
+            file=root,
+            remedy="leave the value out",
+            settings=["label_value"],
+        )
 
 
 def _refuse_options_of_dicom(options: Options, root: Path) -> None:

@@ -6,7 +6,7 @@ may be empty, or no column.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -16,7 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.label_values import check_value, structure_in
 from nnunet_igtv.dataset_conversion.nifti_position import check_positions
+from nnunet_igtv.dataset_conversion.nifti_table import read_triples
 from nnunet_igtv.dataset_conversion.pet_channel import PetChannel, pet_channel
 from nnunet_igtv.dataset_conversion.resampling import covered, onto
 from nnunet_igtv.dataset_conversion.source import Item, Source
@@ -31,7 +33,6 @@ from nnunet_igtv.studies.plausibility import (
     remarks_on_pet,
     remarks_on_structure,
 )
-from nnunet_igtv.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -45,53 +46,17 @@ class Options:
 
 def collect(table: Path, options: Options, jobs: int = 1) -> Iterator[Item | IGTVError]:
     """One item per row of the CSV. Raises IGTVError for a CSV that cannot be used as a whole."""
-    if not table.is_file():
-        raise IGTVError("no such file", file=table)
-    if options.label_value == 0:
-        raise IGTVError(
-            "the label value 0 is the background",
-            remedy="give the value of the tumour, or none for every other value",
-            settings=["label_value"],
+    check_value(options.label_value)
+    for row in read_triples(table, options.no_pet):
+        load = partial(
+            load_triple, row.ct, row.pet, row.label, options, table.parent, remarks=tuple(row.warnings)
         )
-    columns, rows = read_table(table, "the CSV manifest")
-    needed = {"ct", "label"} if options.no_pet else {"ct", "pet", "label"}
-    missing = needed - {name.strip().lower() for name in columns if rows}
-    if missing:
-        raise IGTVError(
-            f"the CSV manifest lacks the columns {', '.join(sorted(missing))}",
-            file=table,
-            remedy="add them" + (", or accept studies without a PET" if missing == {"pet"} else ""),
-            settings=["no_pet"] if missing == {"pet"} else [],
-        )
-    items = []
-    for number, given in enumerate(rows, start=2):
-        row = {name.strip().lower(): value.strip() for name, value in given.items()}
-        if not any(row.values()):
-            continue
-        ct, pet, label, patient, fold = (row.get(n, "") for n in ("ct", "pet", "label", "patient", "fold"))
-        fold = fold.lower()
-        if fold not in ("", "train", "val"):
-            raise IGTVError(
-                f"line {number}: fold is {fold!r}", file=table, remedy="leave it empty, or train or val"
-            )
-        if ct and label and not pet and not options.no_pet:
-            raise IGTVError(
-                f"line {number}: no PET",
-                file=table,
-                remedy="name its PET, leave the line out, or accept studies without a PET",
-                settings=["no_pet"],
-            )
-        if not ct or not label or "\0" in ct + pet + label:
-            raise IGTVError(f"line {number}: an empty path, or one that no file can have", file=table)
-        images = table.parent / ct, table.parent / pet if pet and options.no_pet != "all" else None
-        load = partial(load_triple, *images, table.parent / label, options, table.parent)
-        key = os.path.realpath(images[0])
-        others = tuple(os.path.realpath(file) for file in (images[1], table.parent / label) if file)
-        secrets = frozenset({patient} - {""})
-        items.append(Item(key, patient or key, images[0], load, secrets, fold, files=others))
-    if len({i.key for i in items}) < len(items):
-        raise IGTVError("the CSV manifest names a CT twice", file=table)
-    yield from items
+        key = os.path.realpath(row.ct)
+        others = tuple(os.path.realpath(file) for file in (row.pet, row.label) if file)
+        secrets = frozenset({row.patient} - {""})
+        made_from = tuple(file for file in (row.ct, row.pet, row.label) if file)
+        patient = row.patient or key
+        yield Item(key, patient, row.ct, load, secrets, row.fold, files=others, made_from=made_from)
 
 
 def load_triple(
@@ -101,9 +66,12 @@ def load_triple(
     options: Options,
     root: Path,
     may_be_empty: bool = False,
+    one_value: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Case:
     """One triple -> one case. The voxels of the label are those of the CT or of the PET, all or some of them,
-    in any order of the axes. Without a PET, its channel is that of an absent one.
+    in any order of the axes. Without a PET, its channel is that of an absent one. `may_be_empty` and
+    `one_value` are said of the label (`structure_in`); `remarks` are warnings that are known before.
 
     Raises IGTVError (files named relative to `root`) for files that cannot be read, values that are no SUV,
     a label on a third grid or without the value asked for, and images that do not overlap.
@@ -114,12 +82,13 @@ def load_triple(
     images = {"CT": (ct_file, ct), "label": (label_file, label)}
     images |= {"PET": (pet_file, pet.image)} if pet_file and pet.image else {}
     positions = check_positions({name: (file, Grid.of(i)) for name, (file, i) in images.items()}, root)
-    voxels = sitk.GetArrayViewFromImage(label)
-    chosen = voxels != 0 if options.label_value is None else voxels == options.label_value
-    if not chosen.any() and not may_be_empty:
-        value = options.label_value
-        what = "the label is empty" if value is None else f"the label has no voxel of the value {value}"
-        raise IGTVError(what, file=_name(label_file, root), remedy="leave this case out")
+    chosen, united = structure_in(
+        sitk.GetArrayViewFromImage(label),
+        options.label_value,
+        _name(label_file, root),
+        may_be_empty,
+        one_value,
+    )
     mask = Grid.of(label).image(chosen.astype(np.uint8))
     mask, warnings = _on_its_image(mask, ct, pet.image, _name(label_file, root))
     share = pet.check_overlap(ct, mask)
@@ -135,7 +104,9 @@ def load_triple(
             "ct_covered_by_pet": round(share, 3),
             "grid": options.grid,
             "warnings": [
+                *remarks,
                 *positions,
+                *united,
                 *warnings,
                 *remarks_on_ct(sitk.GetArrayViewFromImage(ct)),
                 *pet.warnings,
