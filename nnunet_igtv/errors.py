@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 
 OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # too many open files, no memory
-# what PyTorch says, which has an exception of its own for it on GPUs only
-OF_THE_MEMORY = ("out of memory", "allocate memory")
 
 
 class IGTVError(Exception):
@@ -80,11 +78,8 @@ class IGTVError(Exception):
 def blamed(error: Exception, damaged: IGTVError) -> IGTVError:
     """What a file that could not be read is blamed for: `damaged`, unless the system refused to read it.
 
-    Raises `error` itself where it is this process that the system refuses, or that lacks memory: no file
-    could be read then.
+    Raises `error` itself where it is this process that the system refuses: no file could be read then.
     """
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OF_THE_MEMORY):
-        raise error
     # a reader that the file's content sends to a place before its beginning gets EINVAL
     if not isinstance(error, OSError) or error.errno in (None, errno.EINVAL):
         return damaged

@@ -12,6 +12,8 @@ import torch
 from nnunet_igtv.atomic import written_whole
 from nnunet_igtv.errors import IGTVError, blamed
 
+# what PyTorch says where memory is short, of which it has an exception of its own on GPUs only
+OF_THE_MEMORY = ("out of memory", "allocate memory")
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
 
 
@@ -63,6 +65,8 @@ def readable(filename: str, fall_back: bool) -> tuple[str, dict[str, Any]]:
         try:
             return str(candidate), torch.load(candidate, map_location="cpu", weights_only=True)
         except UNREADABLE as error:
+            if any(words in str(error) for words in OF_THE_MEMORY):
+                raise
             damaged = IGTVError("the checkpoint is damaged", file=candidate)
             if (found := blamed(error, damaged)) is not damaged:
                 raise found from error

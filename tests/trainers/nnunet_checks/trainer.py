@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -230,6 +231,40 @@ def _(lab):
     trainer.on_train_epoch_end(results)
     logged = trainer.logger.get_value("train_losses", step=None)
     assert np.allclose(logged, [np.mean([result["loss"] for result in results])])
+
+
+def validated(trainer, epoch, *counts):
+    """The end of a validation epoch of these true positives, false positives and false negatives."""
+    names = ("tp_hard", "fp_hard", "fn_hard")
+    trainer.current_epoch = epoch
+    outputs = {name: np.array([value]) for name, value in zip(names, counts, strict=True)}
+    trainer.on_validation_epoch_end([{"loss": np.array(0.5)} | outputs])
+
+
+@expected_of("nnUNetTrainer.on_validation_epoch_end")
+def _(lab):
+    trainer = lab.stock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of 0 / 0
+        for epoch, counts in enumerate(((10, 20, 20), (0, 0, 0), (10, 20, 20))):
+            validated(trainer, epoch, *counts)
+    logged = trainer.logger.local_logger.my_fantastic_logging
+    assert np.allclose(logged["mean_fg_dice"], [1 / 3, np.nan, 1 / 3], equal_nan=True)
+    assert np.allclose(logged["ema_fg_dice"], [1 / 3, np.nan, np.nan], equal_nan=True)
+
+
+@expected_of("nnUNetTrainer.on_epoch_end")
+def _(lab):
+    trainer = lab.stock(recorder("save_checkpoint"))
+    trainer.logger.plot_progress_png = lambda folder: None
+    best = []
+    for epoch, counts in enumerate(((10, 20, 20), (1, 20, 20), (99, 20, 20))):
+        for name in ("train_losses", "epoch_start_timestamps"):
+            trainer.logger.log(name, 0.0, epoch)
+        validated(trainer, epoch, *counts)
+        trainer.on_epoch_end()
+        best.append(trainer._best_ema == trainer.logger.get_value("ema_fg_dice", step=-1))
+    assert best == [True, False, True]
 
 
 @expected_of("nnUNetTrainer.on_train_end")
