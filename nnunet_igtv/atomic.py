@@ -49,15 +49,13 @@ def _own(unfinished: Path, mode: int) -> int:
             is_named = os.path.samestat(os.fstat(descriptor), unfinished.stat())
         except FileNotFoundError:
             is_named = False
-        if is_named and os.fstat(descriptor).st_size == 0 and _is_narrow(descriptor, mode):
+        if is_named and os.fstat(descriptor).st_size == 0:
+            with suppress(OSError):  # not every file system has permissions
+                os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & mode)
             return descriptor
         if is_named:  # a killed run's
             unfinished.unlink()
         os.close(descriptor)
-
-
-def _is_narrow(descriptor: int, mode: int) -> bool:
-    return not stat.S_IMODE(os.fstat(descriptor).st_mode) & ~mode
 
 
 @contextmanager

@@ -165,7 +165,7 @@ def _from_acquisition(sources: Sources) -> Reference:
             "frame reference times and acquisition times of the beds contradict each other: the first "
             f"acquisition used, {sources.listed()}"
         )
-    elif not by_slices and not sources.frames:
+    elif not sources.frames:
         sources.warnings.append(
             "only the acquisition time says to which moment the decay was corrected: the earliest of the "
             f"slices is used, {shown(sources.earliest)}, which is right if no bed before it was left out"
