@@ -3,7 +3,8 @@
     python experiments/scripts/tables.py RECORD [RECORD …] --output DIR
 
 results.md has a table per training set, short.md what the README takes of them. Several records are other
-seeds of the same comparison, run on other days or machines: their runs are pooled.
+seeds of the same comparison, run on other days or machines: their runs are pooled. `--models` takes some of
+the models, so that records of other methods with the same seeds and test cases come into one table.
 """
 
 import argparse
@@ -104,12 +105,12 @@ def short(found: dict[str, Any]) -> str:
     return markdown(head, rows) if pairs else markdown(head[:-1], [row[:-1] for row in rows])
 
 
-def pooled(files: list[Path], reference: str) -> Results:
-    """The runs of all records of a training set.
+def pooled(files: list[Path], reference: str, chosen: list[str] | None = None) -> Results:
+    """The runs of all records of a training set; of the models that are named, where some are.
 
     Raises:
-        IGTVError: two records have other truths, other scores of the same run, or other cases; or the methods
-            were not all run with the same seeds.
+        IGTVError: two records have other truths, other scores of the same run, or other cases; the methods
+            were not all run with the same seeds; or no record has a model that is named.
     """
     runs: dict[tuple[str, str], CaseScores] = {}
     truths: dict[str, float] = {}
@@ -118,6 +119,8 @@ def pooled(files: list[Path], reference: str) -> Results:
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
                 model, seed, case = row["model"], row["seed"], row["case"]
+                if chosen and model not in chosen:
+                    continue
                 scores = {metric: float(row[metric] or "nan") for metric in METRICS}
                 if not _same(truths.setdefault(case, scores["truth_ml"]), scores["truth_ml"]):
                     raise IGTVError(
@@ -135,10 +138,14 @@ def pooled(files: list[Path], reference: str) -> Results:
                         remedy="leave out one of the two records",
                     )
                 patients[case] = int(row["patient"])
-    _check_equal(runs)
     models: dict[str, list[CaseScores]] = {}
     for (model, _), run in runs.items():
         models.setdefault(model, []).append(run)
+    if missing := sorted({reference, *(chosen or [])} - set(models)):
+        raise IGTVError(f"no record has {', '.join(missing)}", remedy="take models of the records")
+    _check_equal(runs)
+    if chosen:
+        models = {model: models[model] for model in chosen}
     return Results(models, {model: {} for model in models}, patients, reference=reference)
 
 
@@ -189,14 +196,16 @@ def _check_equal(runs: dict[tuple[str, str], CaseScores]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("records", nargs="+", type=Path, help="folders that record.py has written")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="in this order; all by default")
+    parser.add_argument("--reference", metavar="MODEL", help="that of the records by default")
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     a.output.mkdir(parents=True, exist_ok=True)
-    reference = common_reference(a.records)
+    reference = a.reference or common_reference(a.records)
     groups = json.loads((a.records[0] / "run.json").read_text())["test_patients"]
     text, brief = "", ""
     for group in groups:
-        results = pooled([record / f"{group}.csv" for record in a.records], reference)
+        results = pooled([record / f"{group}.csv" for record in a.records], reference, a.models)
         found, count = to_dict(results), len(set(results.patients.values()))
         text += f"## {group}: {count} test patients\n\n{scores(found)}\n"
         text += f"{differences(found)}\n" if found["comparisons"] else ""

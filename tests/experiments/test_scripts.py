@@ -216,6 +216,24 @@ def test_records_that_do_not_go_together_are_refused(tmp_path, second, changes, 
     assert named in str(caught.value)
 
 
+def test_methods_of_two_records_come_into_one_table(tmp_path):
+    others = [("c", 0, [0.5, 0.7, 0.9]), ("c", 1, [0.5, 0.7, 0.9])]
+    files = [record(tmp_path / "0", FIRST), record(tmp_path / "1", SECOND)]
+    files.append(record(tmp_path / "2", others, reference="c"))
+    results = script("tables").pooled(files, "b", ["b", "c"])
+    assert list(results.runs) == ["b", "c"]
+    assert list(results.comparisons) == [("b", "c")]
+    # of the two cases that all runs define
+    assert results.comparisons["b", "c"]["dice"].mean == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(("reference", "chosen"), [("b", ["a", "missing"]), ("missing", None), ("b", ["a"])])
+def test_a_model_that_no_record_has_is_refused(tmp_path, reference, chosen):
+    named = "no record has b" if chosen == ["a"] else "no record has .*missing"
+    with pytest.raises(IGTVError, match=named):
+        script("tables").pooled([record(tmp_path / "0", FIRST)], reference, chosen)
+
+
 def test_records_with_other_references_are_refused(tmp_path):
     record(tmp_path / "0", FIRST)
     record(tmp_path / "1", SECOND, reference="b")
