@@ -24,8 +24,8 @@ _HEART = _words(
 )
 _CONTRAST_PHASES = _words(  # and what is made of several
     "art arteri* artéri* ven ven[oöóé]* vein* v[eé]neu* pv pvp porta portal* porto* "
-    "delay* late tard* spät* spaet* early früh* frueh* precoce* precoz temprana equil* équil* gleichgew* "
-    "parench* parenq* parén* nephro* nefro* néphro* excret* exkret* urograph* urograf* wash-?out* bolus* "
+    r"(?<!trigger[\s_-])delay* late tard* spät* spaet* early früh* frueh* precoce* precoz temprana equil* équil* gleichgew* "
+    "parenchymal* parenchymat* parenchymphas* parenchimal* parenquimat* nephro* nefro* néphro* excret* exkret* urograph* urograf* wash-?out* bolus* "
     "multi-?(?:ph|f)[aá]s* mehrphas* (?:bi|tri)-?(?:ph|f)[aá]s* perfus* cta angio* dynam* dinam*"
 )
 _AGENTS = _words(
@@ -40,12 +40,15 @@ _SCANS = _words(  # doses, reconstructions, energies and steps
 _OTHERS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?:asi?r|idose|safire|admire|dlir|veo|mbir|aidr|imr|(?<!{_LETTER})ir)[\w\s-]{{0,6}}?\d{{1,3}}\s*%",
+        # no other number may stand between them: "iDose 4 40%" is level 4
+        rf"(?:asi?r|idose|safire|admire|dlir|veo|mbir|aidr|imr|(?<!{_LETTER})ir)(?:[^\W\d]|[\s-]){{0,6}}?"
+        r"\d{1,3}\s*%",
         r"(?:blend(?:ing)?|mix(?:ed)?|strength)[\s:=_-]*\d{1,3}\s*%",
         r"\d{1,3}\s*%[\s_-]*(?:blend|mix)",
         rf"(?<!low)(?<!low[\s_-])(?<!{_LETTER})dos(?:e|is|i|age)[\s:=_-]*\d{{1,3}}\s*%",
         r"\d{1,3}\s*%[\s_-]*(?:(?:of|the|der|de|la|della|full|std|standard|normal)[\s_-]+)*dos(?:e|is|i|age)\b",
-        r"\d{1,3}\s*%?\s*(?:-|to)\s*\d{1,3}\s*%",  # a range, from which an average is made
+        # a range, from which an average is made; "3.0 - 40%" and a date before it are none
+        r"(?<![\d.,-])(?:\d{1,3}\s*%\s*(?:-|to)\s*|\d{1,3}(?:-|\s*to\s*)|0\s*-\s*)\d{1,3}\s*%",
     )
 )
 

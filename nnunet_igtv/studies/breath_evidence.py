@@ -113,9 +113,10 @@ def _tell_by_numbers(told: Told) -> bool:
     unit = next(iter(moments)).unit
     values = np.array(sorted(moment.value for moment in moments))
     if unit == PERCENT and 100 in values:
-        if 0 not in values:
+        zero = [] if 0 in values else [0]  # the same moment as 100
+        values = np.array([*zero, *values[values < 100]])
+        if zero and (len(values) < WHOLE or len(values) < len(cycle(values))):
             return False
-        values = values[values < 100]
     around = unit == PERCENT and is_around_the_cycle(values)
     if around and len(values) >= WHOLE:
         return True
