@@ -24,8 +24,9 @@ _HEART = _words(
 )
 _CONTRAST_PHASES = _words(  # and what is made of several
     "art arteri* artéri* ven ven[oöóé]* vein* v[eé]neu* pv pvp porta portal* porto* "
-    r"(?<!trigger[\s_-])delay* late tard* spät* spaet* early früh* frueh* precoce* precoz temprana equil* équil* gleichgew* "
-    "parenchymal* parenchymat* parenchymphas* parenchimal* parenquimat* nephro* nefro* néphro* excret* exkret* urograph* urograf* wash-?out* bolus* "
+    r"(?<!trigger[\s_-])delay* late tard* spät* spaet* early früh* frueh* precoce* precoz temprana "
+    "equil* équil* gleichgew* parenchymal* parenchymat* parenchymphas* parenchimal* parenquimat* "
+    "nephro* nefro* néphro* excret* exkret* urograph* urograf* wash-?out* bolus* "
     "multi-?(?:ph|f)[aá]s* mehrphas* (?:bi|tri)-?(?:ph|f)[aá]s* perfus* cta angio* dynam* dinam*"
 )
 _AGENTS = _words(
