@@ -11,13 +11,16 @@ import argparse
 import csv
 import json
 import math
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nnunet_igtv.atomic import write_text
 from nnunet_igtv.errors import IGTVError
+from nnunet_igtv.evaluation.comparison import mean_by_patient
 from nnunet_igtv.evaluation.metrics import METRICS
 from nnunet_igtv.evaluation.results import CaseScores, Results
+from nnunet_igtv.evaluation.statistics import mean_of_defined
 from nnunet_igtv.evaluation.texts import to_dict
 
 SHOWN = {  # metric -> heading, digits
@@ -26,7 +29,7 @@ SHOWN = {  # metric -> heading, digits
     "dice_peripheral": ("outer thirds", 3),
     "surface_dice_2mm": ("surface Dice 2 mm", 3),
     "hd95_mm": ("HD95 mm", 1),
-    "difference_ml": ("volume, ml", 1),
+    "difference_ml": ("volume minus truth, ml", 1),
     "false_lesions": ("false lesions", 1),
 }
 COMPARED = ("dice", "dice_peripheral")
@@ -64,9 +67,23 @@ def scores(found: dict[str, Any]) -> str:
                 cell += f" ({some} of {masks})"
             cells.append(cell + interval(summary["mean_interval"], digits) if metric == "dice" else cell)
         spread = values["runs"]["standard_deviation"]["dice"]
+        wrong = wrong_ml(values["runs"]["cases"], found["patients"]["of_cases"])
+        cells += [number(ml, 1) for ml in wrong]
         cells.append(number(spread, 3) if spread is not None else "")
         rows.append(cells)
-    return markdown(["", *(heading for heading, _ in SHOWN.values()), "Dice, SD of runs"], rows)
+    more = ["missed, ml", "too much, ml", "Dice, SD of runs"]
+    return markdown(["", *(heading for heading, _ in SHOWN.values()), *more], rows)
+
+
+def wrong_ml(runs: list[dict[str, dict[str, float]]], patients: dict[str, int]) -> tuple[float, float]:
+    """Means over patients of what is missed of the truth and of what is predicted outside of it, in ml: two
+    errors that cancel in the volume."""
+    missed, more = [], []
+    for case, scores in chain.from_iterable(run.items() for run in runs):
+        missed.append((case, scores["truth_ml"] * (1 - scores["coverage"])))
+        more.append((case, missed[-1][1] + scores["difference_ml"]))
+    first, second = (mean_by_patient(values, patients).values() for values in (missed, more))
+    return mean_of_defined(first), mean_of_defined(second)
 
 
 def differences(found: dict[str, Any]) -> str:
@@ -101,7 +118,7 @@ def short(found: dict[str, Any]) -> str:
                 difference(pair) if pair else "",
             ]
         )
-    head = ["", "Dice", "outer thirds", "volume, ml", f"Dice minus {reference}"]
+    head = ["", "Dice", "outer thirds", SHOWN["difference_ml"][0], f"Dice minus {reference}"]
     return markdown(head, rows) if pairs else markdown(head[:-1], [row[:-1] for row in rows])
 
 

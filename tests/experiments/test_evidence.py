@@ -29,6 +29,8 @@ CLAIMS = [
     ((LONGER, "nnunet-2d-time"), (LONGER, "scratch"), OUTER),
     (("misses/n12", "scratch-scale"), ("misses/n12", "scratch"), "dice"),
     (("misses/n12", "scale"), ("misses/n12", "scratch"), "dice"),
+    (("misses/n12", "scale"), ("misses/n12", "transferred"), "dice"),
+    (("misses/n12", "scratch-scale", "0"), ("misses/n12", "scratch", "0"), "dice"),
     (("scaled/n12", "nnunet-2d-time-scale"), (LONGER, "nnunet-2d-time", "0"), "dice"),
     (("scaled/n12", "scale-twice"), ("scaled/n12", "scratch-scale"), "dice"),
     (("scaled/n12", "scale-no-mamba"), ("scaled/n12", "scale"), "dice"),
@@ -55,6 +57,8 @@ CLAIMS = [
         "dice",
     ),
     (("attention/n48", "cross-slice-attention", "01"), ("attention/n48", "own-slice-attention", "01"), OUTER),
+    (("attention/n48", "cross-slice-attention", "0"), ("attention/n48", "own-slice-attention", "0"), "dice"),
+    (("attention/n48", "cross-slice-attention", "01"), ("neighbours/n48", "three-slices"), "dice"),
     (("attention/n48", "own-slice-attention"), ("neighbours/n48", "alone"), "dice"),
     (("attention/n48", "cross-slice-attention"), ("attention/n48", "three-slices"), "dice"),
     (("attention/n48", "cross-slice-attention"), ("attention/n48", "three-slices"), OUTER),
@@ -65,6 +69,21 @@ CLAIMS = [
     (("first/n12", "transferred-no-sim"), ("first/n12", "scratch"), "dice"),
     (("first/n12", "transferred"), ("first/n12", "transferred-no-sim"), "dice"),
     (("first/n12", "nnunet-2d-time"), ("first/n12", "scratch"), "dice"),
+]
+# the same, how many patients are better, and how the text says it
+COUNTS = [
+    (("misses/n12", "scale"), ("misses/n12", "transferred"), "dice", "19 of 24 patients better"),
+    (("misses/n12", "scratch-scale", "0"), ("misses/n12", "scratch", "0"), "dice", "11 of 24 better"),
+    (
+        ("scaled/n12", "nnunet-2d-time-scale"),
+        (LONGER, "nnunet-2d-time", "0"),
+        "dice",
+        "11 of 24 patients better",
+    ),
+    (("neighbours/n48", "three-slices"), ("misses/n12", "scratch-scale"), "dice", "12 of 24 better"),
+    (("slices/n48", "stages"), ("neighbours/n48", "alone"), "dice", "37 of 48"),
+    (("slices/n48", "five-slices"), ("slices/n48", "three-slices"), "dice", "31 of 48 patients are better"),
+    (("first/n12", "transferred-no-sim"), ("first/n12", "transferred"), OUTER, "21 of 24 patients are worse"),
 ]
 # of masks that are not kept, and of trainings that no table has; the text says so
 NOT_KEPT = {"-0.015 to +0.144", "-0.014 to +0.025"}
@@ -81,15 +100,29 @@ def patients(comparison, model, seeds=""):
     return rows
 
 
-def interval(one, other, metric):
+def differences(one, other, metric):
+    """One minus the other, of each patient that both have, in the order of the first's table."""
     first, second = (
         {ml: np.mean([float(row[metric]) for row in rows]) for ml, rows in patients(*each).items()}
         for each in (one, other)
     )
-    shared = [ml for ml in first if ml in second]  # in the order of the table, as the resamples depend on it
+    shared = [ml for ml in first if ml in second]
     assert len(shared) in (24, 48)
-    found = bootstrap(np.array([first[ml] - second[ml] for ml in shared]))
+    return np.array([first[ml] - second[ml] for ml in shared])
+
+
+def interval(one, other, metric):
+    found = bootstrap(differences(one, other, metric))
     return f"{found.low:+.3f} to {found.high:+.3f}"
+
+
+@pytest.mark.parametrize("claim", COUNTS, ids=[f"{k}" for k in range(len(COUNTS))])
+def test_the_number_of_patients_is_in_the_text(claim):
+    *pair, said = claim
+    count, of = map(int, re.findall(r"\d+", said)[:2])
+    found = differences(*pair)
+    assert ((found > 0).sum(), len(found)) == (count, of)
+    assert said in PROSE
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=[f"{k}" for k in range(len(CLAIMS))])
