@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from nnunet_igtv.dicom.attributes import integer, text, values_of, vector
@@ -157,11 +156,6 @@ def read_voxels(series: Series) -> tuple[np.ndarray, list[str]]:
     share = outside / voxels.size / len(sources)
     text = f"{outside} voxels ({share:.1%}) outside of the reconstruction (pixel padding)"
     return voxels, [f"{text} read as {OUTSIDE[series.modality]:g}"] if outside else []
-
-
-def read_image(series: Series) -> sitk.Image:
-    """The series as a SimpleITK image (float32) with its full geometry; see `read_voxels`."""
-    return series.grid.image(read_voxels(series)[0])
 
 
 # ------------------------------------------------------------------------------------------------- stacks
