@@ -48,9 +48,9 @@ def start_of_scan(headers: Sequence[Dataset], constant: float, warnings: list[st
     return _from_acquisition(sources)
 
 
-def _all(sources: Sources, moment: datetime, source: str, began: datetime | None = None) -> Reference:
+def _all(sources: Sources, moment: datetime, source: str) -> Reference:
     """One moment for all slices."""
-    first = sources.earliest if sources.acquired else (began or moment)
+    first = sources.earliest if sources.acquired else moment
     return Reference([moment] * len(sources.headers), first, source)
 
 
@@ -71,7 +71,7 @@ def _from_statement(sources: Sources, moment: datetime) -> Reference:
             f"{STATED}, which is used, says {shown(moment)}, and all other sources contradict it "
             f"(by {share:.1%} of the SUV at least): {sources.listed()}"
         )
-    return _all(sources, moment, "decay correction time (0018,9701)", moment)
+    return _all(sources, moment, "decay correction time (0018,9701)")
 
 
 def _injection(header: Dataset) -> datetime | None:

@@ -74,6 +74,7 @@ class Sources:
             warnings.append("series time is over half a day before the acquisition: not used")
             self.series = None
         self.private, self.private_name = self._private()
+        self.durations = [duration_s(h) for h in headers]
         self.frames, self.scaled = self._frames(), self._scaled()
         self._doubt_scaled()
 
@@ -112,11 +113,10 @@ class Sources:
     def _frames(self) -> list[datetime]:
         """The reference by frame reference time and acquisition time of each slice; [] if not given."""
         offsets = [number(h, "FrameReferenceTime") / 1000 for h in self.headers]
-        durations = [duration_s(h) for h in self.headers]
         given = all(text(h, "FrameReferenceTime") for h in self.headers) and max(offsets) > 0
-        if not self.acquired or not given or min(offsets) < 0 or min(durations) <= 0:
+        if not self.acquired or not given or min(offsets) < 0 or min(self.durations) <= 0:
             return []
-        middles = [average_decay_time(length, self.constant) for length in durations]
+        middles = [average_decay_time(length, self.constant) for length in self.durations]
         maker = text(self.headers[0], "Manufacturer").upper()
         first_bed = abs(min(offsets) - middles[offsets.index(min(offsets))]) <= CLOCK_S
         if min(offsets) == 0 or (maker.startswith("GE") and not first_bed):
@@ -130,12 +130,11 @@ class Sources:
     def _scaled(self) -> list[datetime]:
         """The reference by decay factor and acquisition time of each slice; [] if not given."""
         factors = [number(h, "DecayFactor") for h in self.headers]
-        durations = [duration_s(h) for h in self.headers]
-        if not self.acquired or min(factors) < 1 or max(factors) == 1 or min(durations) <= 0:
+        if not self.acquired or min(factors) < 1 or max(factors) == 1 or min(self.durations) <= 0:
             return []
         return [
             t + timedelta(seconds=average_decay_time(length, self.constant) - np.log(factor) / self.constant)
-            for t, length, factor in zip(self.acquired, durations, factors, strict=True)
+            for t, length, factor in zip(self.acquired, self.durations, factors, strict=True)
         ]
 
     def _doubt_scaled(self) -> None:
