@@ -437,6 +437,20 @@ def test_folds_that_are_links_are_examined_also_where_links_go_round(model, tmp_
     assert "checkpoint_final.pth" in capsys.readouterr().out
 
 
+def test_an_archive_of_more_than_the_free_space_is_not_unpacked(model, tmp_path, monkeypatch, capsys):
+    archive = shutil.make_archive(str(tmp_path / "model"), "zip", model)
+    with zipfile.ZipFile(archive) as entries:
+        needed = sum(entry.file_size for entry in entries.infolist())
+    unpacked, usage = [], shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(trust.zipfile.ZipFile, "extractall", lambda *_: unpacked.append(archive))
+    monkeypatch.setattr(trust.shutil, "disk_usage", lambda folder: usage._replace(free=needed - 1))
+    assert main(["check-model", archive]) == 1
+    assert "more than there is room for" in capsys.readouterr().err
+    assert not unpacked
+    monkeypatch.undo()
+    assert main(["check-model", archive]) == 0
+
+
 def test_a_full_disk_is_not_the_fault_of_an_archive(model, tmp_path, monkeypatch, capsys):
     archive = shutil.make_archive(str(tmp_path / "model"), "zip", model)
 
