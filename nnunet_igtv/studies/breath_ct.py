@@ -22,6 +22,7 @@ from nnunet_igtv.studies.phases import FourD, Phase
 from nnunet_igtv.studies.projections import AVERAGE, MAXIMUM, combined
 
 DIFFERENT_HU = 30.0  # mean difference in a slice: of noise and rounding it is a few HU
+COMPARED_SLICES = 3
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,11 @@ def _of_the_scanner(series: Series, breath: FourD, channel: str) -> BreathCT:
     return BreathCT(series, f"{channel} of the phases", why, tuple(warnings))
 
 
-def _largest_difference(average: Series, breath: FourD, slices: int = 3) -> float:
+def _largest_difference(average: Series, breath: FourD) -> float:
     """By how many HU a series differs from the average of the phases: the largest mean difference within a
     slice, over some slices."""
     found = 0.0
-    for k in np.linspace(0, len(average.headers) - 1, slices + 2).astype(int)[1:-1]:
+    for k in np.linspace(0, len(average.headers) - 1, COMPARED_SLICES + 2).astype(int)[1:-1]:
         mean = np.mean([_plane(phase.series, int(k)) for phase in breath.phases], axis=0)
         found = max(found, float(np.abs(_plane(average, int(k)) - mean).mean()))
     return found
