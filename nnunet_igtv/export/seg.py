@@ -25,7 +25,7 @@ from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
-from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.known import ReadingOptions
 
 _IDENTIFIERS = (
     "StudyInstanceUID",

@@ -16,8 +16,9 @@ from nnunet_igtv.dicom.traits import moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import same_grid
 from nnunet_igtv.studies.candidates import table
-from nnunet_igtv.studies.choice import ReadingOptions, choose_ct
+from nnunet_igtv.studies.choice import choose_ct
 from nnunet_igtv.studies.images import Volume, ct_volume
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phases import FourD, Phase
 from nnunet_igtv.studies.projections import AVERAGE, MAXIMUM, combined
 

@@ -19,13 +19,8 @@ from nnunet_igtv.dicom.series import Series, find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import FRAME_KEY
 from nnunet_igtv.studies.candidates import NAMES, table
-from nnunet_igtv.studies.choice import (
-    ReadingOptions,
-    choose_ct,
-    choose_pet,
-    refuse_several_patients,
-    selected,
-)
+from nnunet_igtv.studies.choice import choose_ct, choose_pet, refuse_several_patients, selected
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.plausibility import (
     refuse_no_suv,
     remarks_on_ct,

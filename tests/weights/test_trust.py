@@ -15,7 +15,8 @@ from nnunet_igtv.commands.main import main
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.plans import NETWORK
 from nnunet_igtv.weights import trust
-from nnunet_igtv.weights.trust import check_model, check_pickle
+from nnunet_igtv.weights.pickled import check_pickle
+from nnunet_igtv.weights.trust import check_model
 
 
 class Call:

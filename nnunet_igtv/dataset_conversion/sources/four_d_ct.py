@@ -23,7 +23,7 @@ from nnunet_igtv.dicom.pixels import AIR_HU
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
-from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
+from nnunet_igtv.studies.breath_ct import BreathCT, breath_ct
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import known_from, structures_meant
 from nnunet_igtv.studies.choice import choose_pet, is_without_pet, left_out, refuse_several_patients, selected
@@ -31,6 +31,7 @@ from nnunet_igtv.studies.grouping import Study
 from nnunet_igtv.studies.phase_structures import PhaseStructures, drawn_on_phases, has_place, phase_structures
 from nnunet_igtv.studies.phases import FourD, the_4d
 from nnunet_igtv.studies.plausibility import remarks_on_structure
+from nnunet_igtv.studies.projections import AVERAGE
 
 
 @dataclass(frozen=True, kw_only=True)
