@@ -37,16 +37,6 @@ _IDENTIFIERS = (
     "Rows",
     "Columns",
 )
-_BLANK = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-)
 
 
 @quiet()
@@ -200,11 +190,9 @@ def _source_images(ct: Series) -> list[Dataset]:
 
 def _bare(header: Dataset) -> Dataset:
     """Identifiers of an image, with patient and study left blank: these are written afterwards."""
-    bare = Dataset()
+    bare = patient_and_study(Dataset())
     for keyword in _IDENTIFIERS:
         setattr(bare, keyword, header.get(keyword))
-    for keyword in _BLANK:
-        setattr(bare, keyword, "")
     if text(header, "LossyImageCompression") == "01":
         bare.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
