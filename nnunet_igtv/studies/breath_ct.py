@@ -11,16 +11,15 @@ import numpy as np
 
 from nnunet_igtv.dicom.phases import moments_in
 from nnunet_igtv.dicom.pixels import planes
-from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.series import AVERAGE, MAXIMUM, Series
 from nnunet_igtv.dicom.traits import moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import same_grid
 from nnunet_igtv.studies.candidates import table
 from nnunet_igtv.studies.choice import choose_ct
-from nnunet_igtv.studies.images import Volume, ct_volume
 from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phases import FourD, Phase
-from nnunet_igtv.studies.projections import AVERAGE, MAXIMUM, combined
+from nnunet_igtv.studies.projections import combined
 
 DIFFERENT_HU = 30.0  # mean difference in a slice: of noise and rounding it is a few HU
 COMPARED_SLICES = 3
@@ -41,10 +40,6 @@ class BreathCT:
     shows: str
     why: str
     warnings: tuple[str, ...] = ()
-
-    def volume(self) -> Volume:
-        """Its voxels."""
-        return ct_volume(self.series)
 
 
 def breath_ct(

@@ -117,7 +117,7 @@ def read_ct(folder: str | Path, *, ct: str | None = None, study: str | None = No
         ((48, 48, 12), (8.0, 8.0, 9.0))
     """
     with naming_nobody(folder):
-        return ct_image(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study)))
+        return _image(ct_volume(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study))))
 
 
 def read_pet(
@@ -143,7 +143,7 @@ def read_pet(
     """
     options = ReadingOptions(pet=pet, study=study, weight_kg=weight_kg)
     with naming_nobody(folder):
-        return pet_image(_only(Path(folder), "PT", options), weight_kg)
+        return _image(pet_volume(_only(Path(folder), "PT", options), weight_kg))
 
 
 def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
@@ -170,18 +170,8 @@ def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
     return chosen.series
 
 
-def ct_image(series: Series) -> sitk.Image:
-    """A CT series in HU, float32."""
-    return _image(ct_volume(series))
-
-
-def pet_image(series: Series, weight_kg: float | None = None) -> sitk.Image:
-    """A PET series in SUVbw, float32."""
-    return _image(pet_volume(series, weight_kg))
-
-
 def _image(volume: Volume) -> sitk.Image:
-    """The image alone; its warnings as Python's."""
+    """The image alone; its warnings as Python's, of the file that calls `read_ct` or `read_pet`."""
     for warning in volume.warnings:
-        warnings.warn(warning, stacklevel=4)
+        warnings.warn(warning, stacklevel=3)
     return volume.image

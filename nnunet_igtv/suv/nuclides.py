@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute
-from nnunet_igtv.suv.headers import number, refuse, text
+from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.suv.headers import number, refuse
 
 ROUNDING = 0.025  # share by which a stated half-life may differ
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

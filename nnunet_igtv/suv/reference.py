@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, values_of
-from nnunet_igtv.suv.headers import number, refuse, same_text, text
+from nnunet_igtv.dicom.attributes import attribute, text, words_of
+from nnunet_igtv.suv.headers import number, refuse, same_text
 from nnunet_igtv.suv.moments import local, shown, stamp_of, zone
 from nnunet_igtv.suv.sources import (
     AGREE,
@@ -200,7 +200,7 @@ def corrected_to_nothing(headers: Sequence[Dataset], constant: float, warnings: 
             "decay correction NONE, and the acquisition time is the same on all beds while frame reference "
             f"time runs over {running.total_seconds():.0f} s"
         )
-    if "DECY" in {str(v).strip().upper() for v in values_of(headers[0], "CorrectedImage")}:
+    if "DECY" in words_of(headers[0], "CorrectedImage"):
         warnings.append("decay correction is NONE and (0028,0051) lists DECY: taken as not corrected")
     means = [
         t + timedelta(seconds=average_decay_time(d, constant)) for t, d in zip(times, durations, strict=True)

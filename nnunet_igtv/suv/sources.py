@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse, text
+from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse
 from nnunet_igtv.suv.moments import DAY, local, scan_moment, shown, split, stamp_of, zone
 
 # how much two sources may change the SUV: below the first they agree, beyond the second they contradict
