@@ -17,9 +17,8 @@ from nnunet_igtv.channels import KEY
 
 FOLDS = 5  # of nnU-Net's own split
 SPLITS = "splits_final.json"
-Groups = Mapping[
-    str, tuple[int, str]
-]  # case -> number of its patient; "train", "val" or "" as the source says
+# case -> number of its patient; "train", "val" or "" as the source says
+Groups = Mapping[str, tuple[int, str]]
 Split = Mapping[str, Sequence[str]]  # "train" and "val" -> cases
 
 

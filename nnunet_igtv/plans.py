@@ -19,7 +19,7 @@ from typing import Any
 from nnunet_igtv.architectures.memory import planned_bytes
 from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
 from nnunet_igtv.architectures.mixers import mixer_named
-from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.presets import preset_named
 from nnunet_igtv.architectures.slice_interactions import interaction_name
 from nnunet_igtv.errors import IGTVError
 
@@ -113,11 +113,9 @@ def _resolve(plans: dict[str, Any], name: str) -> dict[str, Any]:
 def _as_stack(
     configuration: dict[str, Any], preset: str, parts: dict[str, Any], most_slices: int, half_precision: bool
 ) -> dict[str, Any]:
-    if preset not in PRESETS:
-        raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
     stacks, memory_gb, wanted_batch = _wishes(configuration, most_slices)
     plane = [*map(int, configuration["patch_size"][-2:])]
-    kwargs: dict[str, Any] = PRESETS[preset].kwargs() | parts
+    kwargs: dict[str, Any] = preset_named(preset).kwargs() | parts
     configuration = {key: value for key, value in configuration.items() if key != "next_stage"}  # no cascade
     slices, batch, kwargs["checkpointing"] = fitting(kwargs, stacks, plane, memory_gb, half_precision)
     return configuration | {

@@ -30,8 +30,9 @@ from nnunet_igtv.environment import VARIABLE, extended_trainer_path, nnunet_fold
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_image
 from nnunet_igtv.structures.structure_sets import read_structure_set, references
-from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.choice import Chosen, choose_images
 from nnunet_igtv.studies.images import Volume, ct_volume
+from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.registration import find_registrations
 from nnunet_igtv.weights.description import read_description
 from nnunet_igtv.weights.trust import check_model
@@ -192,7 +193,7 @@ def predict(
         largest_part: keep the largest connected part only, for patients with one tumour. What is left out, or
             that there are several parts, is among the notes.
         options: which CT and PET, where several could serve; body weight; trust in the frames of reference:
-            `nnunet_igtv.studies.choice.ReadingOptions(ct="phase:50")`.
+            `nnunet_igtv.studies.known.ReadingOptions(ct="phase:50")`.
 
     Raises:
         IGTVError: the study has no CT and PET that belong together, several could serve, their headers do

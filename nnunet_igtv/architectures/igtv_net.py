@@ -23,7 +23,7 @@ from nnunet_igtv.architectures.encoder import VMambaEncoder
 from nnunet_igtv.architectures.layers import Blocks, pad_to_multiple
 from nnunet_igtv.architectures.mixers import DEFAULT as SCAN
 from nnunet_igtv.architectures.mixers import mixer_named
-from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.presets import preset_named
 from nnunet_igtv.architectures.slice_interactions import DEFAULT, build_slice_interaction
 from nnunet_igtv.architectures.strides import OUTPUT_STRIDES, STRIDE
 from nnunet_igtv.errors import IGTVError
@@ -158,6 +158,4 @@ def build_network(preset: str, num_classes: int, slice_interaction: str = DEFAUL
         >>> tuple(network(stack).shape)  # logits
         (1, 2, 3, 64, 48)
     """
-    if preset not in PRESETS:
-        raise IGTVError(f"no preset named {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    return IGTVNet(2, num_classes, **PRESETS[preset].kwargs(), slice_interaction=slice_interaction)
+    return IGTVNet(2, num_classes, **preset_named(preset).kwargs(), slice_interaction=slice_interaction)

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nnunet_igtv.errors import IGTVError
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -57,3 +59,10 @@ PRESETS: dict[str, Preset] = {
     "small": Preset(width=96, encoder_depths=(2, 2, 27, 2), decoder_depths=(4, 4, 4), encoder_drop_path=0.3),
     "base": Preset(width=128, encoder_depths=(2, 2, 27, 2), decoder_depths=(4, 4, 4), encoder_drop_path=0.6),
 }
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of a name. Raises IGTVError if there is none."""
+    if name not in PRESETS:
+        raise IGTVError(f"no preset named {name!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,7 +1,6 @@
 """`nnunet-igtv check-model FOLDER|ZIP`: what a trained model is, and whether loading it would run code."""
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         root: Path = arguments.model
         if root.is_file():
             root = Path(scratch)
-            unpack(arguments.model, root, lambda: shutil.disk_usage(scratch).free)
+            unpack(arguments.model, root)
         folders = model_folders(root)
         if not folders:
             remedy = "give the folder of plans.json and fold_0"

@@ -1,7 +1,6 @@
 """`nnunet-igtv convert SOURCE INPUT -d ID`: a cohort of PET/CT studies -> an nnU-Net raw dataset."""
 
 import argparse
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,9 +33,7 @@ def parser() -> Parser:
             "--split", choices=("train", "test"), default="train", help="fill imagesTr or imagesTs"
         )
         sub.add_argument("--append", action="store_true", help="add to a dataset made from other input")
-        sub.add_argument(
-            "-j", "--jobs", type=int, default=min(4, os.cpu_count() or 1), help="worker processes"
-        )
+        sub.add_argument("-j", "--jobs", type=int, help="worker processes (default: one per core, at most 4)")
         sub.add_argument(
             "--dry-run",
             action="store_true",

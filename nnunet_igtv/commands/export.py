@@ -54,9 +54,8 @@ def parser() -> Parser:
     rtstruct.add_argument(
         "--colour",
         type=_colour,
-        default=(255, 64, 64),
         metavar="R,G,B",
-        help="0 to 255 each (default: 255,64,64)",
+        help="0 to 255 each (default: a light red)",
     )
     return parser
 
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.folder,
             arguments.output,
             arguments.name,
-            colour=arguments.colour,
+            **({} if arguments.colour is None else {"colour": arguments.colour}),
             extend=arguments.extend,
             anonymous=arguments.anonymous,
             ct=arguments.ct,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.options import add_options, options_of
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.known import ReadingOptions
 
 
 def parser() -> Parser:

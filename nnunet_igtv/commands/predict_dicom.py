@@ -10,7 +10,7 @@ from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.options import add_options, options_of
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.candidates import described
-from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.known import ReadingOptions
 
 RTSTRUCT, SEG = "RTSTRUCT.dcm", "SEG.dcm"
 PICTURE = "registration.png"  # of a registration that was computed

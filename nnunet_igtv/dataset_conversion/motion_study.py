@@ -10,8 +10,9 @@ from nnunet_igtv.dicom.identity import Secret, redact, secrets_of
 from nnunet_igtv.dicom.redaction import naming_nobody
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
-from nnunet_igtv.studies.choice import ReadingOptions, refuse_several_patients, selected
+from nnunet_igtv.studies.choice import refuse_several_patients, selected
 from nnunet_igtv.studies.grouping import read_study
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phase_structures import has_place, phase_structures
 from nnunet_igtv.studies.phases import the_4d
 

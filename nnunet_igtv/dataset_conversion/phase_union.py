@@ -72,7 +72,7 @@ def united(
     return Label(grid, union, list(drawn.sets), drawn.names, notes, report)
 
 
-def refuse_other_frame(rois: Sequence[Roi], frame: str, trust_frames: bool = False) -> None:
+def refuse_other_frame(rois: Sequence[Roi], frame: str, trust_frames: bool) -> None:
     """Raises IGTVError for structures in another frame of reference than the images."""
     if trust_frames or all(roi.frame_of_reference in ("", frame) for roi in rois):
         return

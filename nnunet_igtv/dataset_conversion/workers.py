@@ -94,9 +94,8 @@ def make_case(item: Item, name: str, write: Write) -> Outcome:
 
 
 def _start_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the parent sees to interruption; cases under way are finished
+    # the parent sees to interruption; cases under way are finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     quiet_itk()
 

@@ -40,6 +40,11 @@ def values_of(header: Dataset, name: str) -> list:
     return list(value) if isinstance(value, MultiValue | list | tuple) else [value]
 
 
+def words_of(header: Dataset, name: str) -> list[str]:
+    """The values of a code string in upper case, as the standard wants them, whoever wrote them."""
+    return [str(value).strip().upper() for value in values_of(header, name)]
+
+
 def vector(header: Dataset, name: str, length: int, path: Path) -> np.ndarray:
     try:
         vector = np.array([float(v) for v in values_of(header, name)])

@@ -8,12 +8,12 @@ from pathlib import Path
 import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from nnunet_igtv.dicom.quiet import quiet
 from nnunet_igtv.errors import OF_THE_PROCESS, IGTVError, blamed
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
-DICOMDIR = "1.2.840.10008.1.3.10"
 # what macOS puts beside files on other file systems and in archives: named after them, with other content
 OF_MACOS = ("._", "__MACOSX")
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".dcm.gz")
@@ -107,7 +107,10 @@ def read_header(path: Path) -> Dataset | None:
                 raise EOFError("the file ends within an element")
             if "SOPClassUID" in header:
                 return header
-            if head[128:132] != b"DICM" or header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
+            if (
+                head[128:132] != b"DICM"
+                or header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+            ):
                 return None
             raise ValueError("no SOP Class UID")
     except Exception as error:  # pydicom raises whatever the damage leads to

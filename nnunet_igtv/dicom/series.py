@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
-from nnunet_igtv.dicom.attributes import integer, text, values_of, vector
+from nnunet_igtv.dicom.attributes import integer, text, vector, words_of
 from nnunet_igtv.dicom.files import list_files, read_header
 from nnunet_igtv.dicom.frames import flat_headers
 from nnunet_igtv.dicom.geometry import axes_of, grid_of
@@ -27,12 +27,12 @@ from nnunet_igtv.grids import Grid
 NOT_AN_IMAGE = {"SEG", "RTDOSE", "RTIMAGE", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "DOC"}
 AXES_TOLERANCE = 1e-3  # of direction cosines and pixel spacings, which exports round
 PARALLEL = np.cos(np.radians(10))  # of the normals of two images; scouts and reformats are farther off
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
+NO_NUMBER = 2**31  # stands for a missing Series Number: larger than any
+AVERAGE, MAXIMUM, MINIMUM = "average", "maximum", "minimum"  # over the phases of a breath
 _COMBINED = {
     "": lambda stack: stack[0],
-    "average": lambda stack: np.rint(stack.mean(0)),  # in whole HU, as scanners store it
-    "maximum": lambda stack: stack.max(0),
+    AVERAGE: lambda stack: np.rint(stack.mean(0)),  # in whole HU, as scanners store it
+    MAXIMUM: lambda stack: stack.max(0),
 }
 
 Slice = tuple[Path, int | None, Dataset]  # file, frame in it, header
@@ -47,7 +47,7 @@ class Series:
     `notes` says what was left out and why. `fault` is what makes the stack unusable, None if nothing does.
     `moment` is set where a DICOM series holds volumes of several moments of the breath, and this is one of
     them; `told_by` says which attribute tells them apart. `parts` are the series of one grid that this one is
-    computed from, voxel by voxel, as `how` says ("average", "maximum"): no file holds it, and headers and
+    computed from, voxel by voxel, as `how` says (`AVERAGE`, `MAXIMUM`): no file holds it, and headers and
     files are those of the first.
     """
 
@@ -85,7 +85,7 @@ class Series:
         try:
             return int(self.headers[0].SeriesNumber)
         except (AttributeError, TypeError, ValueError):
-            return 2**31
+            return NO_NUMBER
 
     @property
     def frame_of_reference(self) -> str:
@@ -159,11 +159,6 @@ def read_voxels(series: Series) -> tuple[np.ndarray, list[str]]:
     return voxels, [f"{text} read as {OUTSIDE[series.modality]:g}"] if outside else []
 
 
-def read_image(series: Series) -> sitk.Image:
-    """The series as a SimpleITK image (float32) with its full geometry; see `read_voxels`."""
-    return series.grid.image(read_voxels(series)[0])
-
-
 # ------------------------------------------------------------------------------------------------- stacks
 
 
@@ -228,10 +223,8 @@ def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Sli
     """The slices of a stack, frames as slices, without localizers and secondary captures."""
     slices: list[Slice] = []
     for path, header in group:
-        if text(header, "SOPClassUID").startswith(SECONDARY_CAPTURE):
-            notes.append("left out a secondary capture")
-        elif "LOCALIZER" in [str(v).upper() for v in values_of(header, "ImageType")]:
-            notes.append("left out a localizer image")
+        if other := no_slice(header):
+            notes.append(f"left out {other}")
         else:
             try:
                 slices += [(path, frame, flat) for frame, flat in flat_headers(header)]
@@ -242,6 +235,13 @@ def _slices(group: Sequence[tuple[Path, Dataset]], notes: list[str]) -> list[Sli
     if not slices:
         raise IGTVError("the series holds localizers or secondary captures only", file=group[0][0])
     return slices
+
+
+def no_slice(header: Dataset) -> str:
+    """What an image is that is no slice of a volume; "" for one that may be."""
+    if text(header, "SOPClassUID").startswith(SecondaryCaptureImageStorage):  # single- or multi-frame
+        return "a secondary capture"
+    return "a localizer image" if "LOCALIZER" in words_of(header, "ImageType") else ""
 
 
 def _largest_group(slices: list[Slice], notes: list[str]) -> list[Slice]:

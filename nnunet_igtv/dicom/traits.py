@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import text, values_of, vector
+from nnunet_igtv.dicom.attributes import text, vector, words_of
 from nnunet_igtv.dicom.geometry import axes_of
 from nnunet_igtv.dicom.identity import redact, secrets_of
 from nnunet_igtv.dicom.phases import Moment, percent
-from nnunet_igtv.dicom.series import SECONDARY_CAPTURE, Series
+from nnunet_igtv.dicom.series import AVERAGE, MAXIMUM, MINIMUM, Series, no_slice
 from nnunet_igtv.errors import IGTVError
 
 SAME_PLACE_MM = 0.01
@@ -19,12 +19,12 @@ REFORMATS = {"REFORMATTED", "MPR", "CPR", "CURVED", "MIP", "MINIP", "AIP", "PROJ
 PARTS = {"GATED", "DYNAMIC"}
 ONE_VISIT = timedelta(hours=12)  # a visit may run across midnight
 _PROJECTIONS = {  # over the phases of a breath: values of Image Type, and words of the description
-    "minimum": ({"MINIP", "MINIMUM"}, re.compile(r"(?<![a-z])min[\s-]?ip(?![a-z])", re.IGNORECASE)),
-    "average": (
+    MINIMUM: ({"MINIP", "MINIMUM"}, re.compile(r"(?<![a-z])min[\s-]?ip(?![a-z])", re.IGNORECASE)),
+    AVERAGE: (
         {"AVERAGE", "AVG", "AVE", "AIP", "AVEIP", "MEAN"},
         re.compile(r"(?<![a-z])(?:ave(?:rage)?|avg|mean|aip)(?:[\s_-]?ip)?(?![a-z])", re.IGNORECASE),
     ),
-    "maximum": (
+    MAXIMUM: (
         {"MIP", "MAXIP", "MAXIMUM"},
         re.compile(r"(?<![a-z])(?:mip|max[\s_-]?ip|maximum)(?![a-z])", re.IGNORECASE),
     ),
@@ -173,7 +173,7 @@ def moment(series: Series) -> Moment | None:
 
 
 def projection(series: Series) -> str:
-    """ "average", "maximum" or "minimum" for a series made from all phases of a breath; else ""."""
+    """`AVERAGE`, `MAXIMUM` or `MINIMUM` for a series made from all phases of a breath; else ""."""
     if series.parts or series.moment is not None:
         return series.how
     types = set(image_type(series)[2:])
@@ -186,8 +186,7 @@ def projection(series: Series) -> str:
 def image_type(series: Series) -> list[str]:
     """Image Type of the middle image (of its frame, in multi-frame objects)."""
     header = series.headers[len(series.headers) // 2]
-    values = values_of(header, "FrameType") or values_of(header, "ImageType")
-    return [str(value).strip().upper() for value in values]
+    return words_of(header, "FrameType") or words_of(header, "ImageType")
 
 
 def is_original(series: Series) -> bool:
@@ -214,13 +213,11 @@ def is_axial(series: Series) -> bool:
 def is_volume(series: Series) -> bool:
     """Whether most images are parallel slices, at two places or more: no scout, no projections, no bolus
     tracking at one place, no secondary captures."""
-    if "REPROJECTION" in [str(value).upper() for value in values_of(series.headers[0], "SeriesType")]:
+    if "REPROJECTION" in words_of(series.headers[0], "SeriesType"):
         return False
     groups: list[tuple[np.ndarray, list[float]]] = []
     for header, file in zip(series.headers, series.files, strict=True):
-        if text(header, "SOPClassUID").startswith(SECONDARY_CAPTURE):
-            continue
-        if "LOCALIZER" in [str(value).upper() for value in values_of(header, "ImageType")]:
+        if no_slice(header):
             continue
         try:
             normal = axes_of(header, file)[2]
@@ -238,13 +235,13 @@ def is_volume(series: Series) -> bool:
 
 
 def is_attenuation_corrected(series: Series) -> bool:
-    return "ATTN" in [str(value).strip().upper() for value in values_of(series.headers[0], "CorrectedImage")]
+    return "ATTN" in words_of(series.headers[0], "CorrectedImage")
 
 
 def is_part_of_a_scan(series: Series) -> bool:
     """Whether a PET shows a part of the breath or of the time: its Series Type (or Image Type, of enhanced
     PET) is gated or dynamic, or the series holds volumes of several moments and this is one of them."""
-    said = [str(value).strip().upper() for value in values_of(series.headers[0], "SeriesType")]
+    said = words_of(series.headers[0], "SeriesType")
     return series.moment is not None or bool(PARTS & {*said, *image_type(series)[2:]})
 
 

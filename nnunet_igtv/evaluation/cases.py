@@ -9,15 +9,19 @@ import SimpleITK as sitk
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.evaluation.consensus import consensus
-from nnunet_igtv.evaluation.headers import refuse_another_grid, refuse_other_grids
 from nnunet_igtv.evaluation.ignore_label import ignore_label
 from nnunet_igtv.grids import (
     IMAGE_ENDINGS,
     Grid,
+    difference,
+    read_grid,
     read_image,
     read_mask,
     rearranged,
+    same_voxels,
 )
+
+ONTO_THE_TRUTH = "bring predictions and images onto the grid of the truth"
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,50 @@ def find_cases(
                 ignore,
             )
         )
-    refuse_other_grids(cases)
+    _refuse_other_grids(cases)
     return cases
+
+
+def _refuse_other_grids(cases: Sequence[Case]) -> None:
+    """Compares every mask and image with the (first) truth of its case.
+
+    Raises:
+        IGTVError: a header cannot be read, or names another grid. Of several files all are listed.
+    """
+    errors = [error for case in cases for error in _of_other_grids(case)]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise IGTVError(
+            f"{len(errors)} files do not fit their truths",
+            remedy=ONTO_THE_TRUTH,
+            table="\n".join(f"{error.case}: {error.what} [{error.file}]" for error in errors),
+        )
+
+
+def _of_other_grids(case: Case) -> Iterator[IGTVError]:
+    (_, first), *others = case.masks()
+    try:
+        wanted = read_grid(first)
+    except IGTVError as error:
+        yield error.but(case=case.name)
+        return
+    for path in (*(path for _, path in others), *case.images):
+        try:
+            _refuse_another_grid(read_grid(path), wanted, path, case.name)
+        except IGTVError as error:
+            yield error.but(case=case.name)
+
+
+def _refuse_another_grid(own: Grid, wanted: Grid, path: Path, case: str) -> None:
+    """Raises IGTVError for a file whose voxels are not those of the truth, in whatever order."""
+    if not same_voxels(own, wanted):
+        raise IGTVError(
+            f"another grid than the truth's: {difference(own, wanted)}",
+            case=case,
+            file=path,
+            remedy=ONTO_THE_TRUTH,
+        )
 
 
 def without_truth(cases: Sequence[Case], predictions: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
@@ -235,7 +281,7 @@ def _read(reader: Callable[[Path], sitk.Image], path: Path, case: Case) -> sitk.
 def _on_grid(image: sitk.Image, path: Path, case: Case, grid: sitk.Image) -> np.ndarray:
     """The voxels (S, H, W) in the order of a grid that has the same ones."""
     own, wanted = Grid.of(image), Grid.of(grid)
-    refuse_another_grid(own, wanted, path, case.name)
+    _refuse_another_grid(own, wanted, path, case.name)
     return rearranged(sitk.GetArrayViewFromImage(image), own, wanted, "truth")
 
 

@@ -67,8 +67,8 @@ def along_target(results: Results) -> dict[str, Any]:
     }
 
 
-def boxes(results: Results, metric: str = "dice") -> dict[str, Any]:
-    """One box per model with a point per case: quartiles, median, whiskers to 1.5 boxes."""
+def boxes(results: Results) -> dict[str, Any]:
+    """Dice: one box per model with a point per case: quartiles, median, whiskers to 1.5 boxes."""
     height = 46 * len(results.models)
     longest = max(len(model) for model in results.models)
     x, rows = Axis(0, 1, 24 + 7 * min(longest, 28), 1068), []
@@ -79,12 +79,12 @@ def boxes(results: Results, metric: str = "dice") -> dict[str, Any]:
                 "case": case,
                 "x": x(value),
                 "y": middle + 9 * math.sin(12.9898 * j),
-                "text": shown(value, metric),
+                "text": shown(value, "dice"),
             }
             for j, case in enumerate(results.cases)
-            if math.isfinite(value := results.scores[model][case][metric])
+            if math.isfinite(value := results.scores[model][case]["dice"])
         ]
-        values = results.values(model, metric)
+        values = results.values(model, "dice")
         if len(values):
             low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
             reach = 1.5 * (high - low)

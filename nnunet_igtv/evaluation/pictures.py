@@ -15,6 +15,7 @@ from nnunet_igtv.evaluation.boxes import box_of, voxels
 from nnunet_igtv.evaluation.by_position import positions
 from nnunet_igtv.evaluation.cases import Content
 from nnunet_igtv.evaluation.turning import Turned
+from nnunet_igtv.evaluation.volumes import pet_top
 
 _CT_WINDOW = (-1000.0, 300.0)  # HU, lung and soft tissue at once
 _MARGIN = 35.0  # mm shown around the target
@@ -40,9 +41,8 @@ def picture(content: Content) -> str:
     volumes, target = [turned(image) for image in images], turned(target)
     masks = [(line, turned(mask)) for line, mask in masks]
     window, shown = _window(target, turned.spacing), _slices(target)[::-1]
-    inside = images[-1][truth.structure]
-    pet_top = max(5.0, float(np.percentile(inside, 99))) if inside.size else 7.0
-    rows = [("gray", _CT_WINDOW), ("inferno", (0.0, pet_top))][: len(volumes)]
+    top = pet_top(images[-1], truth.structure)
+    rows = [("gray", _CT_WINDOW), ("inferno", (0.0, top))][: len(volumes)]
     return _drawn(
         [
             [(volume[k][window], look, [(c, m[k][window]) for c, m in masks]) for k in shown]

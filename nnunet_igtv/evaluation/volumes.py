@@ -53,7 +53,7 @@ def volume(content: Content) -> dict[str, Any]:
     masks = {name: turned(mask)[thin] for name, mask in layers.items()}
     spacing = (turned.spacing[0], turned.spacing[1] * every, turned.spacing[2] * every)
     pet = images[1] if len(images) > 1 else None
-    top = _pet_top(pet, masks["truth"])
+    top = pet_top(pet, masks["truth"])
     levels = None if pet is None else max(float(pet.max()), top) * np.linspace(0, 1, 256) ** 2
     return {
         "shape": list(images[0].shape),
@@ -110,7 +110,8 @@ def _compressed(array: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
 
 
-def _pet_top(pet: np.ndarray | None, truth: np.ndarray) -> float:
+def pet_top(pet: np.ndarray | None, truth: np.ndarray) -> float:
+    """SUV of the brightest colour: the 99th percentile in the truth, and not less than a faint PET needs."""
     if pet is None or not truth.any():
         return _PET_TOP
     return max(_PET_TOP, float(np.percentile(pet[truth], 99)))

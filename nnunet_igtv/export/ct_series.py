@@ -9,7 +9,8 @@ from nnunet_igtv.dicom.series import Series, find_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import check_mask, onto_grid
 from nnunet_igtv.studies.candidates import described
-from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_ct, refuse_several_patients
+from nnunet_igtv.studies.choice import choose_ct, refuse_several_patients
+from nnunet_igtv.studies.known import Known, ReadingOptions
 
 
 def reference_series(

@@ -13,7 +13,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.export.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
-def refuse_other(output: Path, modality: str, overwrite: bool = False) -> None:
+def refuse_other(output: Path, modality: str, overwrite: bool) -> None:
     """Raises IGTVError where a file already has this name.
 
     With `overwrite`, a DICOM file of the same modality is no hindrance; an image or a folder is.

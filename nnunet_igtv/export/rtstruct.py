@@ -29,7 +29,7 @@ from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
 from nnunet_igtv.structures.contours import ON_EVERY_SLICE
 from nnunet_igtv.structures.structure_sets import references
-from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.known import ReadingOptions
 
 COLOUR = (255, 64, 64)
 

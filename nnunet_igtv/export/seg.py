@@ -25,7 +25,7 @@ from nnunet_igtv.export.patient import patient_and_study
 from nnunet_igtv.export.references import referenced_images
 from nnunet_igtv.export.text import Copied, set_character_set, structure_name
 from nnunet_igtv.export.uids import new_uid
-from nnunet_igtv.studies.choice import ReadingOptions
+from nnunet_igtv.studies.known import ReadingOptions
 
 _IDENTIFIERS = (
     "StudyInstanceUID",
@@ -36,16 +36,6 @@ _IDENTIFIERS = (
     "Modality",
     "Rows",
     "Columns",
-)
-_BLANK = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
 )
 
 
@@ -200,11 +190,9 @@ def _source_images(ct: Series) -> list[Dataset]:
 
 def _bare(header: Dataset) -> Dataset:
     """Identifiers of an image, with patient and study left blank: these are written afterwards."""
-    bare = Dataset()
+    bare = patient_and_study(Dataset())
     for keyword in _IDENTIFIERS:
         setattr(bare, keyword, header.get(keyword))
-    for keyword in _BLANK:
-        setattr(bare, keyword, "")
     if text(header, "LossyImageCompression") == "01":
         bare.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):

@@ -47,13 +47,11 @@ def backward(
         steps, step_x, slopes, x_values, dy_values, input_grads, exponent_grads = (
             p.scratch + i * (SEGMENT * VECTOR_BYTES) for i in range(7)
         )
-        h = (
-            p.scratch + 7 * SEGMENT * VECTOR_BYTES
-        )  # (SEGMENT + 1, size): a group's states, from the one before
+        # (SEGMENT + 1, size): a group's states, from the one before
+        h = p.scratch + 7 * SEGMENT * VECTOR_BYTES
         decays = h + (SEGMENT + 1) * STATE_GROUP * VECTOR_BYTES  # (SEGMENT, size)
-        next_grads = (
-            decays + SEGMENT * STATE_GROUP * VECTOR_BYTES
-        )  # (channel_blocks, N): s / h, the next step's
+        # (channel_blocks, N): s / h, the next step's
+        next_grads = decays + SEGMENT * STATE_GROUP * VECTOR_BYTES
         zeros = next_grads + p.channel_blocks * (states * VECTOR_BYTES)
         partial = PARTIAL_SUMS * FLOAT_BYTES
         dB_sums = zeros + VECTOR_BYTES  # (SEGMENT, N, PARTIAL_SUMS)

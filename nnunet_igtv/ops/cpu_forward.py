@@ -15,16 +15,14 @@ from .codegen import FLOAT_BYTES, INDEX_BYTES, VECTOR_BYTES, Integer, Trace, Vec
 from .cpu_arguments import ForwardArguments
 from .vector_math import exp2, exp_of_minus_magnitude, softplus
 
-SEGMENT = (
-    64  # steps between two saved states; the backward pass recomputes the states of one segment at a time
-)
+# steps between two saved states; the backward pass recomputes the states of one segment at a time
+SEGMENT = 64
 CHUNK = 8  # steps
 STATE_GROUP = 4  # states computed side by side, to hide the latency of the recurrence
 PROJECTED_STEPS = 4  # steps projected side by side: they and their weights fit into 16 registers of 8 floats
 MAX_RATE = 2.0**8  # of -A log2(e) in a `decaying` kernel
-MAX_STEP = (
-    2.0**30
-)  # a `decaying` kernel limits steps to it: a state decays to 0 by it unless -A log2(e) < 1e-7
+# a `decaying` kernel limits steps to it: a state decays to 0 by it unless -A log2(e) < 1e-7
+MAX_STEP = 2.0**30
 
 
 def scratch_bytes(states: int, channel_blocks: int) -> int:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-Gradients = tuple[
-    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
-]  # of a problem's first seven tensors
+# of a problem's first seven tensors
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Problem(NamedTuple):

@@ -107,13 +107,17 @@ def scan_forward(
     return y, saved_states
 
 
-def scan_backward(
-    grad: Tensor, saved_states: Tensor, problem: Problem, backend: str | None = None
-) -> tuple[Tensor, ...]:
+def scan_backward(grad: Tensor, saved_states: Tensor, problem: Problem) -> tuple[Tensor, ...]:
     """The gradients of the problem's first seven tensors, then of delta_weight; empty where it has none."""
     *tensors, map_width, delta_softplus, delta_weight = problem
     gradients: tuple[Tensor, ...] = _scan_backward(
-        grad, saved_states, *tensors, delta_weight, map_width, delta_softplus, backend or ""
+        grad,
+        saved_states,
+        *tensors,
+        delta_weight,
+        map_width,
+        delta_softplus,
+        "",  # the backend that is active
     )
     return gradients
 

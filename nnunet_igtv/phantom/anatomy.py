@@ -300,9 +300,8 @@ def _lung_content(patient: Patient, grid: Centres, rng: np.random.Generator) -> 
     texture = gaussian_filter(rng.standard_normal(grid.shape, np.float32), (5 / step, 5 / voxel, 5 / voxel))
     texture *= 18 / texture.std()
     volumes = (
-        (-835 + 0.45 * grid.y - 0.25 * grid.z + texture).astype(
-            np.float32
-        ),  # denser at the back and the base
+        # denser at the back and the base
+        (-835 + 0.45 * grid.y - 0.25 * grid.z + texture).astype(np.float32),
         np.broadcast_to(0.5 + 0.001 * grid.y - 0.0008 * grid.z, grid.shape).astype(np.float32),
     )
     for start, end, radius in patient.vessels:

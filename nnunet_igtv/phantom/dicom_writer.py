@@ -71,9 +71,8 @@ def write_study(
     structures = structure_set(
         grid_of(acquisition.ct_grid).image(acquisition.structure.astype(np.uint8)),
         ct_headers[0],
-        [
-            ReferencedImage.of(header) for header in reversed(ct_headers)
-        ],  # files are numbered from head to feet, slices of the grid from feet to head
+        # files are numbered from head to feet, slices of the grid from feet to head
+        [ReferencedImage.of(header) for header in reversed(ct_headers)],
         "GTV" if acquisition.phase is not None else "IGTV",
         uid=lambda: next(identifiers),
         now=STUDY_START + timedelta(hours=3),
@@ -118,9 +117,8 @@ def pet_images(
     start = STUDY_START + timedelta(minutes=2)
     decay = np.log(2) / HALF_LIFE
     loss = decay * FRAME_DURATION
-    mean_time = (
-        np.log(loss / (1 - np.exp(-loss))) / decay
-    )  # s after the start, when the activity is the frame's mean
+    # s after the start, when the activity is the frame's mean
+    mean_time = np.log(loss / (1 - np.exp(-loss))) / decay
     activity = acquisition.pet * administration.bq_per_ml_per_suv
     for number, k in enumerate(reversed(range(len(activity))), 1):
         image = _image(acquisition.pet_grid, k, administration, patient, key, "PT", number, start)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import UID
+from pydicom.uid import SpatialRegistrationStorage
 
 from nnunet_igtv.export.files import write_dicom
 from nnunet_igtv.export.patient import patient_and_study
@@ -30,7 +30,6 @@ from nnunet_igtv.phantom.four_d import BreathScan
 from nnunet_igtv.phantom.scanner import Acquisition
 from nnunet_igtv.phantom.shapes import Centres
 
-SPATIAL_REGISTRATION = UID("1.2.840.10008.5.1.4.1.1.66.1")
 PET_CT_EARLIER = timedelta(days=3)
 
 
@@ -95,7 +94,7 @@ def spatial_registration(matrix: np.ndarray, source: str, target: Dataset, key: 
     """
     dataset = patient_and_study(target)
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID = SPATIAL_REGISTRATION
+    dataset.SOPClassUID = SpatialRegistrationStorage
     dataset.SOPInstanceUID = derived_uid(key, "REG", "instance")
     dataset.SeriesInstanceUID = derived_uid(key, "REG", "series")
     dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "REG", 9, 1

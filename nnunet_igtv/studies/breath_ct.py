@@ -11,17 +11,18 @@ import numpy as np
 
 from nnunet_igtv.dicom.phases import moments_in
 from nnunet_igtv.dicom.pixels import planes
-from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.series import AVERAGE, MAXIMUM, Series
 from nnunet_igtv.dicom.traits import moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import same_grid
 from nnunet_igtv.studies.candidates import table
-from nnunet_igtv.studies.choice import ReadingOptions, choose_ct
-from nnunet_igtv.studies.images import Volume, ct_volume
+from nnunet_igtv.studies.choice import choose_ct
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phases import FourD, Phase
-from nnunet_igtv.studies.projections import AVERAGE, MAXIMUM, combined
+from nnunet_igtv.studies.projections import combined
 
 DIFFERENT_HU = 30.0  # mean difference in a slice: of noise and rounding it is a few HU
+COMPARED_SLICES = 3
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,6 @@ class BreathCT:
     shows: str
     why: str
     warnings: tuple[str, ...] = ()
-
-    def volume(self) -> Volume:
-        """Its voxels."""
-        return ct_volume(self.series)
 
 
 def breath_ct(
@@ -131,11 +128,11 @@ def _of_the_scanner(series: Series, breath: FourD, channel: str) -> BreathCT:
     return BreathCT(series, f"{channel} of the phases", why, tuple(warnings))
 
 
-def _largest_difference(average: Series, breath: FourD, slices: int = 3) -> float:
+def _largest_difference(average: Series, breath: FourD) -> float:
     """By how many HU a series differs from the average of the phases: the largest mean difference within a
     slice, over some slices."""
     found = 0.0
-    for k in np.linspace(0, len(average.headers) - 1, slices + 2).astype(int)[1:-1]:
+    for k in np.linspace(0, len(average.headers) - 1, COMPARED_SLICES + 2).astype(int)[1:-1]:
         mean = np.mean([_plane(phase.series, int(k)) for phase in breath.phases], axis=0)
         found = max(found, float(np.abs(_plane(average, int(k)) - mean).mean()))
     return found

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnunet_igtv.dicom import traits
-from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.series import NO_NUMBER, Series
 
 NAMES = {"CT": "CT", "PT": "PET"}
 COLUMNS = ("", "no.", "description", "taken", "phase", "slices", "spacing mm", "uid", "study")
@@ -61,4 +61,4 @@ def _cells(series: Series) -> list[str]:
 
 
 def has_number(series: Series) -> bool:
-    return series.number < 2**31
+    return series.number < NO_NUMBER

@@ -11,8 +11,9 @@ from nnunet_igtv.dicom.attributes import attribute, text
 from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import Roi, StructureSet, listed, number_of
-from nnunet_igtv.studies.choice import Chosen, Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.choice import Chosen, choose_images
 from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.known import Known, ReadingOptions
 
 COPIED_MM = 0.01  # what writing the same point twice may round
 

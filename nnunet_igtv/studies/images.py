@@ -19,13 +19,8 @@ from nnunet_igtv.dicom.series import Series, find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import FRAME_KEY
 from nnunet_igtv.studies.candidates import NAMES, table
-from nnunet_igtv.studies.choice import (
-    ReadingOptions,
-    choose_ct,
-    choose_pet,
-    refuse_several_patients,
-    selected,
-)
+from nnunet_igtv.studies.choice import choose_ct, choose_pet, refuse_several_patients, selected
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.plausibility import (
     refuse_no_suv,
     remarks_on_ct,
@@ -122,7 +117,7 @@ def read_ct(folder: str | Path, *, ct: str | None = None, study: str | None = No
         ((48, 48, 12), (8.0, 8.0, 9.0))
     """
     with naming_nobody(folder):
-        return ct_image(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study)))
+        return _image(ct_volume(_only(Path(folder), "CT", ReadingOptions(ct=ct, study=study))))
 
 
 def read_pet(
@@ -148,7 +143,7 @@ def read_pet(
     """
     options = ReadingOptions(pet=pet, study=study, weight_kg=weight_kg)
     with naming_nobody(folder):
-        return pet_image(_only(Path(folder), "PT", options), weight_kg)
+        return _image(pet_volume(_only(Path(folder), "PT", options), weight_kg))
 
 
 def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
@@ -175,18 +170,8 @@ def _only(folder: Path, modality: str, options: ReadingOptions) -> Series:
     return chosen.series
 
 
-def ct_image(series: Series) -> sitk.Image:
-    """A CT series in HU, float32."""
-    return _image(ct_volume(series))
-
-
-def pet_image(series: Series, weight_kg: float | None = None) -> sitk.Image:
-    """A PET series in SUVbw, float32."""
-    return _image(pet_volume(series, weight_kg))
-
-
 def _image(volume: Volume) -> sitk.Image:
-    """The image alone; its warnings as Python's."""
+    """The image alone; its warnings as Python's, of the file that calls `read_ct` or `read_pet`."""
     for warning in volume.warnings:
-        warnings.warn(warning, stacklevel=4)
+        warnings.warn(warning, stacklevel=3)
     return volume.image

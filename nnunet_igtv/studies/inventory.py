@@ -19,11 +19,12 @@ from nnunet_igtv.dicom.series import Series, group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.structures.structure_sets import Roi, StructureSet, structure_set
-from nnunet_igtv.studies.candidates import NAMES
+from nnunet_igtv.studies.candidates import NAMES, has_number
 from nnunet_igtv.studies.case_parts import known_from
-from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.choice import choose_images
 from nnunet_igtv.studies.grouping import Study, entry_of, group_studies
 from nnunet_igtv.studies.images import pet_volume
+from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.phase_structures import structures_by_phase
 from nnunet_igtv.studies.phases import FourD, find_4d
 from nnunet_igtv.studies.registration import Registration, find_registrations
@@ -207,7 +208,7 @@ def _series(series: Series, root: Path, frame: int | None, weight_kg: float | No
         "folder": _name(series.folder, root),
         "modality": series.modality,
         "description": series.description,
-        "series_number": series.number if series.number < 2**31 else None,
+        "series_number": series.number if has_number(series) else None,
         "slices": len(series.headers),
         "size": None,
         "spacing": None,

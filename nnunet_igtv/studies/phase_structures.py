@@ -120,10 +120,6 @@ def structures_by_phase(sets: Sequence[StructureSet], breath: FourD) -> dict[Mom
     return names
 
 
-def _is_drawn(roi: Roi) -> bool:
-    return bool(roi.contours) or roi.drawn.fault is not None
-
-
 def _by_name(
     sets: Sequence[StructureSet], breath: FourD, pattern: str
 ) -> tuple[dict[Moment, list[Found]], list[str], list[str]]:
@@ -135,7 +131,7 @@ def _by_name(
     unused, notes = [], []
     strange: list[str] = []  # names with the number of no phase
     spelled: set[Moment] = set()
-    for each_set, roi in [(s, roi) for s in sets for roi in s.rois if _is_drawn(roi)]:
+    for each_set, roi in [(s, roi) for s in sets for roi in s.rois if roi.is_drawn]:
         told = readings(pattern, roi.name)
         meant = [moment for moment in known if any(each.means(moment) for each in told)]
         spelled.update(meant)
@@ -185,7 +181,7 @@ def _by_reference(
     found: dict[Moment, list[Found]] = {}
     strays = []
     for s in sets:
-        for roi in filter(_is_drawn, s.match(pattern)):
+        for roi in [roi for roi in s.match(pattern) if roi.is_drawn]:
             moments = {images[uid] for uid in images_of(s, [roi]) if uid in images}
             moments = moments or {series[uid] for uid in s.series_uids if uid in series}
             if len(moments) == 1:

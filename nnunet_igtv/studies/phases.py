@@ -12,7 +12,7 @@ import numpy as np
 from nnunet_igtv.dicom import traits
 from nnunet_igtv.dicom.attributes import attribute
 from nnunet_igtv.dicom.phases import NUMBER, PERCENT, TELLERS, Moment, Teller
-from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.series import AVERAGE, MAXIMUM, Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import Grid, difference, same_grid
 from nnunet_igtv.studies.breath_evidence import (
@@ -175,8 +175,8 @@ def _of_study(cts: Sequence[Series]) -> FourD | None:
         twice={moment: shown[moment] for moment in order if len(shown[moment]) > 1},
         faulty={moment: s for moment, s in single.items() if s.fault},
         missing=_missing(order, teller.name, told[0][1]),
-        averages=tuple(s for s in cts if projections[id(s)] == "average"),
-        maxima=tuple(s for s in cts if projections[id(s)] == "maximum"),
+        averages=tuple(s for s in cts if projections[id(s)] == AVERAGE),
+        maxima=tuple(s for s in cts if projections[id(s)] == MAXIMUM),
     )
 
 

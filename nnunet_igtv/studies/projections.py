@@ -9,15 +9,13 @@ from nnunet_igtv.dicom.series import Series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.studies.phases import FourD, lacking
 
-AVERAGE, MAXIMUM = "average", "maximum"
-
 
 def combined(breath: FourD, how: str, needed: int | None = None, trust_frames: bool = False) -> Series:
     """The average or the maximum of all phases.
 
     Args:
         breath: the 4D-CT.
-        how: "average" or "maximum".
+        how: `AVERAGE` or `MAXIMUM`.
         needed: how many phases must be there; None for all.
         trust_frames: whether phases of different frames of reference are aligned.
 

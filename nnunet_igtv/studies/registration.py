@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistrationStorage
 
 from nnunet_igtv.dicom.attributes import attribute, text, vector
 from nnunet_igtv.dicom.copies import TRANSFORMATIONS, one_of_each
 from nnunet_igtv.errors import IGTVError
 
-RIGID_CLASS = "1.2.840.10008.5.1.4.1.1.66.1"
-DEFORMABLE_CLASS = "1.2.840.10008.5.1.4.1.1.66.3"
 TYPES = ("RIGID", "RIGID_SCALE", "AFFINE")
 TOLERANCE = 1e-3  # of a matrix against its type, as exports round: half a millimetre at 500 mm
 SCALES = (0.5, 2.0)  # of an affine matrix: no two scans of one patient differ more
@@ -104,7 +103,7 @@ def recorded_matrix(matrix: np.ndarray) -> list[list[float]]:
 
 
 def is_registration(header: Dataset) -> bool:
-    return text(header, "SOPClassUID") in (RIGID_CLASS, DEFORMABLE_CLASS)
+    return text(header, "SOPClassUID") in (SpatialRegistrationStorage, DeformableSpatialRegistrationStorage)
 
 
 def frames_named(header: Dataset) -> frozenset[str]:
@@ -212,7 +211,7 @@ def _one_of(found: Sequence[Joined], refusals: Sequence[IGTVError]) -> Joined:
 
 
 def _read(file: Path, header: Dataset, frames_of_images: Mapping[str, str]) -> Registration:
-    if text(header, "SOPClassUID") == DEFORMABLE_CLASS:
+    if text(header, "SOPClassUID") == DeformableSpatialRegistrationStorage:
         deformable = IGTVError(
             "the registration is deformable; only rigid and affine ones are applied",
             file=file,

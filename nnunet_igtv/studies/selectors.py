@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnunet_igtv.dicom.attributes import text
-from nnunet_igtv.dicom.series import Series
+from nnunet_igtv.dicom.series import AVERAGE, MAXIMUM, Series
 from nnunet_igtv.dicom.traits import moment, projection, study_date, taken
 from nnunet_igtv.errors import IGTVError
 
-PROJECTIONS = ("average", "maximum")
+PROJECTIONS = (AVERAGE, MAXIMUM)
 KEYS = {
     "study": ("description", "date", "uid"),
     "ct": ("number", "description", "date", "phase", "uid"),

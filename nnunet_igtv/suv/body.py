@@ -4,7 +4,8 @@ from typing import SupportsFloat
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.suv.headers import number, refuse, text
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.suv.headers import number, refuse
 
 KG, GRAMS, HEIGHT_M = (1.0, 500.0), 1000.0, (0.3, 2.6)
 

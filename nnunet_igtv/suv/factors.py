@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, values_of
+from nnunet_igtv.dicom.attributes import attribute, text, words_of
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.suv.activity import dose_bq
 from nnunet_igtv.suv.body import check_given, per_body_weight, weight_of
-from nnunet_igtv.suv.headers import PHILIPS, number, private_number, refuse, same_text, text
+from nnunet_igtv.suv.headers import PHILIPS, number, private_number, refuse, same_text
 from nnunet_igtv.suv.injection import injected
 from nnunet_igtv.suv.nuclides import MOST_HALF_LIVES, check_uptake, nuclide_of
 from nnunet_igtv.suv.reference import corrected_to_nothing, start_of_scan
@@ -79,7 +79,7 @@ def suv_factors(headers: Sequence[Dataset], weight_kg: float | None = None) -> S
 
 
 def _check_corrections(header: Dataset, decay: str) -> None:
-    corrections = {str(v).strip().upper() for v in values_of(header, "CorrectedImage")}
+    corrections = words_of(header, "CorrectedImage")
     if not corrections:
         raise refuse("Corrected Image (0028,0051) is missing: attenuation correction is unknown")
     if "ATTN" not in corrections:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, is_absent
+from nnunet_igtv.dicom.attributes import attribute, is_absent, text
 from nnunet_igtv.errors import IGTVError
 
 # vendor's blocks of private elements: group, creator
@@ -20,15 +20,11 @@ def refuse(
 
 
 def text_of(value: object) -> str:
-    """A value, or that of an element, as text. Implicit VR leaves private values as bytes."""
+    """The value of a private element as text. Implicit VR leaves it as bytes."""
     value = getattr(value, "value", value)
     if value is None:
         return ""
     return (value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value)).strip("\0 ")
-
-
-def text(header: Dataset, name: str) -> str:
-    return text_of(attribute(header, name))
 
 
 def same_text(headers: Sequence[Dataset], name: str) -> str:

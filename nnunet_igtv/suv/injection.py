@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.suv.headers import refuse, text
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.suv.headers import refuse
 from nnunet_igtv.suv.moments import (
     DAY,
     NO_DATE,

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.suv.headers import refuse, text
+from nnunet_igtv.dicom.attributes import text
+from nnunet_igtv.suv.headers import refuse
 
 DAY = timedelta(days=1)
 NO_DATE = datetime(2000, 1, 1)  # stands for the day of a scan whose dates were all removed

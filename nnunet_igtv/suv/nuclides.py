@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute
-from nnunet_igtv.suv.headers import number, refuse, text
+from nnunet_igtv.dicom.attributes import attribute, text
+from nnunet_igtv.suv.headers import number, refuse
 
 ROUNDING = 0.025  # share by which a stated half-life may differ
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -125,10 +125,9 @@ def nuclide_of(information: Dataset, warnings: list[str]) -> tuple[Nuclide, floa
 
 
 def check_uptake(nuclide: Nuclide, half_life_s: float, seconds: float, warnings: list[str]) -> None:
-    """Warn of an unusual time from injection to scan; raise IGTVError for an impossible one."""
+    """Warn of an unusual time from injection to scan; raise IGTVError for one that is too long. `injected`
+    gives none that is after the scan."""
     minutes = f"{seconds / MINUTE:.0f} min"
-    if seconds < 0:
-        raise refuse(f"the injection is {-seconds / MINUTE:.0f} min after the scan")
     if seconds > MOST_HALF_LIVES * half_life_s:
         raise refuse(
             f"the scan is {minutes} after the injection, over {MOST_HALF_LIVES} half-lives of {nuclide.name}"
@@ -152,7 +151,7 @@ def _named(information: Dataset) -> Nuclide | None:
             found = by_code or by_words
             if len(found) == 1:
                 return found[0]
-    words = " ".join(text(information, name) for name in ("Radiopharmaceutical",))
+    words = text(information, "Radiopharmaceutical")
     found = [n for n in NUCLIDES if n.is_named_in(words)]
     if not found and FDG.search(words):
         found = [NUCLIDES[0]]

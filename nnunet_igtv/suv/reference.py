@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
-from nnunet_igtv.dicom.attributes import attribute, values_of
-from nnunet_igtv.suv.headers import number, refuse, same_text, text
+from nnunet_igtv.dicom.attributes import attribute, text, words_of
+from nnunet_igtv.suv.headers import number, refuse, same_text
 from nnunet_igtv.suv.moments import local, shown, stamp_of, zone
 from nnunet_igtv.suv.sources import (
     AGREE,
@@ -48,9 +48,9 @@ def start_of_scan(headers: Sequence[Dataset], constant: float, warnings: list[st
     return _from_acquisition(sources)
 
 
-def _all(sources: Sources, moment: datetime, source: str, began: datetime | None = None) -> Reference:
+def _all(sources: Sources, moment: datetime, source: str) -> Reference:
     """One moment for all slices."""
-    first = sources.earliest if sources.acquired else (began or moment)
+    first = sources.earliest if sources.acquired else moment
     return Reference([moment] * len(sources.headers), first, source)
 
 
@@ -71,7 +71,7 @@ def _from_statement(sources: Sources, moment: datetime) -> Reference:
             f"{STATED}, which is used, says {shown(moment)}, and all other sources contradict it "
             f"(by {share:.1%} of the SUV at least): {sources.listed()}"
         )
-    return _all(sources, moment, "decay correction time (0018,9701)", moment)
+    return _all(sources, moment, "decay correction time (0018,9701)")
 
 
 def _injection(header: Dataset) -> datetime | None:
@@ -200,7 +200,7 @@ def corrected_to_nothing(headers: Sequence[Dataset], constant: float, warnings: 
             "decay correction NONE, and the acquisition time is the same on all beds while frame reference "
             f"time runs over {running.total_seconds():.0f} s"
         )
-    if "DECY" in {str(v).strip().upper() for v in values_of(headers[0], "CorrectedImage")}:
+    if "DECY" in words_of(headers[0], "CorrectedImage"):
         warnings.append("decay correction is NONE and (0028,0051) lists DECY: taken as not corrected")
     means = [
         t + timedelta(seconds=average_decay_time(d, constant)) for t, d in zip(times, durations, strict=True)

@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
+from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.errors import IGTVError
-from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse, text
+from nnunet_igtv.suv.headers import GE, SIEMENS, number, private_text, refuse
 from nnunet_igtv.suv.moments import DAY, local, scan_moment, shown, split, stamp_of, zone
 
 # how much two sources may change the SUV: below the first they agree, beyond the second they contradict
@@ -74,6 +75,7 @@ class Sources:
             warnings.append("series time is over half a day before the acquisition: not used")
             self.series = None
         self.private, self.private_name = self._private()
+        self.durations = [duration_s(h) for h in headers]
         self.frames, self.scaled = self._frames(), self._scaled()
         self._doubt_scaled()
 
@@ -112,11 +114,10 @@ class Sources:
     def _frames(self) -> list[datetime]:
         """The reference by frame reference time and acquisition time of each slice; [] if not given."""
         offsets = [number(h, "FrameReferenceTime") / 1000 for h in self.headers]
-        durations = [duration_s(h) for h in self.headers]
         given = all(text(h, "FrameReferenceTime") for h in self.headers) and max(offsets) > 0
-        if not self.acquired or not given or min(offsets) < 0 or min(durations) <= 0:
+        if not self.acquired or not given or min(offsets) < 0 or min(self.durations) <= 0:
             return []
-        middles = [average_decay_time(length, self.constant) for length in durations]
+        middles = [average_decay_time(length, self.constant) for length in self.durations]
         maker = text(self.headers[0], "Manufacturer").upper()
         first_bed = abs(min(offsets) - middles[offsets.index(min(offsets))]) <= CLOCK_S
         if min(offsets) == 0 or (maker.startswith("GE") and not first_bed):
@@ -130,12 +131,11 @@ class Sources:
     def _scaled(self) -> list[datetime]:
         """The reference by decay factor and acquisition time of each slice; [] if not given."""
         factors = [number(h, "DecayFactor") for h in self.headers]
-        durations = [duration_s(h) for h in self.headers]
-        if not self.acquired or min(factors) < 1 or max(factors) == 1 or min(durations) <= 0:
+        if not self.acquired or min(factors) < 1 or max(factors) == 1 or min(self.durations) <= 0:
             return []
         return [
             t + timedelta(seconds=average_decay_time(length, self.constant) - np.log(factor) / self.constant)
-            for t, length, factor in zip(self.acquired, durations, factors, strict=True)
+            for t, length, factor in zip(self.acquired, self.durations, factors, strict=True)
         ]
 
     def _doubt_scaled(self) -> None:

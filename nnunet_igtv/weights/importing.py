@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nnunet_igtv.architectures.igtv_net import IGTVNet
-from nnunet_igtv.architectures.presets import PRESETS
+from nnunet_igtv.architectures.presets import PRESETS, preset_named
 from nnunet_igtv.atomic import refuse_existing, written_once
 from nnunet_igtv.channels import described
 from nnunet_igtv.errors import IGTVError
@@ -45,8 +45,8 @@ def import_weights(
         IGTVError: unreadable, unknown or unfit source, unknown preset, too few classes, or an output that
             exists or is the source.
     """
-    if preset not in (None, *PRESETS):
-        raise IGTVError(f"unknown preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    if preset is not None:
+        preset_named(preset)
     if os.path.realpath(output) == os.path.realpath(source):
         raise IGTVError("the output would replace the source", file=output, remedy="name another output")
     refuse_existing(output, overwrite=overwrite)
@@ -56,7 +56,7 @@ def import_weights(
     try:
         renamed = rename(state_dict_of(checkpoint))
         name = preset or preset_of(renamed.state)
-        fields = PRESETS[name].kwargs() if name else _own_fields(renamed.state)
+        fields = preset_named(name).kwargs() if name else _own_fields(renamed.state)
         kind = fields | {"mixer": mixer_of(renamed.state)}
         count = classes or _classes_of(renamed.state)
         _refuse_much_larger(kind, count, renamed.state, is_preset=name is not None)
@@ -89,10 +89,8 @@ def import_weights(
 def _own_fields(state: dict[str, Any]) -> dict[str, Any]:
     """Fields of a network that is no preset, where its weights show all of them."""
     fields = architecture(state)
-    no_drop_path: dict[str, Any] = {
-        "encoder_drop_path": 0.0,
-        "decoder_drop_path": 0.0,
-    }  # leaves no trace in weights
+    # what leaves no trace in weights
+    no_drop_path: dict[str, Any] = {"encoder_drop_path": 0.0, "decoder_drop_path": 0.0}
     if set(fields) | set(no_drop_path) != set(PRESETS["tiny"].kwargs()):
         depths = "/".join(map(str, fields["encoder_depths"]))
         raise IGTVError(

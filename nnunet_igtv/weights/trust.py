@@ -6,9 +6,10 @@ PyTorch's layers or of this package (`named_code.py`).
 """
 
 import os
+import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -125,13 +126,12 @@ def check_model(folder: str | Path, checkpoints: Sequence[Path] | None = None) -
     )
 
 
-def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> None:
+def unpack(archive: str | Path, folder: Path) -> None:
     """Unpack an exported model.
 
     Args:
         archive: a zip file, as nnU-Net's export writes it.
         folder: where to, an empty folder.
-        free_bytes: how much room there is.
 
     Raises:
         IGTVError: no zip file, an entry that would be written elsewhere or is a link, or too little room.
@@ -144,7 +144,7 @@ def unpack(archive: str | Path, folder: Path, free_bytes: Callable[[], int]) -> 
                     raise IGTVError(
                         f"the archive holds an entry that leaves its folder: {entry.filename!a}", file=archive
                     )
-            if sum(entry.file_size for entry in entries.infolist()) > free_bytes():
+            if sum(entry.file_size for entry in entries.infolist()) > shutil.disk_usage(folder).free:
                 raise IGTVError("the archive unpacks to more than there is room for", file=archive)
             entries.extractall(folder)
     except IGTVError:

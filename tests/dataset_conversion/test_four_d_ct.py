@@ -252,6 +252,16 @@ def contours_twice(study):
     image.save_as(study / "RTSTRUCT" / "again.dcm")
 
 
+def lines_for_contours(study):
+    file = study / "RTSTRUCT" / "GTV_40.dcm"
+    image = pydicom.dcmread(file)
+    for contour in image.ROIContourSequence[0].ContourSequence:
+        contour.ContourGeometricType = "OPEN_PLANAR"
+        points = max(3, contour.NumberOfContourPoints * 2 // 3)
+        contour.NumberOfContourPoints, contour.ContourData = points, contour.ContourData[: 3 * points]
+    image.save_as(file)
+
+
 def a_slice_missing(study):
     sorted((study / "4DCT" / "40").iterdir())[3].unlink()
 
@@ -268,6 +278,7 @@ def no_structures(study):
         (a_phase_twice, "phase 30 % has 2 CT series"),
         (contours_on_an_absent_phase, "structure 'GTV_90' is of no phase that is there"),
         (contours_missing, "phase 40 % has no structure"),
+        (lines_for_contours, "phase 40 %: structure 'GTV_40': contours of the geometric type OPEN_PLANAR"),
         (contours_twice, "phase 40 % has 2 structures ('GTV_40', 'GTV_040')"),
         (a_slice_missing, "phase 40 %: 1 slice(s) missing"),
         (no_structures, "no structure set"),

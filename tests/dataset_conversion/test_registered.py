@@ -12,8 +12,8 @@ from nnunet_igtv.dataset_conversion.pet_channel import pet_channel
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.cohort import simulate_4d, write_cohort
 from nnunet_igtv.prediction import choose_series, write_input
-from nnunet_igtv.studies.choice import ReadingOptions
 from nnunet_igtv.studies.images import ct_volume
+from nnunet_igtv.studies.known import ReadingOptions
 
 NAMES = ("LUCID_0001_0000", "LUCID_0001_0001")
 

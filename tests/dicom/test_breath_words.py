@@ -81,6 +81,11 @@ from nnunet_igtv.dicom.phases import NUMBER, Moment, moments_in
         # a word that is no direction
         "Thorax 3 in Inspiration",
         "Thorax 5 in tiefer Inspiration",
+        # of no moment at all
+        "Ave 0-90%",
+        "thorax 120 kV",
+        "150%",
+        "inter 30",
     ],
 )
 def test_numbers_of_other_things(text):
@@ -136,6 +141,11 @@ def test_numbers_of_other_things(text):
         ("Study 1 - 40%", Moment("", 40)),
         ("amplitude 80 In", Moment("In", 80)),
         ("80In B30f", Moment("In", 80)),
+        ("P4^P100^S300^I00003, Gated, 40.0%B", Moment("", 40)),
+        ("EX 20%", Moment("Ex", 20)),
+        ("80In", Moment("In", 80)),
+        ("40 % inhale", Moment("In", 40)),
+        ("ASiR 50% T10", Moment("", 10)),
     ],
 )
 def test_moments_of_a_breath(text, moment):

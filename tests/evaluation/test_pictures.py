@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from nnunet_igtv.evaluation.cases import Case, read_content
 from nnunet_igtv.evaluation.pictures import picture
+from nnunet_igtv.evaluation.volumes import volume
 
 
 def asymmetric(folder, turn=lambda image: image):
@@ -85,3 +86,24 @@ def test_the_sides_are_named_in_every_slice(tmp_path, monkeypatch):
     assert sum(words == "R" for _, _, words in said) == 6  # three slices of a CT and of a PET
     numbers = [words for _, _, words in said if "slice" in words]
     assert numbers == ["slice 15 of 24", "slice 13 of 24", "slice 10 of 24"]  # the head is on the left
+
+
+@pytest.mark.parametrize("drawn", [True, False], ids=["truth", "no truth"])
+def test_a_pet_is_as_bright_as_in_the_viewer(tmp_path, monkeypatch, drawn):
+    case = asymmetric(tmp_path / "x")
+    if not drawn:
+        truth = case.truths["truth"]
+        sitk.WriteImage(sitk.ReadImage(str(truth)) * 0, str(truth))
+    content, tops = read_content(case), []
+    imshow = Axes.imshow
+    monkeypatch.setattr(
+        Axes,
+        "imshow",
+        lambda axes, plane, **k: tops.append((k["cmap"], k["vmax"])) or imshow(axes, plane, **k),
+    )
+    picture(content)
+    assert (
+        {top for look, top in tops if look == "inferno"}
+        == {volume(content)["pet_top"]}
+        == {8 if drawn else 5}
+    )

@@ -29,8 +29,8 @@ from nnunet_igtv.structures.structure_sets import read_structure_set
 from nnunet_igtv.studies.inventory import inspect
 from nnunet_igtv.suv import suv_factors
 from nnunet_igtv.weights.mapping import rename
+from nnunet_igtv.weights.pickled import check_pickle
 from nnunet_igtv.weights.reading import load_checkpoint, state_dict_of
-from nnunet_igtv.weights.trust import check_pickle
 
 CORPUS = Path(__file__).parents[1] / "data" / "fuzz"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))

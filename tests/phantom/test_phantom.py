@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from pydicom import dcmread
 
 from nnunet_igtv.commands.main import main
-from nnunet_igtv.dicom.series import find_series, read_image
+from nnunet_igtv.dicom.series import find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.phantom.breathing import Breathing, phases
 from nnunet_igtv.phantom.cohort import simulate, write_cohort
@@ -97,7 +97,7 @@ def test_same_seed_same_bytes_and_other_seed_other_patient(tmp_path):
 def test_ct_in_hu_and_pet_in_suv(cohort):
     for folder in cohort.values():
         (ct,), (pet,) = find_series(folder, "CT"), find_series(folder, "PT")
-        hu, activity = (sitk.GetArrayFromImage(read_image(series)) for series in (ct, pet))
+        hu, activity = (read_voxels(series)[0] for series in (ct, pet))
         assert hu.shape == (SLICES, MATRIX, MATRIX)
         assert hu[0, 0, 0] == pytest.approx(-1000, abs=80)
         assert 300 < hu.max() < 1500

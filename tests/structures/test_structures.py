@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from nnunet_igtv import read_ct, read_pet, read_structure
-from nnunet_igtv.dicom.series import find_series, read_image
+from nnunet_igtv.dicom.series import find_series, read_voxels
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import matches, normalised, read_structure_set
 
@@ -166,6 +166,7 @@ def test_not_a_structure_set(study):
 def test_real_masks_voxel_for_voxel(case, pattern, real):
     (series,) = find_series(real / case / "dicom" / "image")
     (file,) = (real / case / "dicom" / "mask").iterdir()
-    mask = sitk.GetArrayFromImage(read_structure(file, pattern, read_image(series)))
+    image = series.grid.image(read_voxels(series)[0])
+    mask = sitk.GetArrayFromImage(read_structure(file, pattern, image))
     shipped = sitk.ReadImage(str(next((real / case / "nifti" / "mask").iterdir())))
     assert np.count_nonzero(mask != (sitk.GetArrayFromImage(shipped) > 0)) == 0

@@ -14,15 +14,9 @@ from nnunet_igtv.dicom.traits import moment
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import structure_set
 from nnunet_igtv.studies.case_parts import choose_parts
-from nnunet_igtv.studies.choice import (
-    CT_BELONGS,
-    CT_KIND,
-    PET_BELONGS,
-    PET_KIND,
-    ReadingOptions,
-    choose_images,
-)
+from nnunet_igtv.studies.choice import CT_BELONGS, CT_KIND, PET_BELONGS, PET_KIND, choose_images
 from nnunet_igtv.studies.grouping import Study, group_studies, index_file
+from nnunet_igtv.studies.known import ReadingOptions
 
 DERIVED = ["DERIVED", "SECONDARY", "AXIAL"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from nnunet_igtv.dicom.phases import Moment, moments_in
+from nnunet_igtv.dicom.phases import moments_in
 from nnunet_igtv.dicom.series import group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import structure_set
@@ -175,24 +175,6 @@ def test_grids_that_differ_are_refused(patient):
     (found,) = find_4d(series_of(breath(patient(), told)))
     with pytest.raises(IGTVError, match=r"phase 30 % has spacing \(2.5, 2.5, 3\)"):
         _ = found.grid
-
-
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("P4^P100^S300^I00003, Gated, 40.0%B", Moment("", 40)),
-        ("EX 20%", Moment("Ex", 20)),
-        ("80In", Moment("In", 80)),
-        ("40 % inhale", Moment("In", 40)),
-        ("ASiR 50% T10", Moment("", 10)),
-        ("Ave 0-90%", None),
-        ("thorax 120 kV", None),
-        ("150%", None),
-        ("inter 30", None),
-    ],
-)
-def test_moments_in_words(text, moment):
-    assert moments_in([text]) == [moment]
 
 
 def test_of_several_numbers_those_that_differ_count():

@@ -168,6 +168,19 @@ def test_every_command_passes_the_warnings_on(study, raw, capsys, tmp_path):
     assert "warning: LUCID_0001: " in printed
 
 
+def test_a_warning_is_one_of_the_file_that_reads(patient, tmp_path):
+    study = patient()
+    for item in study.injection:
+        item.RadionuclideTotalDose = 370e6 / 30
+    for image in study.ct:
+        image.PixelData = bytes(len(image.PixelData))
+    folder = study.write(tmp_path)
+    for read, says in ((read_ct, "the CT is constant"), (read_pet, "MBq per kg")):
+        with pytest.warns(UserWarning, match=says) as warned:
+            read(folder)
+        assert {w.filename for w in warned} == {__file__}
+
+
 def test_a_sound_study_has_no_warnings(patient, tmp_path, recwarn):
     study = patient().write(tmp_path)
     read_ct(study)

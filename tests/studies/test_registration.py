@@ -12,8 +12,9 @@ from nnunet_igtv.dicom.series import group_series
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.structures.structure_sets import structure_set
 from nnunet_igtv.studies.case_parts import choose_parts
-from nnunet_igtv.studies.choice import Known, ReadingOptions, choose_images
+from nnunet_igtv.studies.choice import choose_images
 from nnunet_igtv.studies.grouping import Study, entry_of, group_studies
+from nnunet_igtv.studies.known import Known, ReadingOptions
 from nnunet_igtv.studies.registration import find_registrations, join
 
 HERE, THERE, THIRD, FAR = (generate_uid(entropy_srcs=[n]) for n in ("here", "there", "third", "far"))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from small_model import write_model
 from torch import Tensor
 
 
@@ -298,3 +299,9 @@ def tiny_vmamba(tiny_cipa):
         "classifier.norm.weight": torch.ones(768),
         "classifier.head.weight": torch.ones(1000, 768),
     }
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The folder of a trained model in which nothing is wrong."""
+    return write_model(tmp_path / "model")

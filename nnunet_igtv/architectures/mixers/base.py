@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from nnunet_igtv.architectures.layers import Conv2d
 
+SEQUENCE_STATES = 16  # N of the scan of a sequence; its twins are as large
+
 
 class GatedMap(nn.Module):
     """Mixes the positions of a map: (M, H, W, C) -> (M, H, W, C), inside with d channels."""

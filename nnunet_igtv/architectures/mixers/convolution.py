@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_igtv.architectures.layers import Conv2d
-from nnunet_igtv.architectures.mixers.base import GatedMap, GatedSequence
+from nnunet_igtv.architectures.mixers.base import SEQUENCE_STATES, GatedMap, GatedSequence
 
 KERNEL = 7
 
@@ -46,12 +46,12 @@ class ConvolvedMap(GatedMap):
 
 
 class ConvolvedSequence(GatedSequence):
-    """Depthwise convolution of 7 and pointwise ones of a sequence, as large as a scan with N = `states`."""
+    """Depthwise convolution of 7 and pointwise ones of a sequence, as large as the scan."""
 
-    def __init__(self, width: int, states: int = 16) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         inner = 2 * width
-        hidden = bottleneck(1, width, states, KERNEL)
+        hidden = bottleneck(1, width, SEQUENCE_STATES, KERNEL)
         self.skip = nn.Parameter(torch.ones(inner))
         self.depthwise = nn.Conv1d(inner, inner, KERNEL, padding=KERNEL // 2, groups=inner)
         self.reduce = nn.Linear(inner, hidden, bias=False)

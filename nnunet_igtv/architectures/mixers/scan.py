@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_igtv.architectures.mixers.base import GatedMap, GatedSequence
+from nnunet_igtv.architectures.mixers.base import SEQUENCE_STATES, GatedMap, GatedSequence
 from nnunet_igtv.architectures.mixers.half_precision import BranchWeights, in_half_precision
 from nnunet_igtv.ops import cross_scan, selective_scan
 
@@ -105,9 +105,9 @@ class SS2D(ScanParameters, GatedMap):
 class SS1D(ScanParameters, GatedSequence):
     """Selective scan of a sequence, forward only: (M, L, C) -> (M, L, C), d = 2C."""
 
-    def __init__(self, width: int, states: int = 16) -> None:
+    def __init__(self, width: int) -> None:
         inner = 2 * width
-        super().__init__(1, inner, states, math.ceil(width / 16))
+        super().__init__(1, inner, SEQUENCE_STATES, math.ceil(width / 16))
         self.add_frame(width, inner)
 
     def mix(self, x: Tensor) -> Tensor:

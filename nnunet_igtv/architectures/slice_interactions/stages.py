@@ -62,9 +62,8 @@ class StageExchange(nn.Module):
         """Gate per slice and channel: (B, S, 1, 1, C)."""
         B, S, C = v.shape[0], v.shape[1], v.shape[-1]
         descriptors = torch.stack((v.mean(dim=(2, 3)), v.amax(dim=(2, 3)))).flatten(0, 1)  # (2B, S, C)
-        mixed = self.channel_across(repeat_ends(descriptors.transpose(1, 2), 2, 1)).transpose(
-            1, 2
-        )  # (2B, S, C)
+        mixed = self.channel_across(repeat_ends(descriptors.transpose(1, 2), 2, 1))  # (2B, C, S)
+        mixed = mixed.transpose(1, 2)  # (2B, S, C)
         return torch.sigmoid(self.channel_gate(mixed).view(2, B, S, 1, 1, C).sum(dim=0))
 
     def _spatial_branch(self, v: Tensor) -> Tensor:

@@ -24,9 +24,9 @@ from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import choose_parts
-from nnunet_igtv.studies.choice import ReadingOptions
 from nnunet_igtv.studies.grouping import Entry, Study, StudyFiles, group_studies, index_file, read_study
 from nnunet_igtv.studies.images import ct_volume
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.plausibility import remarks_on_structure
 
 STRUCTURE = (

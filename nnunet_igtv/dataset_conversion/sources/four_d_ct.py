@@ -20,14 +20,16 @@ from nnunet_igtv.dataset_conversion.sources import dicom_rt
 from nnunet_igtv.dicom.attributes import text
 from nnunet_igtv.dicom.files import find_files
 from nnunet_igtv.dicom.pixels import AIR_HU
+from nnunet_igtv.dicom.series import AVERAGE
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.structures.rasterise import rasterise
-from nnunet_igtv.studies.breath_ct import AVERAGE, BreathCT, breath_ct
+from nnunet_igtv.studies.breath_ct import BreathCT, breath_ct
 from nnunet_igtv.studies.candidates import described
 from nnunet_igtv.studies.case_parts import known_from, structures_meant
 from nnunet_igtv.studies.choice import choose_pet, is_without_pet, left_out, refuse_several_patients, selected
 from nnunet_igtv.studies.grouping import Study
+from nnunet_igtv.studies.images import ct_volume
 from nnunet_igtv.studies.phase_structures import PhaseStructures, drawn_on_phases, has_place, phase_structures
 from nnunet_igtv.studies.phases import FourD, the_4d
 from nnunet_igtv.studies.plausibility import remarks_on_structure
@@ -84,7 +86,7 @@ def case_of(study: Study, options: Options) -> Case:
     pets = study.of("PT")
     without = is_without_pet(pets, options, known)
     pet = pet_channel(None if without else choose_pet(pets, options, known, ct.series), options.weight_kg)
-    ct_read = ct.volume()
+    ct_read = ct_volume(ct.series)
     image = ct_read.image
     pet = pet.registered_to(image)
     mask = label.grid.image(label.mask)

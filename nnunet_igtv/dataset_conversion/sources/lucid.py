@@ -22,8 +22,8 @@ from nnunet_igtv.dataset_conversion.sources import dicom_rt, four_d_ct, nifti
 from nnunet_igtv.dicom.files import find_files, packed
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
-from nnunet_igtv.studies.choice import ReadingOptions
 from nnunet_igtv.studies.grouping import Study, index_file
+from nnunet_igtv.studies.known import ReadingOptions
 from nnunet_igtv.studies.phase_structures import has_place
 from nnunet_igtv.studies.phases import find_4d
 
