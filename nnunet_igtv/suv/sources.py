@@ -133,9 +133,12 @@ class Sources:
         factors = [number(h, "DecayFactor") for h in self.headers]
         if not self.acquired or min(factors) < 1 or max(factors) == 1 or min(self.durations) <= 0:
             return []
+        middles = [average_decay_time(length, self.constant) for length in self.durations]
+        if min(factors) == 1:  # with the decay within its frame it were larger: counted to the start
+            middles = [0.0] * len(middles)
         return [
-            t + timedelta(seconds=average_decay_time(length, self.constant) - np.log(factor) / self.constant)
-            for t, length, factor in zip(self.acquired, self.durations, factors, strict=True)
+            t + timedelta(seconds=middle - np.log(factor) / self.constant)
+            for t, middle, factor in zip(self.acquired, middles, factors, strict=True)
         ]
 
     def _doubt_scaled(self) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from pet_scan import F18, GE, PHILIPS, Scan, clock
+from pet_scan import C11, F18, GE, PHILIPS, Scan, clock
 
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.suv import suv_factors
@@ -132,6 +132,15 @@ def test_beds_that_may_each_be_corrected_to_a_moment_of_their_own(beds, is_warne
     result = suv_factors(headers(scan, [scan.decay_factors[0]] * len(beds)))
     assert result.factors == pytest.approx(scan.factors, rel=2e-4)
     assert ["do not belong to one moment" in w for w in result.warnings] == [True] * is_warned
+
+
+@pytest.mark.parametrize("frames", [None, 0])
+def test_factors_that_count_to_the_start_of_the_frame(frames):
+    """1 on the first bed cannot hold the decay within it, 5 % with C-11."""
+    scan = Scan(half_life=C11, beds_s=EIGHT)
+    factors = [np.exp(scan.constant * bed) for bed in EIGHT]
+    result = suv_factors(headers(scan, factors, SeriesTime=at(120), FrameReferenceTime=frames))
+    assert result.factors == pytest.approx(scan.factors, rel=2e-4)
 
 
 @pytest.mark.parametrize("value", [None, "", "1", "1.0", "0", "0.5"])
