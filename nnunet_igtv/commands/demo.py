@@ -37,7 +37,7 @@ FOLDERS = {number: f"Dataset{number}_{name}" for number, name in NAMES.items()}
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does; the defaults fit two CPU cores and about 13 minutes."""
+    """How much the demo does; the defaults take two CPU cores 13 to 30 minutes."""
 
     gtv_patients: int = setting(13, "GTV phantoms to pre-train on, one of them for validation")
     igtv_patients: int = setting(5, "IGTV phantoms to train on, one of them for validation")
