@@ -72,7 +72,7 @@ MAY_IMPORT = {
         "weights",
     },
 }
-TOP = {"commands", "__init__", "__main__"}  # they import anything, and nothing imports them
+TOP = {"commands", "__init__", "__main__", "cli"}  # they import anything, and nothing imports them
 # what must not import torch, neither at once nor inside a function
 NO_NETWORKS = (
     "dicom",
