@@ -53,7 +53,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def scores(found: dict[str, Any]) -> str:
+def scores(found: dict[str, Any], results: Results) -> str:
     """A row per model: means over patients, of all runs; of Dice the interval, and the runs' deviation."""
     rows = []
     for model, values in found["models"].items():
@@ -67,21 +67,22 @@ def scores(found: dict[str, Any]) -> str:
                 cell += f" ({some} of {masks})"
             cells.append(cell + interval(summary["mean_interval"], digits) if metric == "dice" else cell)
         spread = values["runs"]["standard_deviation"]["dice"]
-        wrong = wrong_ml(values["runs"]["cases"], found["patients"]["of_cases"])
-        cells += [number(ml, 1) for ml in wrong]
+        cells += [number(ml, 1) for ml in wrong_ml(results.runs[model], results.patients)]
         cells.append(number(spread, 3) if spread is not None else "")
         rows.append(cells)
     more = ["missed, ml", "too much, ml", "Dice, SD of runs"]
     return markdown(["", *(heading for heading, _ in SHOWN.values()), *more], rows)
 
 
-def wrong_ml(runs: list[dict[str, dict[str, float]]], patients: dict[str, int]) -> tuple[float, float]:
+def wrong_ml(runs: list[CaseScores], patients: dict[str, int]) -> tuple[float, float]:
     """Means over patients of what is missed of the truth and of what is predicted outside of it, in ml: two
     errors that cancel in the volume."""
     missed, more = [], []
     for case, scores in chain.from_iterable(run.items() for run in runs):
-        missed.append((case, scores["truth_ml"] * (1 - scores["coverage"])))
-        more.append((case, missed[-1][1] + scores["difference_ml"]))
+        truth = scores["truth_ml"]
+        covered = truth * scores["coverage"] if truth else 0.0  # of an empty truth no part is covered
+        missed.append((case, truth - covered))
+        more.append((case, scores["prediction_ml"] - covered))
     first, second = (mean_by_patient(values, patients).values() for values in (missed, more))
     return mean_of_defined(first), mean_of_defined(second)
 
@@ -155,14 +156,12 @@ def pooled(files: list[Path], reference: str, chosen: list[str] | None = None) -
                         remedy="leave out one of the two records",
                     )
                 patients[case] = int(row["patient"])
-    models: dict[str, list[CaseScores]] = {}
+    models: dict[str, list[CaseScores]] = {model: [] for model in chosen or []}  # in this order
     for (model, _), run in runs.items():
         models.setdefault(model, []).append(run)
-    if missing := sorted({reference, *(chosen or [])} - set(models)):
+    if missing := sorted({reference, *models} - {model for model, _ in runs}):
         raise IGTVError(f"no record has {', '.join(missing)}", remedy="take models of the records")
     _check_equal(runs)
-    if chosen:
-        models = {model: models[model] for model in chosen}
     return Results(models, {model: {} for model in models}, patients, reference=reference)
 
 
@@ -224,7 +223,7 @@ if __name__ == "__main__":
     for group in groups:
         results = pooled([record / f"{group}.csv" for record in a.records], reference, a.models)
         found, count = to_dict(results), len(set(results.patients.values()))
-        text += f"## {group}: {count} test patients\n\n{scores(found)}\n"
+        text += f"## {group}: {count} test patients\n\n{scores(found, results)}\n"
         text += f"{differences(found)}\n" if found["comparisons"] else ""
         brief += f"{group}, {count} test patients:\n\n{short(found)}\n"
     write_text(a.output / "short.md", brief)

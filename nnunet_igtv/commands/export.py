@@ -55,7 +55,7 @@ def parser() -> Parser:
         "--colour",
         type=_colour,
         metavar="R,G,B",
-        help="0 to 255 each (default: a light red)",
+        help="0 to 255 each (default: 255,64,64)",
     )
     return parser
 
@@ -66,13 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
     mask = read_mask(arguments.mask)
     if arguments.kind == "rtstruct":
         from nnunet_igtv.export import write_rtstruct
+        from nnunet_igtv.export.rtstruct import COLOUR
 
         written = write_rtstruct(
             mask,
             arguments.folder,
             arguments.output,
             arguments.name,
-            **({} if arguments.colour is None else {"colour": arguments.colour}),
+            colour=arguments.colour or COLOUR,
             extend=arguments.extend,
             anonymous=arguments.anonymous,
             ct=arguments.ct,

@@ -216,6 +216,14 @@ def test_records_that_do_not_go_together_are_refused(tmp_path, second, changes, 
     assert named in str(caught.value)
 
 
+def test_missed_and_superfluous_volumes_do_not_cancel():
+    """They do in the difference of the volumes. Of an empty truth nothing is missed."""
+    case = {"truth_ml": 10.0, "coverage": 0.7, "prediction_ml": 9.0}
+    empty = {"truth_ml": 0.0, "coverage": float("nan"), "prediction_ml": 2.0}
+    wrong = script("tables").wrong_ml([{"a": case, "b": empty}], {"a": 0, "b": 1})
+    assert wrong == pytest.approx((3 / 2, (2 + 2) / 2))
+
+
 def test_methods_of_two_records_come_into_one_table(tmp_path):
     others = [("c", 0, [0.5, 0.7, 0.9]), ("c", 1, [0.5, 0.7, 0.9])]
     files = [record(tmp_path / "0", FIRST), record(tmp_path / "1", SECOND)]

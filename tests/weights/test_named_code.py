@@ -10,6 +10,15 @@ from nnunet_igtv.plans import NETWORK
 from nnunet_igtv.weights.trust import check_model
 
 
+def with_network(model, name):
+    """nnU-Net's own plans in the model folder, with another network."""
+
+    def change(_, stock):
+        stock["architecture"]["network_class_name"] = name
+
+    return planned(model, change)
+
+
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -35,10 +44,7 @@ def test_plans_name_networks_only(model, architecture):
     ],
 )
 def test_nnunets_own_plans_are_taken(model, network):
-    def change(_, stock):
-        stock["architecture"]["network_class_name"] = network
-
-    assert check_model(planned(model, change)).network == {"2d": network}
+    assert check_model(with_network(model, network)).network == {"2d": network}
 
 
 NOT_NAMES_OF_LAYERS = [
@@ -64,9 +70,8 @@ NOT_NAMES_OF_LAYERS = [
 def test_what_a_layers_name_leads_to_counts(model, field, name):
     def change(_, stock):
         stock["architecture"]["arch_kwargs"][field] = name
-        stock["architecture"]["_kw_requires_import"].remove(
-            "conv_op"
-        )  # nnUNetTrainerBN looks it up all the same
+        # nnUNetTrainerBN looks it up all the same
+        stock["architecture"]["_kw_requires_import"].remove("conv_op")
 
     with pytest.raises(IGTVError, match=r"would have .* called.*plans\.json"):
         check_model(planned(model, change))
@@ -86,11 +91,8 @@ def test_what_a_layers_name_leads_to_counts(model, field, name):
     ],
 )
 def test_what_a_networks_name_leads_to_counts(model, name):
-    def change(_, stock):
-        stock["architecture"]["network_class_name"] = name
-
     with pytest.raises(IGTVError, match=r"would have .* called.*plans\.json"):
-        check_model(planned(model, change))
+        check_model(with_network(model, name))
 
 
 def test_a_name_that_nnunet_would_call_runs_nothing_in_the_examination(model, tmp_path):
