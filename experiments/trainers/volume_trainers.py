@@ -26,7 +26,6 @@ from nnunet_igtv.trainers import IGTVTrainerNano, IGTVTrainerNanoScale, IGTVTran
 from nnunet_igtv.trainers.loading import StackLoader
 from nnunet_igtv.trainers.modality_dropout import PET
 from nnunet_igtv.trainers.pet_scale import FACTORS, drawn, rescaled, zero_suv
-from nnunet_igtv.trainers.variants import DiceCE
 
 SOMETIMES = 0.3  # of the samples are changed
 
@@ -190,7 +189,7 @@ class Tversky:
         return loss
 
 
-for part in (EndSlices, Stretch, ShiftedPET, Tversky, DiceCE):
+for part in (EndSlices, Stretch, ShiftedPET, Tversky):
     globals().update(with_part(part, IGTVTrainerNanoScale))
 for base in (IGTVTrainerNano, IGTVTransferTrainerNano):
     globals().update(with_part(Uptake, base))
