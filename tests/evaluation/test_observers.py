@@ -36,6 +36,23 @@ def test_the_consensus_where_staple_has_none(ball):
     assert consensus([a, a, nothing]).sum() > 0
 
 
+@pytest.mark.parametrize("apart", [6.5, 7.5, 8.5, 9.5])
+@pytest.mark.parametrize("radius", [3.0, 5.0])
+def test_the_consensus_of_observers_who_hardly_overlap_is_where_they_do(ball, apart, radius):
+    """STAPLE's is empty, or what one of them drew without what both did."""
+    a, b = ball((10, 16, 12), 5), ball((10, 16, 12 + apart), radius)
+    assert not (a & b & ~consensus([a, b])).any()
+    assert consensus([a, b]).any() == (a & b).any()
+
+
+@pytest.mark.parametrize(("to", "start"), [(7, 5), (8, 4)])
+def test_the_consensus_in_an_image_without_background(to, start):
+    """Of an image that was cut to its target: STAPLE's is empty, though two of three drew something."""
+    a, b, nothing = np.zeros((3, 1, 1, 12), bool)
+    a[..., :to], b[..., start:] = True, True
+    assert (consensus([a, b, nothing]) == (a & b)).all()
+
+
 @pytest.fixture
 def observed(tmp_path, write_image, ball):
     """Six cases, three observers, a model that agrees with them as they do and one that does not."""
