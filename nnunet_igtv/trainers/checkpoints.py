@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch
 
 from nnunet_igtv.atomic import written_whole
 from nnunet_igtv.errors import IGTVError, blamed
+from nnunet_igtv.weights.reading import check_sums
 
 # what PyTorch says where memory is short, of which it has an exception of its own on GPUs only
 OF_THE_MEMORY = ("out of memory", "allocate memory")
-UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError)
 
 
 @contextmanager
@@ -63,9 +62,10 @@ def readable(filename: str, fall_back: bool) -> tuple[str, dict[str, Any]]:
         if candidate != wanted and not candidate.exists():
             continue
         try:
+            check_sums(candidate)
             return str(candidate), torch.load(candidate, map_location="cpu", weights_only=True)
-        except UNREADABLE as error:
-            if any(words in str(error) for words in OF_THE_MEMORY):
+        except Exception as error:  # whatever the damage leads to in the reader of pickles
+            if isinstance(error, MemoryError) or any(words in str(error) for words in OF_THE_MEMORY):
                 raise
             damaged = IGTVError("the checkpoint is damaged", file=candidate)
             if (found := blamed(error, damaged)) is not damaged:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -196,7 +197,7 @@ class IGTVTrainer(StepTrainer):
         """Looks at what `-pretrained_weights` has loaded, where it was given.
 
         Raises:
-            IGTVError: the weights were trained on data of another kind.
+            IGTVError: the weights were trained on data of another kind, or are not what was saved.
         """
         if not self.loaded.names:
             return
@@ -205,7 +206,10 @@ class IGTVTrainer(StepTrainer):
         if file is not None:
             try:
                 content = load_checkpoint(file)
-            except IGTVError as error:  # nnU-Net has read it, and takes more kinds of files
+            except IGTVError as error:
+                if isinstance(error.__cause__, BadZipFile):
+                    raise
+                # nnU-Net has read it, and takes more kinds of files
                 self.print_to_log_file(f"WARNING: {error}")
         self._require_same_data(channels_in(content, file), file or OPTION)
 

@@ -79,6 +79,8 @@ def load_checkpoint(path: str | Path) -> Any:
         raise IGTVError("no such checkpoint", file=path)
     try:
         packed = _is_packed(path)
+        if not packed:
+            check_sums(path)
     except Exception as error:  # whatever the damage leads to in the reader of zip files
         raise blamed(error, _unreadable(path)) from error
     if packed:
@@ -108,18 +110,42 @@ def _is_packed(path: Path) -> bool:
 
     torch would unpack them into memory before anything can be asked; `torch.save` only stores.
     """
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":  # as torch tells it from an older file
-            return False
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
+    if not _is_zipped(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
     compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     return compressed or sum(entry.file_size for entry in entries) > path.stat().st_size
 
 
+def _is_zipped(path: Path) -> bool:
+    """As torch tells it from an older file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def check_sums(path: Path) -> None:
+    """Compare the entries of a checkpoint with the sums that `torch.save` kept of them.
+
+    `torch.load` does not, and takes other weights than were saved. Older files, and those saved without sums
+    (0), have none.
+
+    Raises:
+        zipfile.BadZipFile, OSError: an entry is not what was written, or cannot be read.
+    """
+    if not _is_zipped(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC:
+                with archive.open(entry) as content:
+                    while content.read(2**20):  # the sum is compared at its end
+                        pass
+
+
 def _unreadable(path: Path) -> IGTVError:
     return IGTVError(
-        "not a checkpoint that PyTorch can read, or an incomplete one",
+        "not a checkpoint that PyTorch can read, or one that is incomplete or damaged",
         file=path,
         remedy="download or copy it again and compare its size",
     )

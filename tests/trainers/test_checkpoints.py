@@ -65,6 +65,22 @@ def test_a_truncated_checkpoint_falls_back_to_the_best(tmp_path, share):
         readable(str(latest), fall_back=True)
 
 
+def test_a_checkpoint_of_which_a_bit_flipped_falls_back_to_the_best(tmp_path):
+    """torch.load takes most of them, with other weights; others end it in an error of any kind."""
+    latest, best = tmp_path / "checkpoint_latest.pth", tmp_path / "checkpoint_best.pth"
+    torch.save({"weights": torch.arange(10.0), "names": [["a"], ["b"]]}, latest)
+    torch.save({"weights": torch.zeros(2)}, best)
+    whole, accepted = latest.read_bytes(), 0
+    for at in range(0, len(whole), 3):
+        latest.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        name, content = readable(str(latest), fall_back=True)
+        if name == str(latest):  # between the entries, where nothing is
+            accepted += 1
+            assert torch.equal(content["weights"], torch.arange(10.0))
+            assert content["names"] == [["a"], ["b"]]
+    assert accepted < len(whole) / 3 * 0.9
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -259,6 +259,16 @@ def test_weights_of_data_in_other_units_are_refused_unless_they_are_wanted(start
     assert "was trained on CT in 8-bit grey levels" in capsys.readouterr().out
 
 
+def test_weights_that_changed_since_they_were_saved_are_refused(started, checkpoint):
+    """nnU-Net's loader takes them: it does not compare the sums in the file."""
+    path, state = checkpoint()
+    data = bytearray(path.read_bytes())
+    data[data.index(state["encoder.patch_embed.conv.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IGTVError, match=r"incomplete or damaged .*Nano\.pth"):
+        started(IGTVTransferTrainerNano, path)
+
+
 def test_weights_of_pet_then_ct_are_refused_even_then(started, checkpoint):
     path, _ = checkpoint(description={"channel_names": {"0": "PET", "1": "CT"}})
     for trainer in (IGTVTransferTrainerNano, IGTVTransferTrainerNanoOtherUnits):

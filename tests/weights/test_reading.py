@@ -80,6 +80,27 @@ def test_a_truncated_file_is_named(tmp_path, kept):
         load_checkpoint(path)
 
 
+def test_weights_that_changed_since_they_were_saved_are_refused(tmp_path):
+    """torch.load does not compare the sums that torch.save keeps."""
+    path = tmp_path / "model.pth"
+    torch.save({"w": torch.full((1000,), 0.7)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((4,), 0.7).numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+    assert not torch.equal(torch.load(path, weights_only=True)["w"], torch.full((1000,), 0.7))
+    with pytest.raises(IGTVError, match=r"incomplete.*model\.pth"):
+        load_checkpoint(path)
+
+
+def test_weights_that_were_saved_without_sums_are_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(1000)}, tmp_path / "model.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(load_checkpoint(tmp_path / "model.pth")["w"], torch.ones(1000))
+
+
 @pytest.mark.parametrize("content", [b"not a checkpoint at all", pickle.dumps([1, 2])])
 def test_other_files_are_named(tmp_path, content):
     (tmp_path / "notes.txt").write_bytes(content)
