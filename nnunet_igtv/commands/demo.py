@@ -33,6 +33,11 @@ from nnunet_igtv.settings import setting
 GTV, IGTV = 901, 902  # dataset ids, in folders of the demo's own
 NAMES = {GTV: "PhantomGTV", IGTV: "PhantomIGTV"}
 FOLDERS = {number: f"Dataset{number}_{name}" for number, name in NAMES.items()}
+RECORD = "size.json"  # the first file that a demo writes
+WRITTEN = (  # what else it writes into its folder
+    *("dicom", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "predictions", "rtstruct", "logs"),
+    *("metrics.json", "metrics.csv", "report.html"),
+)
 
 
 @dataclass(frozen=True)
@@ -215,9 +220,16 @@ class Demo:
 
     def refuse_another(self) -> None:
         """Refuse to continue a demo of another version, size or device, whose numbers would be shown as this
-        one's."""
-        record = self.output / "size.json"
+        one's, and to write over what no demo made: its steps may replace their own outputs."""
+        record = self.output / RECORD
         own = {"version": __version__, "size": vars(self.size), "device": self.device}
+        if not record.exists() and (others := [n for n in WRITTEN if (self.output / n).exists()]):
+            raise IGTVError(
+                f"this folder holds {', '.join(others)} of something else than a demo",
+                file=self.output,
+                remedy="choose a new folder",
+                settings=["output"],
+            )
         found = _recorded(record) if record.exists() else own
         for key, value in own.items():
             if found.get(key) != value:

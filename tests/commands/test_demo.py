@@ -59,6 +59,21 @@ def test_a_folder_of_another_demo_is_refused_and_kept(tmp_path, record, named):
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("made", ["report.html", "metrics.csv", "nnUNet_raw/", "nnUNet_results/"])
+def test_what_no_demo_made_is_refused_and_kept(tmp_path, made):
+    """Its evaluation replaces a report, its planning fingerprints."""
+    file = tmp_path / made
+    file.mkdir() if made.endswith("/") else file.write_text("somebody's")
+    with pytest.raises(IGTVError, match=f"this folder holds {file.name} of something else than a demo"):
+        Demo(tmp_path, SIZE, "cpu").run()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_files_that_the_demo_does_not_touch_may_lie_in_its_folder(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    Demo(tmp_path, SIZE, "cpu").refuse_another()
+
+
 def test_the_same_demo_is_continued(tmp_path):
     demo = Demo(tmp_path, SIZE, "cpu")
     demo.refuse_another()
