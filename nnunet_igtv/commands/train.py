@@ -56,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     fold = arguments.fold
     if fold != "all" and not fold.isdecimal():
         raise UsageError(f'fold {fold!r} is neither a number nor "all"')
-    for one, other in (("c", "val"), ("c", "pretrained_weights"), ("val_best", "disable_checkpointing")):
+    excluding = (
+        *(("c", "val"), ("c", "pretrained_weights"), ("val", "pretrained_weights")),
+        ("val_best", "disable_checkpointing"),
+    )
+    for one, other in excluding:
         if getattr(arguments, one) and getattr(arguments, other):
             dashes = "-" if other == "pretrained_weights" else "--"
             raise UsageError(f"--{one} and {dashes}{other} exclude each other")
@@ -80,12 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
         train(training, arguments.device)
     except EchoError:
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if os.environ.get("RANK", "0") == "0":
-            say(
-                "nnunet-igtv train: interrupted; add --c to continue from the last checkpoint "
-                "(it replaces -pretrained_weights)",
-                error=True,
+            how = str(interrupt) or (  # the trainer knows whether there is a checkpoint
+                "interrupted; add --c to continue from the last checkpoint, if there is one (it replaces "
+                "-pretrained_weights); without one, start again"
             )
+            say(f"nnunet-igtv train: {how}", error=True)
         return 130
     return 0

@@ -46,6 +46,7 @@ def torchrun(monkeypatch, **variables):
         ([*GOOD[:3], "one", *GOOD[4:]], "fold 'one' is neither a number"),
         ([*GOOD, "--c", "--val"], "--c and --val exclude"),
         ([*GOOD, "--c", "-pretrained_weights", "w.pth"], "--c and -pretrained_weights exclude"),
+        ([*GOOD, "--val", "-pretrained_weights", "w.pth"], "--val and -pretrained_weights exclude"),
         ([*GOOD, "--val_best", "--disable_checkpointing"], "--val_best and --disable_checkpointing exclude"),
         ([*GOOD[:-1], "tpu"], "invalid choice: 'tpu'"),
         ([*GOOD, "-num_gpus", "2"], "unrecognized arguments: -num_gpus 2"),
@@ -143,16 +144,25 @@ def test_one_process_makes_no_group():
         assert not group.lost_another(RuntimeError("gloo: connection closed"))  # there is nobody to lose
 
 
-def test_an_interrupted_training_is_continued_with_c_and_not_started_again(
-    monkeypatch, capsys, nnunet_world, tmp_path
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ((), "interrupted; add --c to continue"),
+        (("before there was a checkpoint: start again",), "train: before there was a checkpoint"),
+    ],
+)
+def test_an_interrupted_training_is_continued_with_c_where_it_has_a_checkpoint(
+    monkeypatch, capsys, nnunet_world, tmp_path, said, shown
 ):
     for name in ("raw", "preprocessed"):
         monkeypatch.setenv(f"nnUNet_{name}", str(nnunet_world.folder(name)))
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
 
     def interrupt(trainer):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*said)
 
     monkeypatch.setattr(IGTVTrainerNano, "run_training", interrupt)
     assert main(GOOD) == 130
-    assert "interrupted; add --c to continue" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert shown in error
+    assert ("add --c" in error) == (not said)
