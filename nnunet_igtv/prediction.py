@@ -126,7 +126,7 @@ class Model:
         if len(labels) != 1:
             raise IGTVError(f"the model has {len(labels)} structures instead of one", file=found[0])
         return cls(
-            dataset,
+            found[0].parents[1].name,  # a number would be looked for among raw datasets too
             trainer,
             plans,
             configuration,

@@ -91,7 +91,7 @@ def test_study_in_contours_out(study, results, threshold_for_nnunet, tmp_path, c
     expected = sitk.GetArrayFromImage(onto(pet, ct))  # SUV, on the CT's grid
     assert np.abs(sitk.GetArrayFromImage(pet_in) - expected).max() < 1e-5
     assert " ".join(command).endswith("-npp 0 -nps 0 --disable_tta")
-    assert {"-d", "902", TRAINER, "cpu", "checkpoint_final.pth"} <= set(command)
+    assert {"-d", "Dataset902_Toy", TRAINER, "cpu", "checkpoint_final.pth"} <= set(command)
     assert str(FOLDER) in environment["nnUNet_extTrainer"]
 
     mask = sitk.GetArrayFromImage(read_structure(output / "RTSTRUCT.dcm", "IGTV", ct))
