@@ -55,7 +55,7 @@ def workspace(output: Path) -> Iterator[Path]:
                         ending.enter_context(locked(output))
                     shutil.rmtree(folder, ignore_errors=True)
         finally:
-            if not any(output.iterdir()):
+            with suppress(OSError):  # not empty; or mounted, or in a folder of somebody else's: then it stays
                 output.rmdir()
 
 

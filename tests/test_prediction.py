@@ -171,6 +171,17 @@ def test_nothing_found_is_said(study, results, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_folder_that_cannot_be_removed_does_not_hide_the_error(tmp_path, monkeypatch):
+    """A volume of a container, or a folder in one that is not the user's."""
+
+    def busy(folder, *_, **__):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(folder))
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    with pytest.raises(IGTVError, match="found nothing"), workspace(tmp_path):
+        raise IGTVError("found nothing")
+
+
 def refused(capsys, study, output, *more):
     assert run(study, output, *more) == 1
     assert not (output / "RTSTRUCT.dcm").exists()
