@@ -25,7 +25,8 @@ from nnunet_igtv.commands.console import Parser, say
 from nnunet_igtv.commands.main import main
 from nnunet_igtv.commands.options import add_options, options_of
 from nnunet_igtv.commands.steps import Runner, Step
-from nnunet_igtv.environment import extended_trainer_path
+from nnunet_igtv.devices import require_device
+from nnunet_igtv.environment import VARIABLE, extended_trainer_path
 from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.grids import read_mask
 from nnunet_igtv.settings import setting
@@ -50,7 +51,6 @@ class Size:
     matrix: int = setting(192, "CT pixels per edge of 384 mm")
     slices: int = setting(36, "CT slices over 108 mm")
     patch: int = setting(96, "pixels per edge of the patch that the network sees")
-    batch: int = setting(2, "stacks of slices per training step")
     schedule: str = setting("", "suffix of the trainers' names, such as _1epoch (default: none)")
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Demo:
             "nnUNet_raw": str(self.raw),
             "nnUNet_preprocessed": str(self.output / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.results),
-            "nnUNet_extTrainer": extended_trainer_path(),
+            VARIABLE: extended_trainer_path(),
             "nnUNet_n_proc_DA": str(min(cores, 4)),
             # each of nnU-Net's helper processes imports torch, which costs more than its work here: one
             # at a time for the validation's export, one for planning, none for prediction
@@ -186,6 +186,7 @@ class Demo:
             yield Step(f"rtstruct-{case}", ["nnunet-igtv", "export", "rtstruct", *paths])
 
     def run(self) -> None:
+        self.require_what_is_asked_for()
         self.output.mkdir(parents=True, exist_ok=True)
         self.refuse_another()
         cohorts = [list(self.gtv_cohort()), list(self.igtv_cohort())]
@@ -200,8 +201,21 @@ class Demo:
             runner.expect_fewer(self.size.test_patients - len(contours))
             runner.run(contours)
 
+    def require_what_is_asked_for(self) -> None:
+        """Raises IGTVError where there is no such device or trainer, before a folder is made that no demo of
+        another could continue."""
+        from nnunet_igtv.trainers.run import require_trainer
+
+        require_device(self.device)
+        os.environ[VARIABLE] = self.environment[VARIABLE]
+        for trainer in (self.pretrain, self.transfer, self.scratch):
+            try:
+                require_trainer(trainer)
+            except IGTVError as error:
+                raise error.but(settings=["schedule"]) from error
+
     def shorten(self, dataset: Path) -> None:
-        """Smaller patches and batches than planned, and one case for validation, in nnU-Net's own files.
+        """Smaller patches than planned, and one case for validation, in nnU-Net's own files.
 
         A planned step, of whole slices, takes several times as long; a case's validation takes a minute.
         """
@@ -209,14 +223,11 @@ class Demo:
         plans = json.loads(path.read_text())
         plan = plans["configurations"]["2d"]
         plan["patch_size"] = [min(edge, self.size.patch) for edge in plan["patch_size"]]
-        plan["batch_size"] = self.size.batch
         write_text(path, json.dumps(plans, indent=4) + "\n")
         *training, last = sorted(path.name.split(".")[0] for path in (dataset / "gt_segmentations").iterdir())
         splits = [{"train": training, "val": [last]}]
         write_text(dataset / "splits_final.json", json.dumps(splits, indent=1) + "\n")
-        say(
-            f"{path}: patches of {plan['patch_size']}, batches of {plan['batch_size']}; {last} for validation"
-        )
+        say(f"{path}: patches of {plan['patch_size']}; {last} for validation")
 
     def refuse_another(self) -> None:
         """Refuse to continue a demo of another version, size or device, whose numbers would be shown as this

@@ -128,7 +128,7 @@ def _require_what_is_named(training: Training) -> None:
     unset = [name for name, folder in folders.items() if not folder]
     if unset:
         raise IGTVError(f"not set: {', '.join(unset)}", remedy="export nnU-Net's variables")
-    _require_trainer(training.trainer)
+    require_trainer(training.trainer)
     preprocessed = Path(str(folders["nnUNet_preprocessed"]))
     try:
         dataset = preprocessed / maybe_convert_to_dataset_name(training.dataset)
@@ -147,8 +147,9 @@ def _require_what_is_named(training: Training) -> None:
         )
 
 
-def _require_trainer(name: str) -> None:
-    """Raises IGTVError, with the names that may be meant, where there is no such trainer of this package."""
+def require_trainer(name: str) -> None:
+    """Raises IGTVError, with the names that may be meant, where there is no such trainer of this package in
+    the folders that `nnUNet_extTrainer` names."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # where it searches, which nnU-Net will print again
             trainer = recursive_find_trainer_class_by_name(name)

@@ -3,7 +3,7 @@
 import csv
 import json
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -57,6 +57,22 @@ def test_a_folder_of_another_demo_is_refused_and_kept(tmp_path, record, named):
     assert caught.value.file == tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["size.json"]
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("schedule", "device", "named"),
+    [
+        ("1epoch", "cpu", r"no trainer 'GTVPretrainTrainerNano1epoch'.*did you mean.*Nano_1epoch"),
+        ("_1epoch", "cuda", "there is no cuda device"),
+    ],
+)
+def test_what_is_not_there_is_named_before_a_folder_is_made(tmp_path, monkeypatch, schedule, device, named):
+    """The demo would stop at its trainings, in a folder that refuses the corrected command."""
+    monkeypatch.setenv("nnUNet_extTrainer", "")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(IGTVError, match=named):
+        Demo(tmp_path / "demo", replace(SIZE, schedule=schedule), device).run()
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize("made", ["report.html", "metrics.csv", "nnUNet_raw/", "nnUNet_results/"])
