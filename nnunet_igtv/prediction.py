@@ -347,17 +347,23 @@ def run_nnunet(images: Path, output: Path, model: Model, device: str, mirroring:
 
 
 def follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Exit status of a command whose progress is shown, and the errors that its tracebacks end with."""
+    """Exit status of a command whose progress is shown, and the errors that its tracebacks end with.
+
+    It ends with this function: where that is interrupted, its folder goes, and nobody would wait for it."""
     held = b""
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        while part := os.read(process.stderr.fileno(), 65536):
-            held += part
-            shown = held.find(b"Traceback (most recent")
-            if shown < 0:  # whole lines; a progress bar's end with a carriage return
-                shown = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
-            os.write(2, held[:shown])
-            held = held[shown:]
+        try:
+            while part := os.read(process.stderr.fileno(), 65536):
+                held += part
+                shown = held.find(b"Traceback (most recent")
+                if shown < 0:  # whole lines; a progress bar's end with a carriage return
+                    shown = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+                os.write(2, held[:shown])
+                held = held[shown:]
+        except BaseException:
+            process.kill()
+            raise
     errors = re.findall(
         r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", held.decode(errors="replace"), re.MULTILINE
     )

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from copy import deepcopy
 from pathlib import Path
@@ -254,6 +255,28 @@ def test_a_field_of_another_type_is_named(results, change, message, trust):
 def test_what_is_no_dataset_is_refused(dataset, results):
     with pytest.raises(IGTVError, match=r"no number or name of a dataset|no trained model"):
         prediction.Model.find(dataset, TRAINER)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EPIPE, "Broken pipe")])
+def test_nnunets_process_ends_with_the_command(monkeypatch, error):
+    """Also where only this process is interrupted, or its output has no reader."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(prediction.subprocess, "Popen", Popen)
+    monkeypatch.setattr(prediction.os, "write", failing)
+    began = time.monotonic()
+    with pytest.raises(type(error)):
+        prediction.follow(["sh", "-c", "echo begun >&2; exec sleep 30"], dict(os.environ))
+    assert started[0].wait(10) < 0
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("status", [0, 1])
