@@ -51,10 +51,10 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     predictions: dict[str, list[str]] = {}
     for text in arguments.prediction:
-        name, folder = _named(text, "--prediction") if "=" in text else ("prediction", text)
+        name, folder = _named(text, "--prediction") if _has_name(text) else ("prediction", text)
         predictions.setdefault(name, []).append(folder)
     truth: str | dict[str, str] = arguments.truth[0]
-    if len(arguments.truth) > 1 or ("=" in arguments.truth[0] and not Path(arguments.truth[0]).exists()):
+    if len(arguments.truth) > 1 or _has_name(arguments.truth[0]):
         named = [_named(text, "--truth") for text in arguments.truth]
         truth = dict(named)
         if len(truth) < len(named):
@@ -75,6 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     say(results.table())
     say(f"report: {arguments.output}/report.html")
     return 0
+
+
+def _has_name(text: str) -> bool:
+    """Whether it is NAME=DIR, not a folder of that name (runs/lr=0.01)."""
+    return "=" in text and not Path(text).exists()
 
 
 def _named(text: str, option: str) -> tuple[str, str]:

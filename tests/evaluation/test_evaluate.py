@@ -511,6 +511,14 @@ def test_other_refusals(cohort, tmp_path):
         evaluate(cohort / "truth", {"good": cohort / "good"}, None, cohort / "out")
 
 
+def test_a_folder_without_a_name_may_have_an_equals_sign(cohort, capsys):
+    arguments = ["evaluate", "--truth", str(cohort / "truth"), "--output", str(cohort / "out")]
+    predicted = (cohort / "good").rename(cohort / "lr=0.01")
+    assert main([*arguments, "--prediction", str(predicted)]) == 0
+    assert main([*arguments, "--prediction", f"best={predicted}", "--overwrite"]) == 0
+    assert "best" in capsys.readouterr().out
+
+
 def test_command(cohort, capsys):
     arguments = ["evaluate", "--truth", str(cohort / "truth"), "--output", str(cohort / "out")]
     models = [f"poor={cohort / 'poor'}", f"good={cohort / 'good'}"]
