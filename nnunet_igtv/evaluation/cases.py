@@ -105,7 +105,13 @@ def find_cases(
     for name in names:
         channels = [pictures[n] for n in (f"{name}_0000", f"{name}_0001") if n in pictures]
         if images and f"{name}_0000" not in pictures:
-            raise IGTVError("no CT", case=name, file=images / f"{name}_0000{IMAGE_ENDINGS[0]}")
+            raise IGTVError(
+                "no CT",
+                case=name,
+                file=images / f"{name}_0000{IMAGE_ENDINGS[0]}",
+                remedy="pass the images of these cases, or none for a report without pictures",
+                settings=["images"],
+            )
         cases.append(
             Case(
                 name,
