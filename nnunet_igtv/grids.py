@@ -29,6 +29,7 @@ SMALLEST, LARGEST = 0.05, 50.0  # mm: the edge of a voxel of a scan
 SQUARE = 1e-3  # the cosine of the angle between two axes, at most
 # in one mask: parcellations have a little over a hundred; 8-bit images up to 255 grey values
 MOST_LABELS = 200
+ROUNDING = 0.01  # by which labels that are stored with a scale miss whole numbers: 254.99998, 0.996
 MOST_VOXELS = 2**32  # a whole-body CT of 1024 x 1024 x 4000
 PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")  # NIfTI or Analyze; ITK fills what is missing with zeros
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -315,8 +316,13 @@ def _not_square(shown: str) -> IGTVError:
 
 
 def read_mask(path: str | Path, name: str | None = None) -> sitk.Image:
-    """A mask from a file; see `read_image` and `check_mask`."""
+    """A mask from a file; see `read_image` and `check_mask`. Values that miss whole numbers by no more than
+    `ROUNDING`, all of them, are rounded."""
     image = read_image(path, name)
+    voxels = sitk.GetArrayViewFromImage(image)
+    whole = np.rint(voxels)
+    if (voxels != whole).any() and np.abs(voxels - whole).max() <= ROUNDING:
+        image = Grid.of(image).image(whole)
     check_mask(image, str(path) if name is None else name)
     return image
 
@@ -335,7 +341,7 @@ def check_mask(image: sitk.Image, file: str | Path | None = None) -> None:
     elif (values < 0).any():
         fault = f"negative values (down to {values.min():g})"
     elif (values != np.rint(values)).any():
-        fault = f"values between whole numbers (such as {values[values != np.rint(values)][0]:.3g})"
+        fault = f"values between whole numbers (such as {values[values != np.rint(values)][0]:.6g})"
     elif len(labels := np.unique(values)) > MOST_LABELS:
         fault = f"{len(labels)} different values"
     if fault:

@@ -82,6 +82,22 @@ def test_one_value_is_the_structure_whatever_it_is(source, kind, value, study, r
 
 
 @pytest.mark.parametrize("source", ["lucid", "nifti"])
+@pytest.mark.parametrize("values", [(0, 254.99998), (0.0004, 0.996), (0, 1.0000153)])
+def test_a_label_that_was_stored_with_a_scale_is_rounded(source, values, study, raw, read):
+    paths = study(np.where(organs() == 2, values[1], values[0]).astype(np.float32))
+    done = convert(source, paths[source], 5, jobs=1)
+    assert not done.failures
+    assert np.array_equal(written(raw, read), organs() == 2)
+
+
+@pytest.mark.parametrize("values", [(0, 254.6), (0.02, 1), (0, 0.7)])
+def test_a_label_between_whole_numbers_is_refused_with_a_value_that_is_none(values, study, raw):
+    paths = study(np.where(organs() == 2, values[1], values[0]).astype(np.float32))
+    (error,) = convert("nifti", paths["nifti"], 5, jobs=1).failures
+    assert f"such as {max(v for v in values if v % 1):g}" in error.what
+
+
+@pytest.mark.parametrize("source", ["lucid", "nifti"])
 def test_a_value_that_was_asked_for_is_no_matter_of_warnings(source, study, raw, read):
     done = convert(source, study(organs())[source], 7, jobs=1, label_value=1)
     assert (len(done.converted), done.warnings) == (1, ())
