@@ -24,11 +24,13 @@ Split = Mapping[str, Sequence[str]]  # "train" and "val" -> cases
 
 def groups(cases: Mapping[str, tuple[str, str]]) -> Groups:
     """Case -> patient and given fold, with numbers for the patients; empty where nnU-Net's own split does:
-    where every case is another patient, or all are of one, and no fold is given."""
+    where every case is another patient, and no fold is given. One id for all tells nobody apart."""
+    if len({patient for patient, _ in cases.values()}) == 1:
+        cases = {name: (name, fold) for name, (_, fold) in cases.items()}
     numbers: dict[str, int] = {}
     for name in sorted(cases):
         numbers.setdefault(cases[name][0], len(numbers) + 1)
-    if len(numbers) in (len(cases), 1) and not any(fold for _, fold in cases.values()):
+    if len(numbers) == len(cases) and not any(fold for _, fold in cases.values()):
         return {}
     return {name: (numbers[patient], fold) for name, (patient, fold) in sorted(cases.items())}
 
@@ -54,13 +56,14 @@ def groups_of(dataset_json: Mapping[str, Any]) -> Groups:
 def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, list[str]]]:
     """nnU-Net's list of folds over some cases.
 
-    A given split ("train", "val") is the only fold; "train" alone divides nothing. Otherwise whole patients
-    are dealt to five folds, or to as many as there are patients.
+    A given split ("train", "val") is the only fold; "train" alone divides nothing, and one that divides
+    patients is not taken. Otherwise whole patients are dealt to five folds, or to as many as there are.
     """
     names = sorted(names)
     own = {name: known.get(name, (name, "")) for name in names}  # a case of which nothing is known
-    if any(fold == "val" for _, fold in own.values()):
-        return [{part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}]
+    given = {part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}
+    if given["val"] and not leaking(given, own):
+        return [given]
     patients = sorted({patient for patient, _ in own.values()}, key=str)
     random.Random(12345).shuffle(patients)
     splits = []

@@ -38,6 +38,20 @@ def test_a_split_of_the_source_is_the_only_fold():
     assert splits_by_patient(given, given) == [{"train": ["c1", "c3"], "val": ["c2"]}]
 
 
+def test_a_split_of_the_source_that_divides_a_patient_is_not_taken():
+    given = patients_of({"c1": ("p1", "train"), "c2": ("p1", "val"), "c3": ("p2", ""), "c4": ("p2", "val")})
+    splits = splits_by_patient(given, given)
+    assert len(splits) == 2
+    assert not any(leaking(split, given) for split in splits)
+
+
+def test_one_id_for_all_leaves_the_split_of_the_source():
+    given = patients_of({"c1": ("ANONYMOUS", "train"), "c2": ("ANONYMOUS", "val")})
+    (split,) = splits_by_patient(given, given)
+    assert split == {"train": ["c1"], "val": ["c2"]}
+    assert not leaking(split, given)
+
+
 def test_a_source_that_calls_all_cases_train_divides_nothing():
     given = patients_of({f"c{k}": (f"p{k}", "train") for k in range(6)})
     splits = splits_by_patient(given, given)

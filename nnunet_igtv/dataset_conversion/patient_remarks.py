@@ -24,7 +24,20 @@ def remarks_on_patients(named: Named, owners: Mapping[str, str]) -> list[str]:
         owners: of all training cases of the dataset, their patients.
     """
     named = sorted(named, key=lambda each: each[0])
-    return [*_one_for_all(named, owners), *_folders(named), *_of_one_patient(named)]
+    return [*_divided(named, owners), *_one_for_all(named, owners), *_folders(named), *_of_one_patient(named)]
+
+
+def _divided(named: Named, owners: Mapping[str, str]) -> Iterator[str]:
+    """Where the source's own split has a patient on both sides; one id for all tells nobody apart."""
+    if len(set(owners.values())) == 1 or not any(item.fold == "val" for _, item in named):
+        return
+    groups = _grouped(named, lambda item: item.patient)
+    divided = [case for group in groups if len({i.fold or "train" for _, i in group}) > 1 for case, _ in group]
+    if divided:
+        yield (
+            f"{divided[0]}: the given split has its patient in training and validation (with "
+            f"{_some(divided[1:])}): it is not taken, and folds of whole patients are made"
+        )
 
 
 def _one_for_all(named: Named, owners: Mapping[str, str]) -> Iterator[str]:

@@ -140,3 +140,21 @@ def test_one_id_for_all_is_pointed_out(tmp_path, raw, patient):
     (warning,) = convert("lucid", tmp_path / "in", 5, jobs=1).warnings
     assert "all 2 cases have one patient id" in warning
     assert "ANON" not in warning
+
+
+@pytest.mark.parametrize("folds", [("train", "val"), ("", "val")])
+def test_a_split_that_divides_a_patient_is_not_taken_and_named(folds, tmp_path, folders, raw, capsys):
+    """Its folds were written, and refused at the training, with a remedy that led to the same folds."""
+    folders("k1", "k2", "k3", "k4")
+    rows = [f"in/k{k}/CT.nii.gz,in/k{k}/PET.nii.gz,in/k{k}/IGTV.nii.gz" for k in (1, 2, 3, 4)]
+    told = zip(rows, ("P1", "P1", "P2", "P3"), (*folds, "train", "val"), strict=True)
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["ct,pet,label,patient,fold", *(",".join(row) for row in told)])
+    )
+    assert main(["convert", "nifti", str(tmp_path / "list.csv"), "-d", "5", "-j", "1"]) == 0
+    assert "GTV_0001: the given split has its patient in training and validation (with GTV_0002)" in (
+        capsys.readouterr().err
+    )
+    splits = json.loads(next(raw.parent.glob("preprocessed/*/splits_final.json")).read_text())
+    assert len(splits) == 3
+    assert all(("GTV_0001" in fold["val"]) == ("GTV_0002" in fold["val"]) for fold in splits)
