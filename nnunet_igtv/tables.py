@@ -13,7 +13,7 @@ def read_table(file: Path, what: str) -> tuple[list[str], list[dict[str, str]]]:
         what: what the table is, for the error: "the CSV manifest".
 
     Raises:
-        IGTVError: it cannot be read, or is no such table.
+        IGTVError: it cannot be read, is no such table, or has two columns of one name.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
@@ -25,6 +25,11 @@ def read_table(file: Path, what: str) -> tuple[list[str], list[dict[str, str]]]:
             rows = [{name: row.get(name) or "" for name in columns} for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise blamed(error, _damaged(error, file, what)) from error
+    spelled = [name.strip().casefold() for name in columns if name.strip()]
+    if twice := sorted({name for name in spelled if spelled.count(name) > 1}):
+        raise IGTVError(
+            f"{what} has several columns {', '.join(twice)}", file=file, remedy="leave one of each in it"
+        )
     return columns, rows
 
 

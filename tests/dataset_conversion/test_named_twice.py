@@ -78,6 +78,16 @@ def test_a_ct_of_two_rows_is_refused_with_both(table, raw):
         convert("nifti", path, 5, jobs=1)
 
 
+@pytest.mark.parametrize("second", ["label", "Label "])
+def test_a_column_of_the_table_that_is_there_twice_is_refused(second, images, tmp_path, raw):
+    images("q1", "ct", "pet", "seg")
+    images("q2", "ct", "pet", "seg")
+    row = "q1/ct.nii.gz,q1/pet.nii.gz,q1/seg.nii.gz,q2/seg.nii.gz"
+    (tmp_path / "list.csv").write_text(f"ct,pet,label,{second}\n{row}\n")
+    with pytest.raises(IGTVError, match="several columns label"):
+        convert("nifti", tmp_path / "list.csv", 5, jobs=1)
+
+
 @pytest.mark.parametrize(
     "names", [("CTres", "", "SEG"), ("", "SUV", "SEG"), ("CTres", "SUV", ""), ("CTres", "", "")]
 )
