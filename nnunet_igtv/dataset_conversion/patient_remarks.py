@@ -32,7 +32,9 @@ def _divided(named: Named, owners: Mapping[str, str]) -> Iterator[str]:
     if len(set(owners.values())) == 1 or not any(item.fold == "val" for _, item in named):
         return
     groups = _grouped(named, lambda item: item.patient)
-    divided = [case for group in groups if len({i.fold or "train" for _, i in group}) > 1 for case, _ in group]
+    divided = [
+        case for group in groups if len({i.fold or "train" for _, i in group}) > 1 for case, _ in group
+    ]
     if divided:
         yield (
             f"{divided[0]}: the given split has its patient in training and validation (with "
