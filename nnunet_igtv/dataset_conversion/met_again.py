@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +33,25 @@ def sizes_of(files: Sequence[Path]) -> str:
     """A digest of the sizes of files, whatever their names and order; "" for none."""
     sizes = sorted(os.stat(file).st_size for file in files if os.path.exists(file))
     return sha256(json.dumps(sizes).encode()).hexdigest() if sizes else ""
+
+
+def differing(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """The names of options that two runs gave different values; one that a version of this package did not
+    have says nothing."""
+    return [name for name, value in now.items() if before.get(name, value) != value]
+
+
+def remark_on_options(rows: Sequence[Row], now: Mapping[str, object]) -> list[str]:
+    """A remark on cases that are kept, and were converted with other options than those of now."""
+    others = [row for row in rows if differing(row.options, now)]
+    if not others:
+        return []
+    names = sorted({name for row in others for name in differing(row.options, now)})
+    more = f" (and {len(others) - 1} more)" if others[1:] else ""
+    return [
+        f"{others[0].case}: converted with other options before ({', '.join(names)}), and kept{more}; to "
+        "make it anew, delete its files in the dataset and convert again"
+    ]
 
 
 class Converted:

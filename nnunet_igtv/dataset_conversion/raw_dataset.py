@@ -26,7 +26,13 @@ from nnunet_igtv.atomic import replace, written_whole
 from nnunet_igtv.channels import CT_PET, KEY, Channel, described, values_of
 from nnunet_igtv.dataset_conversion.case import Case, case_files, check_case, write_case
 from nnunet_igtv.dataset_conversion.manifest import manifest_text
-from nnunet_igtv.dataset_conversion.met_again import Converted, edited, sizes_of
+from nnunet_igtv.dataset_conversion.met_again import (
+    Converted,
+    differing,
+    edited,
+    remark_on_options,
+    sizes_of,
+)
 from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
 from nnunet_igtv.dataset_conversion.motion_files import write_motion
 from nnunet_igtv.dataset_conversion.patient_remarks import remarks_on_patients
@@ -108,6 +114,7 @@ class RawDataset:
     ) -> None:
         self.spec, self.source, self.options, self.split = spec, source, options, split
         self.append, self.dry_run, self.input = append, dry_run, os.path.realpath(source_input)
+        self.shown = options  # without what identifies a patient
         self.to_do: str | None = None  # what the user still has to do after a conversion
         self.warnings: list[str] = []  # "CASE: what" may be wrong with cases that were there before
         self.owners: dict[str, str] = {}  # the cases of the split after a conversion, and their patients
@@ -180,9 +187,9 @@ class RawDataset:
             )
         mine = [r for r in converted if r.split == self.split]
         same = all(r.input == self.input and r.source == self.source for r in mine)
-        # an option that one of two versions of this package did not have says nothing
-        before = made["options"].get(self.source, {})
-        same = same and all(before.get(name, value) == value for name, value in self.options.items())
+        known = [r.options for r in mine or converted if r.source == self.source and r.options]
+        before = known or [made["options"].get(self.source, {})]
+        same = same and not any(differing(options, self.options) for options in before)
         if not same and not self.append:
             raise IGTVError(
                 f"{taken} and was made from other input or with other options",
@@ -258,20 +265,22 @@ class RawDataset:
             # of a case that is kept, too: a CSV may name its patient and fold now
             row.patient, row.fold, row.files = item.patient, item.fold, list(item.files)
             rows.append((row, item))
+        everybody = frozenset().union(*(item.unrecorded for item in items))
+        self.shown = without_secrets(self.options, everybody)
         if not self.dry_run:
-            everybody = frozenset().union(*(item.unrecorded for item in items))
-            shown = without_secrets(self.options, everybody)
             for name, value in (
                 ("values", self.spec.values),
                 ("label", self.spec.label),
                 ("options", self.record.values.get("options", {}) | {self.source: self.options}),
-                ("shown", self.record.values.get("shown", {}) | {self.source: shown}),
+                ("shown", self.record.values.get("shown", {}) | {self.source: self.shown}),
             ):
                 self.record.set(name, value)
             self.record.put(*(row for row, _ in rows))
         return rows, refused
 
     def _warn(self, rows: Sequence[tuple[Row, Item]], converted: Converted) -> None:
+        kept = [row for row, item in rows if item.key in converted.by_key]
+        self.warnings += remark_on_options(kept, self.options)
         for row, item in rows:
             files = case_files(self.folder, row.case, row.split)
             self.warnings += [
@@ -299,7 +308,8 @@ class RawDataset:
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
-        row.identity, row.provenance, row.sizes = outcome.identity, outcome.provenance, outcome.sizes
+        row.identity, row.sizes, row.options = outcome.identity, outcome.sizes, self.options
+        row.provenance = outcome.provenance | {"options": self.shown}
         row.made_from = sizes_of(outcome.item.made_from)
         row.status, row.message = "converted", ""
         if outcome.error:

@@ -45,6 +45,7 @@ class Row:
         sizes: of its files, in bytes.
         files: those that the user named for the study beside its CT.
         made_from: a digest of the sizes of what it was read from; "" where that is not known.
+        options: of the source, that it was converted with; empty where that is not known.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Row:
     sizes: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     made_from: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Record:

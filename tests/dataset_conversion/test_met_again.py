@@ -199,3 +199,27 @@ def test_a_label_changed_since_is_warned_of(tmp_path, raw, triple):
     sitk.WriteImage(sitk.GetImageFromArray(label), str(folder / "IGTV.nii.gz"))
     (warning,) = convert("lucid", tmp_path / "in", 503, jobs=1).warnings
     assert warning.startswith("LUCID_0001: the files of its study are not")
+
+
+def test_cases_of_other_options_are_kept_and_named(tmp_path, raw, patient):
+    """The first options were forgotten: the record had those of a run that made nothing."""
+    for name in ("a", "bb"):
+        patient(name).write(tmp_path / "in" / name)
+
+    def again(**options):
+        return convert("lucid", tmp_path / "in", 501, jobs=1, **options)
+
+    assert len(again().converted) == 2
+    done = again(structure="GTV", append=True)
+    assert (done.converted, done.kept, done.failures) == ((), 2, ())
+    (warning,) = done.warnings
+    assert warning.startswith(
+        "LUCID_0001: converted with other options before (structure), and kept (and 1 more)"
+    )
+    made = json.loads((raw / "Dataset501_LUCID" / "conversion.json").read_text())["cases"]
+    assert {case["options"]["structure"] for case in made.values()} == {"IGTV"}
+    with pytest.raises(IGTVError, match="with other options"):
+        again(structure="GTV")
+    assert again().warnings == ()
+    (raw / "Dataset501_LUCID" / "labelsTr" / "LUCID_0002.nii.gz").unlink()
+    assert again().converted == ("LUCID_0002",)
