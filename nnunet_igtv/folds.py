@@ -62,7 +62,7 @@ def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, lis
     names = sorted(names)
     own = {name: known.get(name, (name, "")) for name in names}  # a case of which nothing is known
     given = {part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}
-    if given["val"] and not leaking(given, own):
+    if given["val"] and not leaking(given, known):
         return [given]
     patients = sorted({patient for patient, _ in own.values()}, key=str)
     random.Random(12345).shuffle(patients)

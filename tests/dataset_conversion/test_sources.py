@@ -60,7 +60,7 @@ def pclt(tmp_path):
     return tmp_path / "PCLT20K"
 
 
-def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path):
+def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path, capsys):
     assert convert("pclt20k", pclt, "-d", 30, "--spacing", 1.2, 1.2, 4) == 0
     folder = raw / "Dataset030_PCLT20K"
     rows = [row.split(",") for row in (raw / "Dataset030_PCLT20K_manifest.csv").read_text().splitlines()[1:]]
@@ -74,11 +74,30 @@ def test_pclt20k_slices_become_volumes(pclt, raw, read, tmp_path):
     assert np.array_equal(sitk.GetArrayFromImage(volume)[1], read(pclt / "0001" / "0001_004_PET.png"))
     label = read(folder / "labelsTr" / f"{case['pclt20k/0001/9-10']}.nii.gz")
     assert np.array_equal(label[1] > 0, read(pclt / "0001" / "0001_010_mask.png") > 0)
+    splits = json.loads((tmp_path / "preprocessed" / "Dataset030_PCLT20K" / "splits_final.json").read_text())
+    of_0001 = {case[f"pclt20k/0001/{slices}"] for slices in ("3-5", "6-7", "9-10")}
+    assert "the given split has its patient in training and validation" in capsys.readouterr().err
+    for part in ("train", "val"):
+        assert sorted(map(set, (fold[part] for fold in splits)), key=len) == [
+            {case["pclt20k/0002/1-2"]}, of_0001
+        ]  # fmt: skip
+
+
+def test_the_split_of_pclt20k_is_the_only_fold(pclt, raw, tmp_path, capsys):
+    (pclt / "test.txt").write_text("0002_001\n0002_002\n")
+    assert convert("pclt20k", pclt, "-d", 30) == 0
+    assert "warning" not in capsys.readouterr().err
     (split,) = json.loads(
         (tmp_path / "preprocessed" / "Dataset030_PCLT20K" / "splits_final.json").read_text()
     )
-    assert set(split["val"]) == {case["pclt20k/0001/6-7"], case["pclt20k/0002/1-2"]}
-    assert set(split["train"]) == {case["pclt20k/0001/3-5"], case["pclt20k/0001/9-10"]}
+    assert (len(split["train"]), len(split["val"])) == (2, 1)
+
+
+def test_masks_of_0_and_1_are_no_cases_without_a_tumour(pclt, raw, read, capsys):
+    for file in (pclt / "0002").glob("*_mask.png"):
+        sitk.WriteImage(sitk.GetImageFromArray((read(file) > 0).astype(np.uint8)), str(file))
+    assert convert("pclt20k", pclt, "-d", 30) == 1
+    assert "the masks' grey values are 1 at most" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spacing", [(0, 1, 1), ("nan", 1, 1), (1, "inf", 1)])

@@ -3,8 +3,8 @@
     <patient>/<patient>_<slice>_CT.png, …_PET.png, …_mask.png;  train.txt and test.txt list <patient>_<slice>
 
 Consecutive slices of a patient become one volume; a gap, or a change between the lists, begins another. The
-given split becomes the only fold of splits_final.json. The PNGs are 8-bit, without HU, SUV or spacing: a
-dataset of its own.
+given split becomes the only fold of splits_final.json, unless it divides a patient. The PNGs are 8-bit,
+without HU, SUV or spacing: a dataset of its own.
 """
 
 import re
@@ -24,6 +24,7 @@ from nnunet_igtv.errors import IGTVError
 from nnunet_igtv.settings import setting
 from nnunet_igtv.tables import read_lines
 
+STRUCTURE = 128  # the least grey value of a mask that is the structure
 FOLDS = {"train.txt": "train", "test.txt": "val"}
 
 
@@ -80,12 +81,19 @@ def _patient_and_slice(name: str) -> tuple[str, int]:
 
 
 def load_slices(folder: Path, names: Sequence[str], spacing: tuple[float, float, float]) -> Case:
-    """The slices of one run -> one case. Raises IGTVError for missing files and slices of different sizes."""
+    """The slices of one run -> one case. Raises IGTVError for missing files, slices of different sizes, and
+    masks that are too dark everywhere to show the structure."""
     planes = [[_plane(folder / f"{name}_{kind}.png") for name in names] for kind in ("CT", "PET", "mask")]
     if len({plane.shape for kind in planes for plane in kind}) > 1:
         raise IGTVError("the slices differ in size", file=folder.name)
     ct, pet, mask = map(np.stack, planes)
-    label = (mask >= 128).astype(np.uint8)
+    if 0 < mask.max() < STRUCTURE:
+        raise IGTVError(
+            f"the masks' grey values are {mask.max()} at most, where the structure has {STRUCTURE} to 255",
+            file=folder.name,
+            remedy="write the masks as 0 and 255",
+        )
+    label = (mask >= STRUCTURE).astype(np.uint8)
     images = [
         sitk.GetImageFromArray(voxels) for voxels in (ct.astype(np.float32), pet.astype(np.float32), label)
     ]
