@@ -81,10 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         say(f"{'training' if arguments.split == 'train' else 'test'}: {cases} of {patients}")
     if arguments.dry_run:
-        say("dry run: nothing was written")
+        say("dry run: nothing was written (a conversion's manifest says which study is which case)")
     else:
         if done.dataset.exists():
             say(f"dataset:  {done.dataset}")
         if done.manifest.exists():
-            say(f"manifest: {done.manifest} (identifies patients: keep it to yourself)")
+            say(f"manifest: {done.manifest} (which study is which case; names patients: keep it to yourself)")
     return 1 if done.failures or not (done.converted or done.kept) else 0

@@ -98,8 +98,9 @@ def _choice(choice: dict, spelled: Callable[[str], str | None]) -> list[str]:
     """What would be taken: for a conversion with a structure of this set, or for a prediction without one."""
     drawn = choice["structure_set"]
     purpose = f"with a structure of {drawn}" if drawn else "without a structure"
-    studies = ", ".join(map(str, choice["studies"]))
-    lines = [f"choice in study {studies}, {purpose}:"]
+    numbers = choice["studies"]
+    studies = f"{'study' if len(numbers) == 1 else 'studies'} {', '.join(map(str, numbers))}"
+    lines = [f"choice in {studies}, {purpose}:"]
     if choice["refused"]:
         lines.append(f"    refused: {IGTVError(**choice['refused']).text(spelled)}")
     else:

@@ -24,8 +24,8 @@ class MotionOptions:
     """Which structures of a study are followed through the breath."""
 
     structure: str = setting(
-        help="the structure of each phase, {phase} in the place of the phase; without it, the structures of "
-        "this name that were drawn on the phases",
+        help="the structure of each phase, with {phase} in the place of the phase; without {phase}, the "
+        "structures of this name that were drawn on the phases",
         example="GTV_{phase}",
     )
     study: str | None = setting(None, "the study, where there are several", metavar="SELECTOR")

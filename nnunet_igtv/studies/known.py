@@ -37,14 +37,18 @@ class ReadingOptions:
         "study", "the study to read where there are several: description, date or UID"
     )
     ct: str | None = _selector(
-        "ct", "the CT to read where several could serve: number, description, date, phase:40 or uid:…"
+        "ct",
+        "the CT to read where several could serve: number, description, date, phase:40, average, maximum or "
+        "uid:…",
     )
-    pet: str | None = _selector("pet", "the PET to read where several could serve, as for the CT")
+    pet: str | None = _selector(
+        "pet", "the PET to read where several could serve: number, description, date, phase:40 or uid:…"
+    )
     no_pet: str | None = no_pet_setting()
     register: bool = setting(
         False,
         "where no registration object joins PET and CT, register the PET/CT's own CT to the CT (rigid, by "
-        "mutual information); look at the picture that is written",
+        "mutual information); look at the picture that convert and predict-dicom write",
     )
     trust_frames: bool = setting(False, "accept different frames of reference: the series are aligned")
     weight_kg: float | None = setting(None, "body weight where the PET headers have none")

@@ -347,6 +347,7 @@ def test_a_dry_run_says_what_a_conversion_would_do_and_writes_nothing(cohort, pa
         "PET: series 2 of 2020-01-02 11:00, 14 x 12 x 9 voxels of 4.00 x 4.00 x 4.00 mm; the only PET that",
         "structure: 'IGTV' of 'plan'",
         "2 would be converted, 0 already there, 0 failed",
+        "a conversion's manifest says which study is which case",
     ):
         assert line in printed.out
     assert {"LUCID_0001", "LUCID_0002"} <= set(printed.out.split())

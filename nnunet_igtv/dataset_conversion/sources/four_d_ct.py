@@ -1,6 +1,6 @@
 """Source `4dct`: studies of a 4D-CT with contours, and a PET that belongs to it.
 
-The phases are found by their headers (studies/phases.py). The CT channel is their average, their maximum or
+The phases are found by their headers (docs/4dct.md). The CT channel is their average, their maximum or
 one of them; the label an IGTV as it was drawn, or the union of the GTVs of all phases, each on its own phase.
 """
 
@@ -40,8 +40,8 @@ class Options(dicom_rt.Options):
     """How a study is converted."""
 
     structure: str = setting(
-        help="structure to segment, drawn as IGTV; or with {phase} in the place of the phase, that of every "
-        "phase, to be united (GTV_{phase} is GTV_00, GTV_10, …). " + dicom_rt.STRUCTURE,
+        help=dicom_rt.STRUCTURE + "; with {phase} in the place of the phase, the union of the structures of "
+        "all phases (GTV_{phase}: GTV_00, GTV_10, …)",
         example="GTV_{phase}",
     )
     union: bool = setting(

@@ -1,9 +1,9 @@
-"""Source `lucid`: the PET/CT studies of LUCID (Lung-cancer Unified Cross-modal Imaging Dataset, arXiv
-2509.22841).
+"""Source `lucid`: PET/CT studies with a structure IGTV, as in LUCID (Lung-cancer Unified Cross-modal Imaging
+Dataset, arXiv 2509.22841), which is private.
 
-The cohort is private and its layout is not published. DICOM studies are found by their headers, whatever the
-folders: `lucid` is `dicom-rt` with the structure IGTV, and `4dct` where that was drawn on a phase of a 4D-CT
-(one phase is no image of an IGTV: the average is taken). A folder without DICOM is read as NIfTI triples:
+DICOM studies are found by their headers, whatever the folders: `lucid` is `dicom-rt` with the structure IGTV,
+and `4dct` where that was drawn on a phase of a 4D-CT (one phase does not show an IGTV: the average is taken).
+A folder without DICOM is read as NIfTI triples:
 each folder that holds NIfTI files must hold one CT, one PET (unless studies without one are taken) and one
 IGTV, told apart by these words in the file names. A folder with both is refused.
 """
@@ -154,7 +154,7 @@ def _words(file: Path) -> set[str]:
 
 SOURCE = Source(
     name="lucid",
-    summary="LUCID PET/CT studies with an IGTV structure (DICOM, or NIfTI triples)",
+    summary="PET/CT studies with a structure IGTV, as in LUCID (DICOM, or NIfTI triples)",
     description=__doc__,
     options=Options,
     collect=collect,
