@@ -344,7 +344,6 @@ def test_inspect_shows_the_phases_in_a_table(written, capsys):
     assert "phases told by Series Description" in printed
     row = next(line for line in printed.splitlines() if line.split()[:2] == ["40", "%"])
     assert row.split()[3:] == ["8", "12", "x", "12", "x", "13.5", "GTV_40"]
-    assert "choice in studies 1, 2, with a structure of " in printed
 
 
 GRID = Grid((40, 40, 80), (1.0, 1.0, 1.0), (-20.0, 0.0, 5.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))

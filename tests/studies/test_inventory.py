@@ -102,6 +102,15 @@ def test_what_would_be_chosen_and_why(tmp_path, patient, capsys):
     assert "PET: series 4; asked for (of 2 PET series)" in printed
 
 
+def test_a_choice_among_linked_studies_names_both(tmp_path, patient, capsys):
+    study = patient()
+    for image in study.pet:
+        image.StudyInstanceUID = "1.2.5"
+    study.write(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "choice in studies 1, 2, with a structure of RT/000.dcm:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("weight", ["0", "nan", "-70", "70000"])
 def test_a_weight_that_no_patient_has_is_one_line(weight, tmp_path, patient, capsys):
     patient().write(tmp_path)
