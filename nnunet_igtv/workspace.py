@@ -55,8 +55,9 @@ def workspace(output: Path) -> Iterator[Path]:
                         ending.enter_context(locked(output))
                     shutil.rmtree(folder, ignore_errors=True)
         finally:
-            with suppress(OSError):  # not empty; or mounted, or in a folder of somebody else's: then it stays
-                output.rmdir()
+            with suppress(OSError):  # mounted, or in a folder of somebody else's: then it stays
+                if not any(output.iterdir()):
+                    output.rmdir()
 
 
 def finish(
