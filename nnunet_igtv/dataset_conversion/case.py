@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import imagecodecs
@@ -46,6 +47,18 @@ def case_files(folder: Path, case: str, split: str) -> list[Path]:
         folder / images / f"{case}_0001.nii.gz",
         folder / labels / f"{case}.nii.gz",
     ]
+
+
+def digest_of_voxels(image: sitk.Image) -> str:
+    """What two images have in common only where they have the same voxels, wherever they lie; "" for an image
+    of one value, which may be anybody's."""
+    voxels = sitk.GetArrayViewFromImage(image)
+    if voxels.min() == voxels.max():
+        return ""
+    digest = sha256(str(voxels.shape).encode())
+    for plane in voxels:
+        digest.update(plane.astype(np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def check_case(case: Case) -> None:

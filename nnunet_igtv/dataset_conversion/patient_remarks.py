@@ -5,7 +5,7 @@ Remarks name cases, never ids.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.folds import FOLDS
@@ -25,6 +25,27 @@ def remarks_on_patients(named: Named, owners: Mapping[str, str]) -> list[str]:
     """
     named = sorted(named, key=lambda each: each[0])
     return [*_divided(named, owners), *_one_for_all(named, owners), *_folders(named), *_of_one_patient(named)]
+
+
+def remarks_on_copies(cts: Mapping[str, str], owners: Mapping[str, str], now: Set[str]) -> list[str]:
+    """Remarks on cases of several patients with the same CT to the voxel, "CASE: what": one scan under two
+    ids, such as one that was pseudonymised twice.
+
+    Args:
+        cts: digests of the CTs of all cases of the dataset, in both splits; "" tells nothing.
+        owners: their patients.
+        now: the cases that were met in this run; copies among the others were remarked before.
+    """
+    same: dict[str, list[str]] = {}
+    for case, ct in sorted(cts.items()):
+        if ct:
+            same.setdefault(ct, []).append(case)
+    return [
+        f"{cases[0]}: its CT is that of {_some(cases[1:])}, voxel by voxel, though the patients' ids differ: "
+        "give them one id, or leave the copies out; else a scan that is trained on may be scored"
+        for cases in same.values()
+        if len({owners[case] for case in cases}) > 1 and not now.isdisjoint(cases)
+    ]
 
 
 def _divided(named: Named, owners: Mapping[str, str]) -> Iterator[str]:

@@ -35,7 +35,7 @@ from nnunet_igtv.dataset_conversion.met_again import (
 )
 from nnunet_igtv.dataset_conversion.motion_files import FOLDER as MOTION
 from nnunet_igtv.dataset_conversion.motion_files import write_motion
-from nnunet_igtv.dataset_conversion.patient_remarks import remarks_on_patients
+from nnunet_igtv.dataset_conversion.patient_remarks import remarks_on_copies, remarks_on_patients
 from nnunet_igtv.dataset_conversion.record import Record, Row
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dataset_conversion.splits import write_splits
@@ -301,14 +301,17 @@ class RawDataset:
     def _see_to_patients(self, rows: Sequence[tuple[Row, Item]], outcomes: Sequence[Outcome]) -> None:
         failed = {outcome.case for outcome in outcomes if outcome.error}
         named = [(row.case, item) for row, item in rows if row.case not in failed]
-        self.owners = {row.case: row.patient for row in self._all_done() if row.split == self.split}
-        self.owners |= {case: item.patient for case, item in named}
+        done, now = self._all_done(), {case: item.patient for case, item in named}
+        self.owners = {row.case: row.patient for row in done if row.split == self.split} | now
+        cts = {row.case: row.ct for row in done} | {o.case: o.ct for o in outcomes if not o.error}
+        self.warnings += remarks_on_copies(cts, {row.case: row.patient for row in done} | now, set(now))
         if self.split == "train":
             self.warnings += remarks_on_patients(named, self.owners)
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]
         row.identity, row.sizes, row.options = outcome.identity, outcome.sizes, self.options
+        row.ct = outcome.ct
         row.provenance = outcome.provenance | {"options": self.shown}
         row.made_from = sizes_of(outcome.item.made_from)
         row.status, row.message = "converted", ""

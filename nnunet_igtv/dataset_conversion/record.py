@@ -46,6 +46,7 @@ class Row:
         files: those that the user named for the study beside its CT.
         made_from: a digest of the sizes of what it was read from; "" where that is not known.
         options: of the source, that it was converted with; empty where that is not known.
+        ct: a digest of its CT's voxels; "" where that is not known.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Row:
     files: list[str] = field(default_factory=list)
     made_from: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    ct: str = ""
 
 
 class Record:

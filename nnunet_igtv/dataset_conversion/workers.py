@@ -10,7 +10,7 @@ from multiprocessing import get_context
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from nnunet_igtv.dataset_conversion.case import Case
+from nnunet_igtv.dataset_conversion.case import Case, digest_of_voxels
 from nnunet_igtv.dataset_conversion.source import Item
 from nnunet_igtv.dicom.identity import redact, without_secrets
 from nnunet_igtv.dicom.quiet import quiet, quiet_itk
@@ -21,7 +21,7 @@ Write = Callable[[str, Case], list[int]]  # (name of the case, the case) -> size
 
 @dataclass
 class Outcome:
-    """What became of one item."""
+    """What became of one item; `ct` is `digest_of_voxels` of its CT."""
 
     item: Item
     case: str
@@ -29,6 +29,7 @@ class Outcome:
     identity: dict[str, str] = field(default_factory=dict)
     summary: tuple[str, ...] = ()
     sizes: list[int] = field(default_factory=list)
+    ct: str = ""
     error: IGTVError | None = None
 
     @property
@@ -74,7 +75,7 @@ def make_case(item: Item, name: str, write: Write) -> Outcome:
     try:
         with quiet():
             case = item.load()
-        sizes = write(name, case)
+        sizes, ct = write(name, case), digest_of_voxels(case.ct)
     except IGTVError as error:
         return Outcome(item, name, error=error.but(case=name))
     except OSError as error:
@@ -90,6 +91,7 @@ def make_case(item: Item, name: str, write: Write) -> Outcome:
         case.identity,
         tuple(redact(line, item.secrets) for line in case.summary),
         sizes,
+        ct,
     )
 
 

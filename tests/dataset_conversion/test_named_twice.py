@@ -16,7 +16,7 @@ def images(tmp_path):
     """images(folder, *names): the CT first, then the PET, then the label."""
 
     def write(folder, *names):
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng([*folder.encode()])
         label = np.zeros(SHAPE, np.uint8)
         label[2:4, 3:5, 3:5] = 1
         voxels = rng.uniform(-1000, 1000, SHAPE).astype(np.float32), rng.random(SHAPE, np.float32) * 5, label

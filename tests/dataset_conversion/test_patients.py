@@ -1,6 +1,7 @@
 """How many patients the cases are of: told by folders, said in the output, warned of where it is unclear."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,13 +16,13 @@ SHAPE = (6, 8, 8)
 
 @pytest.fixture
 def folders(tmp_path):
-    """folders(*names): INPUT with CT, PET and IGTV in each of these folders."""
+    """folders(*names): INPUT with CT, PET and IGTV in each of these folders, each with a CT of its own."""
 
     def write(*names):
         label = np.zeros(SHAPE, np.uint8)
         label[2:4, 3:5, 3:5] = 1
-        ct = np.random.default_rng(0).uniform(-1000, 1000, SHAPE)
         for name in names:
+            ct = np.random.default_rng([*name.encode()]).uniform(-1000, 1000, SHAPE)
             (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
             for kind, voxels in (("CT", ct), ("PET", label + 1.0), ("IGTV", label)):
                 image = sitk.GetImageFromArray(voxels.astype(np.uint8 if kind == "IGTV" else np.float32))
@@ -140,6 +141,34 @@ def test_one_id_for_all_is_pointed_out(tmp_path, raw, patient):
     (warning,) = convert("lucid", tmp_path / "in", 5, jobs=1).warnings
     assert "all 2 cases have one patient id" in warning
     assert "ANON" not in warning
+
+
+def test_one_scan_under_two_ids_is_named_also_across_the_splits(tmp_path, folders, raw):
+    """It was two patients, whom folds divide, and who may be trained on and scored."""
+    root = folders("k1", "k2", "k3")
+    again = shutil.copytree(root / "k2", tmp_path / "test" / "other")
+    image = sitk.ReadImage(str(again / "CT.nii.gz"))  # what a copy may lose
+    image.SetOrigin((5, 5, 5))
+    sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat64), str(again / "CT.nii.gz"))
+    for kind in ("PET", "IGTV"):
+        image = sitk.ReadImage(str(again / f"{kind}.nii.gz"))
+        image.SetOrigin((5, 5, 5))
+        sitk.WriteImage(image, str(again / f"{kind}.nii.gz"))
+    assert convert("lucid", root, 5, jobs=1).warnings == ()
+    for dry_run in (True, False):
+        (warning,) = convert(
+            "lucid", tmp_path / "test", 5, jobs=1, split="test", append=True, dry_run=dry_run
+        ).warnings
+        assert warning.startswith("LUCID_0002: its CT is that of LUCID_0004, voxel by voxel")
+    shutil.copytree(root / "k1", tmp_path / "more" / "k9")
+    (warning,) = convert("lucid", tmp_path / "more", 5, jobs=1, append=True).warnings
+    assert warning.startswith("LUCID_0001: its CT is that of LUCID_0005")
+
+
+def test_two_structures_on_one_scan_of_one_patient_are_no_copies(tmp_path, folders, raw):
+    root = folders("p1/first", "p2/first")
+    shutil.copytree(root / "p1" / "first", root / "p1" / "second")
+    assert not [w for w in convert("lucid", root, 5, jobs=1).warnings if "voxel by voxel" in w]
 
 
 @pytest.mark.parametrize("folds", [("train", "val"), ("", "val")])
