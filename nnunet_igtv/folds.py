@@ -53,6 +53,17 @@ def groups_of(dataset_json: Mapping[str, Any]) -> Groups:
     return {name: (int(patient), str(folds.get(name, ""))) for name, patient in patients.items()}
 
 
+def given_split(own: Mapping[str, tuple[object, str]]) -> dict[str, list[str]]:
+    """The source's own split of cases; one without a word is trained on."""
+    return {part: [name for name in own if (own[name][1] or "train") == part] for part in ("train", "val")}
+
+
+def divided(known: Groups) -> list[str]:
+    """The cases whose patients the source's own split divides."""
+    patients = {known[name][0] for name in leaking(given_split(known), known)}
+    return [name for name in known if known[name][0] in patients]
+
+
 def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, list[str]]]:
     """nnU-Net's list of folds over some cases.
 
@@ -61,7 +72,7 @@ def splits_by_patient(names: Iterable[str], known: Groups) -> list[dict[str, lis
     """
     names = sorted(names)
     own = {name: known.get(name, (name, "")) for name in names}  # a case of which nothing is known
-    given = {part: [n for n in names if (own[n][1] or "train") == part] for part in ("train", "val")}
+    given = given_split(own)
     if given["val"] and not leaking(given, known):
         return [given]
     patients = sorted({patient for patient, _ in own.values()}, key=str)

@@ -320,9 +320,10 @@ def read_mask(path: str | Path, name: str | None = None) -> sitk.Image:
     `ROUNDING`, all of them, are rounded."""
     image = read_image(path, name)
     voxels = sitk.GetArrayViewFromImage(image)
-    whole = np.rint(voxels)
-    if (voxels != whole).any() and np.abs(voxels - whole).max() <= ROUNDING:
-        image = Grid.of(image).image(whole)
+    if voxels.dtype.kind == "f":  # others are whole, and most masks are others
+        whole = np.rint(voxels)
+        if (voxels != whole).any() and np.abs(voxels - whole).max() <= ROUNDING:
+            image = Grid.of(image).image(whole)
     check_mask(image, str(path) if name is None else name)
     return image
 

@@ -57,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     if fold != "all" and not fold.isdecimal():
         raise UsageError(f'fold {fold!r} is neither a number nor "all"')
     excluding = (
-        *(("c", "val"), ("c", "pretrained_weights"), ("val", "pretrained_weights")),
+        ("c", "val"),
+        ("c", "pretrained_weights"),
+        ("val", "pretrained_weights"),
         ("val_best", "disable_checkpointing"),
     )
     for one, other in excluding:

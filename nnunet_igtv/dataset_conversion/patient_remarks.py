@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from nnunet_igtv.dataset_conversion.source import Item
-from nnunet_igtv.folds import FOLDS
+from nnunet_igtv.folds import FOLDS, divided, groups
 
 MOST_VISITS = 5  # cases of a patient, on the average
 MOST_IDS = 5  # of one name and date of birth; more are of an anonymiser, who gives all the same
@@ -17,14 +17,14 @@ SHOWN = 6  # cases in a remark
 Named = Sequence[tuple[str, Item]]  # cases and their studies
 
 
-def remarks_on_patients(named: Named, owners: Mapping[str, str]) -> list[str]:
+def remarks_on_patients(named: Named, training: Mapping[str, tuple[str, str]]) -> list[str]:
     """Remarks on some training cases that were found together, "CASE: what".
 
     Args:
-        owners: of all training cases of the dataset, their patients.
+        training: of all training cases of the dataset, their patients and given folds.
     """
     named = sorted(named, key=lambda each: each[0])
-    return [*_divided(named, owners), *_one_for_all(named, owners), *_folders(named), *_of_one_patient(named)]
+    return [*_divided(training), *_one_for_all(named, training), *_folders(named), *_of_one_patient(named)]
 
 
 def remarks_on_copies(cts: Mapping[str, str], owners: Mapping[str, str], now: Set[str]) -> list[str]:
@@ -48,26 +48,21 @@ def remarks_on_copies(cts: Mapping[str, str], owners: Mapping[str, str], now: Se
     ]
 
 
-def _divided(named: Named, owners: Mapping[str, str]) -> Iterator[str]:
-    """Where the source's own split has a patient on both sides; one id for all tells nobody apart."""
-    if len(set(owners.values())) == 1 or not any(item.fold == "val" for _, item in named):
-        return
-    groups = _grouped(named, lambda item: item.patient)
-    divided = [
-        case for group in groups if len({i.fold or "train" for _, i in group}) > 1 for case, _ in group
-    ]
-    if divided:
+def _divided(training: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Where the source's own split has a patient on both sides."""
+    if cases := divided(groups(training)):
         yield (
-            f"{divided[0]}: the given split has its patient in training and validation (with "
-            f"{_some(divided[1:])}): it is not taken, and folds of whole patients are made"
+            f"{cases[0]}: the given split has its patient in training and validation (with "
+            f"{_some(cases[1:])}): it is not taken, and folds of whole patients are made"
         )
 
 
-def _one_for_all(named: Named, owners: Mapping[str, str]) -> Iterator[str]:
+def _one_for_all(named: Named, training: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     is_split = any(item.fold for _, item in named)
-    if named and len(owners) > 1 and len(set(owners.values())) == 1 and not is_split:
+    is_one = len({patient for patient, _ in training.values()}) == 1
+    if named and len(training) > 1 and is_one and not is_split:
         yield (
-            f"{named[0][0]}: all {len(owners)} cases have one patient id, which tells nobody apart: folds "
+            f"{named[0][0]}: all {len(training)} cases have one patient id, which tells nobody apart: folds "
             "are by case then, and cases of one patient may be in training and validation"
         )
 

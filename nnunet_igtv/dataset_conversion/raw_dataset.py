@@ -301,12 +301,14 @@ class RawDataset:
     def _see_to_patients(self, rows: Sequence[tuple[Row, Item]], outcomes: Sequence[Outcome]) -> None:
         failed = {outcome.case for outcome in outcomes if outcome.error}
         named = [(row.case, item) for row, item in rows if row.case not in failed]
-        done, now = self._all_done(), {case: item.patient for case, item in named}
-        self.owners = {row.case: row.patient for row in done if row.split == self.split} | now
+        done, now = self._all_done(), {case: (item.patient, item.fold) for case, item in named}
+        mine = {row.case: (row.patient, row.fold) for row in done if row.split == self.split} | now
+        self.owners = {case: patient for case, (patient, _) in mine.items()}
         cts = {row.case: row.ct for row in done} | {o.case: o.ct for o in outcomes if not o.error}
-        self.warnings += remarks_on_copies(cts, {row.case: row.patient for row in done} | now, set(now))
+        everybody = {row.case: row.patient for row in done} | self.owners
+        self.warnings += remarks_on_copies(cts, everybody, now.keys())
         if self.split == "train":
-            self.warnings += remarks_on_patients(named, self.owners)
+            self.warnings += remarks_on_patients(named, mine)
 
     def _note(self, outcome: Outcome) -> None:
         row = self.record.rows[outcome.item.key]

@@ -143,6 +143,21 @@ def test_one_id_for_all_is_pointed_out(tmp_path, raw, patient):
     assert "ANON" not in warning
 
 
+def test_a_split_that_a_later_table_makes_divide_a_patient_is_named(tmp_path, folders, raw):
+    """The cases of the first table were not looked at, though their split was dropped."""
+    folders("k1", "k2", "k3")
+    for number, rows in enumerate(((("k1", "P1", "train"), ("k2", "P2", "val")), (("k3", "P1", "val"),))):
+        table = tmp_path / f"list{number}.csv"
+        told = [
+            f"in/{k}/CT.nii.gz,in/{k}/PET.nii.gz,in/{k}/IGTV.nii.gz,{who},{fold}" for k, who, fold in rows
+        ]
+        table.write_text("\n".join(["ct,pet,label,patient,fold", *told]))
+        warnings = convert("nifti", table, 5, jobs=1, append=bool(number)).warnings
+        assert [w[:60] for w in warnings] == [
+            "GTV_0001: the given split has its patient in training and va"
+        ] * number
+
+
 def test_one_scan_under_two_ids_is_named_also_across_the_splits(tmp_path, folders, raw):
     """It was two patients, whom folds divide, and who may be trained on and scored."""
     root = folders("k1", "k2", "k3")
